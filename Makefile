@@ -1,0 +1,87 @@
+# `make help` lists the targets. Tools are built from tools/go.mod, once a version, into bin/.
+
+.DEFAULT_GOAL := all
+.NOTPARALLEL:
+
+GO       ?= go
+TIMEOUT  ?= 8m
+FUZZTIME ?= 30s
+RACE     ?= -race
+
+# Every module that is built and tested; tools/ only carries versions.
+MODULES := $(patsubst %/,%,$(dir $(wildcard go.mod examples/*/go.mod tests/*/go.mod)))
+VERSION  = $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+
+LINT_VERSION := $(shell sed -n 's|.*golangci/golangci-lint/v2 \(v[^ ]*\).*|\1|p' tools/go.mod)
+LINT         := $(CURDIR)/bin/golangci-lint-$(LINT_VERSION)
+
+# $(call each,COMMAND) runs COMMAND in every module, and fails if it failed in any.
+define each
+@status=0; for module in $(MODULES); do (cd $$module && echo "== $$module: $(1)" && $(1)) || status=1; done; exit $$status
+endef
+
+.PHONY: all
+all: fmt vet lint test bench-once ## format, vet, lint, tests with the race detector, benchmarks once
+
+.PHONY: build
+build: deps ## bin/limpet, with its version from git
+	$(GO) build -buildvcs=false -ldflags '-X github.com/limpet-rpc/limpet/internal/version.stamped=$(VERSION)' -o bin/limpet ./cmd/limpet
+
+.PHONY: test
+test: deps ## what CI tests: vet, build and test every module with the race detector
+	$(call each,$(GO) vet ./...)
+	$(call each,$(GO) build -buildvcs=false ./...)
+	$(call each,$(GO) test $(RACE) -timeout $(TIMEOUT) ./...)
+
+.PHONY: vet
+vet: deps ## go vet in every module
+	$(call each,$(GO) vet ./...)
+
+.PHONY: lint
+lint: deps $(LINT) ## golangci-lint in every module (.golangci.yml), shellcheck where it is installed
+	$(call each,$(LINT) run ./...)
+	@if command -v shellcheck >/dev/null; then echo "== shellcheck"; shellcheck scripts/*.sh .ci/run; \
+	else echo "== shellcheck is not installed: scripts not checked"; fi
+
+.PHONY: fmt
+fmt: $(LINT) ## format every module (gofumpt)
+	$(LINT) fmt
+
+.PHONY: bench-once
+bench-once: deps ## every benchmark for one iteration: shows that they run, not how fast
+	$(call each,$(GO) test -run '^$$' -bench . -benchtime 1x ./...)
+
+.PHONY: fuzz
+fuzz: deps ## every fuzz target for FUZZTIME (30s)
+	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
+
+.PHONY: cover
+cover: deps ## coverage of the main module, to bin/cover.html
+	@mkdir -p bin
+	$(GO) test -timeout $(TIMEOUT) -coverpkg=./... -coverprofile=bin/cover.out ./...
+	$(GO) tool cover -html=bin/cover.out -o bin/cover.html
+	@$(GO) tool cover -func=bin/cover.out | tail -n 1
+
+.PHONY: demo
+demo: ## the main job: broker, two workers, a per-hit front end, real hits, a summary
+	scripts/demo.sh
+
+.PHONY: serve
+serve: ## the demo, left running
+	scripts/demo.sh --serve
+
+.PHONY: deps
+deps: ## install what building and testing needs and is missing
+	@scripts/deps.sh
+
+.PHONY: clean
+clean: ## remove bin/
+	rm -rf bin
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+$(LINT):
+	@echo "== building golangci-lint $(LINT_VERSION) (once; two minutes or so)"
+	cd tools && $(GO) build -buildvcs=false -ldflags '-s -w' -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint

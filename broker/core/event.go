@@ -1,0 +1,29 @@
+package core
+
+import (
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// What happened, for logs and for whoever listens.
+const (
+	EventBad        = "bad message"
+	EventNodeJoined = "node joined"
+	EventNodeCut    = "node connection broke"
+	EventNodeState  = "node state"
+	EventNodeLost   = "node lost"
+	EventOpened     = "session opened"
+	EventEnded      = "session ended"
+)
+
+// Event is one thing that happened. Fields that do not apply are zero.
+type Event struct {
+	What    string
+	Peer    wire.Peer
+	Node    session.NodeID
+	Name    string // of the node
+	Session session.ID
+	Pool    string
+	Code    session.Code
+	Text    string
+}

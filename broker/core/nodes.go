@@ -1,0 +1,410 @@
+package core
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/limpet-rpc/limpet/assigner"
+	"github.com/limpet-rpc/limpet/heartbeat"
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// node is what the broker knows of one run of a node process.
+type node struct {
+	id       session.NodeID
+	name     string
+	host     string
+	pid      int
+	endpoint string
+	labels   map[string]string
+	pools    []wire.Pool
+	peer     wire.Peer // 0 while its connection is broken
+	seq      uint64    // the last of its changes that is known here
+	drain    bool
+	beat     wire.Beat
+	joined   time.Time
+	live     map[session.ID]*lease
+	offers   map[session.OpenKey]*open
+	staged   []wire.Live // of a Register in parts
+	parts    uint32
+}
+
+// lease is one session that lives on a node.
+type lease struct {
+	node   *node
+	client *client
+	live   wire.Live
+	since  time.Time
+}
+
+// register takes all a node says of itself. Every part repeats the head, so
+// that the last one is enough to join with.
+func (c *Core) register(now time.Time, from wire.Peer, m *wire.Register, fx *Effects) {
+	n := c.nodes[m.Node]
+	if n == nil {
+		if len(c.nodes) >= c.cfg.Peers {
+			c.bad(from, wire.KindRegister, uuid.Nil, session.ErrOverloaded, errors.New("the broker knows as many nodes as it may"), fx)
+			return
+		}
+		n = &node{id: m.Node, joined: now, live: map[session.ID]*lease{}, offers: map[session.OpenKey]*open{}}
+		c.nodes[m.Node] = n
+	}
+	if other := c.nodeAt[from]; other != nil && other != n {
+		c.bad(from, wire.KindRegister, uuid.Nil, session.ErrBadMessage, fmt.Errorf("this connection is node %s already", other.id), fx)
+		return
+	}
+	if n.peer != from {
+		delete(c.nodeAt, n.peer)
+		n.peer, n.staged, n.parts = from, nil, 0
+		c.nodeAt[from] = n
+	}
+	if m.Part == 0 {
+		n.staged, n.parts = nil, 0
+	}
+	c.nodeBeats.Watch(now, n.id, c.interval(m.Beat), c.misses(m.Misses))
+	if m.Part != n.parts {
+		fx.Control(from, &wire.Registered{Epoch: c.cfg.Epoch, Seq: n.seq, Again: true})
+		return
+	}
+	n.staged, n.parts = append(n.staged, m.Live...), n.parts+1
+	if m.More {
+		return
+	}
+	live := n.staged
+	n.staged, n.parts = nil, 0
+	c.join(now, n, m, live, fx)
+}
+
+func (c *Core) interval(ms uint32) time.Duration {
+	if ms == 0 {
+		return c.cfg.Beat
+	}
+	return time.Duration(ms) * time.Millisecond
+}
+
+func (c *Core) misses(n uint8) int {
+	if n == 0 {
+		return c.cfg.Misses
+	}
+	return int(n)
+}
+
+// join makes the broker's picture of a node what the node says it is.
+func (c *Core) join(now time.Time, n *node, m *wire.Register, live []wire.Live, fx *Effects) {
+	fresh := n.name == ""
+	n.name, n.host, n.pid, n.endpoint, n.labels, n.pools = m.Name, m.Host, m.PID, m.Endpoint, m.Labels, m.Pools
+	n.seq, n.drain = m.Seq, m.Drain
+	c.seat(n)
+	lives := make(map[session.ID]bool, len(live))
+	for i := range live {
+		lives[live[i].Session] = true
+	}
+	for _, l := range leasesOf(n.live) {
+		if !lives[l.live.Session] {
+			c.end(now, l, session.ErrSessionExpired, fx)
+		}
+	}
+	for i := range live {
+		c.adopt(now, n, &live[i], fx)
+	}
+	fx.Control(n.peer, &wire.Registered{Epoch: c.cfg.Epoch, Seq: n.seq})
+	if fresh {
+		fx.Events = append(fx.Events, Event{What: EventNodeJoined, Node: n.id, Name: n.name, Text: fmt.Sprintf("%d sessions came along", len(live))})
+	}
+	c.pump(now, fx)
+}
+
+// seat tells the assigner what a node has to give.
+func (c *Core) seat(n *node) {
+	slots := make(map[string]int, len(n.pools))
+	for _, p := range n.pools {
+		slots[p.Name] += p.Slots
+	}
+	c.table.Join(assigner.Node{ID: n.id, Name: n.name, Labels: n.labels, Slots: slots, Draining: n.drain})
+}
+
+// accept takes a node's word that a session lives there.
+func (c *Core) accept(now time.Time, from wire.Peer, m *wire.Accept, fx *Effects) {
+	n := c.nodeAt[from]
+	if n == nil {
+		c.stranger(from, wire.KindAccept, fx)
+		return
+	}
+	c.heard(now, n, m.Seq, fx)
+	c.adopt(now, n, &m.Live, fx)
+}
+
+// stranger answers a node's message from a connection that is no node's: the
+// broker was restarted, or the peer never registered.
+func (c *Core) stranger(from wire.Peer, of wire.Kind, fx *Effects) {
+	c.counts.Bad++
+	fx.Events = append(fx.Events, Event{What: EventBad, Peer: from, Code: session.ErrKindUnknown, Text: "a " + of.String() + " from no registered node"})
+	fx.Control(from, &wire.Identify{Broker: c.cfg.ID, Epoch: c.cfg.Epoch})
+}
+
+// heard takes the number of a node's change. A gap means that one was lost:
+// the node is asked for the whole.
+func (c *Core) heard(now time.Time, n *node, seq uint64, fx *Effects) {
+	c.nodeBeats.Beat(now, n.id)
+	if seq > n.seq+1 {
+		fx.Control(n.peer, &wire.Registered{Epoch: c.cfg.Epoch, Seq: n.seq, Again: true})
+	}
+	n.seq = max(n.seq, seq)
+}
+
+// adopt records a session that a node says lives there, and tells its client
+// if that waits for it.
+func (c *Core) adopt(now time.Time, n *node, live *wire.Live, fx *Effects) {
+	if l := c.sessions[live.Session]; l != nil {
+		if l.node == n {
+			l.live.Epoch, l.live.Key = live.Epoch, live.Key
+		}
+		return
+	}
+	key := session.OpenKey{Client: live.Client, Request: live.Request}
+	if o := c.opens[key]; o != nil && o.state == openOpened && o.lease != nil && o.lease.live.Session != live.Session {
+		c.revokeSecond(n, live, fx)
+	}
+	cl, err := c.client(live.Client, c.peerOf(live.Client))
+	if err != nil {
+		c.revoke(n, key, session.ErrOverloaded, fx)
+		return
+	}
+	l := &lease{node: n, client: cl, live: *live, since: now}
+	c.sessions[live.Session], n.live[live.Session], cl.sessions[live.Session] = l, l, l
+	c.settleOpen(now, key, l, fx)
+	fx.Events = append(fx.Events, Event{What: EventOpened, Node: n.id, Name: n.name, Session: live.Session, Pool: live.Pool})
+}
+
+// revokeSecond ends a second session for an open that has one: it can only
+// come from a node that was cut off while its offer was given to another.
+func (c *Core) revokeSecond(n *node, live *wire.Live, fx *Effects) {
+	if n.peer != 0 {
+		fx.Control(n.peer, &wire.Revoke{
+			Epoch: c.cfg.Epoch, Client: live.Client, Request: live.Request, Code: session.ErrWithdrawn,
+		})
+	}
+}
+
+func (c *Core) peerOf(id uuid.UUID) wire.Peer {
+	if cl := c.clients[id]; cl != nil {
+		return cl.peer
+	}
+	return 0
+}
+
+// settleOpen joins a session with the open it came from.
+func (c *Core) settleOpen(now time.Time, key session.OpenKey, l *lease, fx *Effects) {
+	o := c.opens[key]
+	switch {
+	case o == nil:
+		if code, over := c.past.find(key); over {
+			c.revoke(l.node, key, code, fx)
+		}
+		o = &open{key: key, state: openOpened, client: l.client, node: l.node, arrived: now}
+		o.ask.Pool = l.live.Pool
+		c.opens[key] = o
+		c.table.Take(l.node.id, l.live.Pool)
+	case o.state == openOpened: // a second one, revoked already
+		c.table.Take(l.node.id, l.live.Pool)
+		return
+	case o.state == openOffered && o.node == l.node:
+		delete(l.node.offers, key)
+		o.client.waiting--
+	case o.state == openOffered: // another node has it: the offer made elsewhere is taken back
+		c.revoke(o.node, key, session.ErrWithdrawn, fx)
+		c.table.Free(now, o.node.id, o.ask.Pool)
+		delete(o.node.offers, key)
+		o.client.waiting--
+		c.table.Take(l.node.id, l.live.Pool)
+	default: // queued here, while a node had accepted it before
+		c.table.Withdraw(key)
+		o.client.waiting--
+		c.table.Take(l.node.id, l.live.Pool)
+	}
+	o.state, o.node, o.lease = openOpened, l.node, l
+	if o.withdrawn {
+		c.revoke(l.node, key, session.ErrWithdrawn, fx)
+		return
+	}
+	c.tellRoute(o, fx)
+}
+
+// tellRoute sends the route to the client that asked.
+func (c *Core) tellRoute(o *open, fx *Effects) {
+	l := o.lease
+	if l == nil || o.client.peer == 0 {
+		return
+	}
+	fx.Control(o.client.peer, &wire.Opened{
+		Request: o.key.Request, Broker: c.cfg.ID, Node: l.node.id, NodeName: l.node.name, PID: l.node.pid, Pool: l.live.Pool,
+		Worker: l.live.Worker, Incarnation: l.live.Incarnation, Session: l.live.Session, Key: l.live.Key,
+		Epoch: l.live.Epoch, Endpoint: l.node.endpoint, Limits: l.live.Limits,
+	})
+}
+
+// decline takes a node's no. A worker that could not open is the client's to
+// know; everything else is for another node, or for later.
+func (c *Core) decline(now time.Time, from wire.Peer, m *wire.Decline, fx *Effects) {
+	n := c.nodeAt[from]
+	if n == nil {
+		c.stranger(from, wire.KindDecline, fx)
+		return
+	}
+	c.heard(now, n, m.Seq, fx)
+	key := session.OpenKey{Client: m.Client, Request: m.Request}
+	o := n.offers[key]
+	if o == nil {
+		return
+	}
+	delete(n.offers, key)
+	c.table.Free(now, n.id, o.ask.Pool)
+	if o.withdrawn || m.Code == session.ErrOpenFailed || m.Code == session.ErrBadMessage {
+		if !o.withdrawn {
+			c.refuse(o.client.peer, key, m.Code, m.Text, fx)
+		}
+		c.finish(now, o, m.Code)
+	} else {
+		c.table.Hold(n.id, o.ask.Pool, now.Add(c.cfg.Beat/4))
+		c.requeue(now, o, fx)
+	}
+	c.pump(now, fx)
+}
+
+// requeue puts an open back into the queue whose offer came to nothing.
+func (c *Core) requeue(now time.Time, o *open, fx *Effects) {
+	o.state, o.node = openQueued, nil
+	if o.withdrawn {
+		c.finish(now, o, session.ErrWithdrawn)
+		return
+	}
+	if err := c.table.Requeue(now, o.grant); err != nil {
+		c.refuse(o.client.peer, o.key, session.ErrNoWorker, err.Error(), fx)
+		c.finish(now, o, session.ErrNoWorker)
+	}
+}
+
+// ended takes a node's word that a session is over.
+func (c *Core) ended(now time.Time, from wire.Peer, m *wire.Ended, fx *Effects) {
+	n := c.nodeAt[from]
+	if n == nil {
+		c.stranger(from, wire.KindEnded, fx)
+		return
+	}
+	c.heard(now, n, m.Seq, fx)
+	if l := n.live[m.Session]; l != nil {
+		c.end(now, l, m.Code, fx)
+		c.pump(now, fx)
+	}
+}
+
+// end forgets a session and frees its slot.
+func (c *Core) end(now time.Time, l *lease, code session.Code, fx *Effects) {
+	id := l.live.Session
+	delete(c.sessions, id)
+	delete(l.node.live, id)
+	delete(l.client.sessions, id)
+	c.table.Free(now, l.node.id, l.live.Pool)
+	key := session.OpenKey{Client: l.live.Client, Request: l.live.Request}
+	if o := c.opens[key]; o != nil && o.lease == l {
+		c.finish(now, o, code)
+	}
+	c.forget(l.client)
+	fx.Events = append(fx.Events, Event{What: EventEnded, Node: l.node.id, Name: l.node.name, Session: id, Pool: l.live.Pool, Code: code})
+}
+
+// nodeBeat takes a node's beat: a sign of life, and the number of its last
+// change.
+func (c *Core) nodeBeat(now time.Time, n *node, m *wire.Beat, fx *Effects) {
+	if change, was := c.nodeBeats.Beat(now, n.id); was {
+		c.nodeChanged(now, change, fx)
+	}
+	if m.Seq > n.seq {
+		fx.Control(n.peer, &wire.Registered{Epoch: c.cfg.Epoch, Seq: n.seq, Again: true})
+	}
+	if m.Drain != n.drain {
+		n.drain = m.Drain
+		c.seat(n)
+	}
+	n.beat = *m
+}
+
+// nodeChanged takes what the beats say of a node.
+func (c *Core) nodeChanged(now time.Time, change heartbeat.Change[session.NodeID], fx *Effects) {
+	n := c.nodes[change.Who]
+	if n == nil {
+		return
+	}
+	if change.To != heartbeat.Gone {
+		fx.Events = append(fx.Events, Event{What: EventNodeState, Node: n.id, Name: n.name, Text: change.To.String()})
+		return
+	}
+	c.lose(now, n, fmt.Sprintf("no beat for %s", change.Silent.Round(time.Millisecond)), fx)
+}
+
+// lose forgets a node: its sessions' clients are told, its offers go back into
+// the queue.
+func (c *Core) lose(now time.Time, n *node, text string, fx *Effects) {
+	delete(c.nodes, n.id)
+	delete(c.nodeAt, n.peer)
+	c.table.Leave(n.id)
+	c.nodeBeats.Forget(n.id)
+	c.counts.NodesLost++
+	fx.Events = append(fx.Events, Event{What: EventNodeLost, Node: n.id, Name: n.name, Text: fmt.Sprintf("%s, %d sessions", text, len(n.live))})
+	c.tellLost(n, text, fx)
+	for _, l := range leasesOf(n.live) {
+		c.end(now, l, session.ErrWorkerLost, fx)
+	}
+	offers := make([]*open, 0, len(n.offers))
+	for _, o := range n.offers {
+		offers = append(offers, o)
+	}
+	slices.SortFunc(offers, func(a, b *open) int { return slices.Compare(a.key.Request[:], b.key.Request[:]) })
+	clear(n.offers)
+	for _, o := range offers {
+		c.requeue(now, o, fx)
+	}
+	c.pump(now, fx)
+}
+
+// lostMost is how many sessions one Lost names.
+const lostMost = 4096
+
+func (c *Core) tellLost(n *node, text string, fx *Effects) {
+	by := map[wire.Peer][]session.ID{}
+	for id, l := range n.live {
+		if l.client.peer != 0 {
+			by[l.client.peer] = append(by[l.client.peer], id)
+		}
+	}
+	peers := make([]wire.Peer, 0, len(by))
+	for p := range by {
+		peers = append(peers, p)
+	}
+	slices.Sort(peers)
+	for _, p := range peers {
+		ids := by[p]
+		slices.SortFunc(ids, func(a, b session.ID) int { return slices.Compare(a[:], b[:]) })
+		for chunk := range slices.Chunk(ids, lostMost) {
+			fx.Control(p, &wire.Lost{Node: n.id, Sessions: chunk, Code: session.ErrWorkerLost, Text: wire.Text(n.name + ": " + text)})
+		}
+	}
+}
+
+// leasesOf returns sessions in a fixed order.
+func leasesOf(m map[session.ID]*lease) []*lease {
+	list := make([]*lease, 0, len(m))
+	for _, l := range m {
+		list = append(list, l)
+	}
+	slices.SortFunc(list, func(a, b *lease) int {
+		return cmp.Or(cmp.Compare(a.live.Worker, b.live.Worker), slices.Compare(a.live.Session[:], b.live.Session[:]))
+	})
+	return list
+}

@@ -1,0 +1,264 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/limpet-rpc/limpet/assigner"
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/session"
+)
+
+type openState uint8
+
+const (
+	openQueued openState = iota
+	openOffered
+	openOpened
+)
+
+// open is the record of one open, from its arrival to the end of its session.
+type open struct {
+	key       session.OpenKey
+	state     openState
+	client    *client
+	ask       assigner.Request
+	limits    wire.Limits
+	arrived   time.Time
+	notify    bool
+	withdrawn bool // its client is gone: whatever comes of it is taken back
+	node      *node
+	again     time.Time      // when the offer is repeated
+	grant     assigner.Grant // while offered
+	lease     *lease         // once opened
+}
+
+// open takes a client's wish for a worker. A repeated one is answered with
+// what became of the first.
+func (c *Core) open(now time.Time, from wire.Peer, m *wire.Open, fx *Effects) {
+	key := session.OpenKey{Client: m.Client, Request: m.Request}
+	if code, over := c.past.find(key); over {
+		c.refuse(from, key, code, "this open is over", fx)
+		return
+	}
+	cl, err := c.client(m.Client, from)
+	if err != nil {
+		c.refuse(from, key, session.ErrOverloaded, err.Error(), fx)
+		return
+	}
+	if o := c.opens[key]; o != nil {
+		c.openAgain(o, fx)
+		return
+	}
+	wait := time.Duration(m.Wait) * time.Millisecond
+	if wait <= 0 {
+		wait = DefaultWait
+	}
+	o := &open{
+		key: key, client: cl, limits: m.Limits, arrived: now, notify: m.Notify,
+		ask: assigner.Request{
+			OpenKey: key, Pool: m.Pool, Labels: m.Labels, Priority: int(m.Priority),
+			Deadline: now.Add(min(wait, c.cfg.MaxWait)),
+		},
+	}
+	if err := c.ask(now, o); err != nil {
+		code, text := c.why(m, err)
+		c.refuse(from, key, code, text, fx)
+		c.forget(cl)
+		return
+	}
+	c.opens[key] = o
+	cl.waiting++
+	c.counts.Opens++
+	c.pump(now, fx)
+	c.tellPlace(o, fx)
+}
+
+// expectMost bounds the pools that are waited for while recovering.
+const expectMost = 1024
+
+// ask puts an open into the queue. While the broker recovers, a pool that
+// nobody serves may only not be back yet.
+func (c *Core) ask(now time.Time, o *open) error {
+	err := c.table.Ask(now, o.ask)
+	if errors.Is(err, assigner.ErrPoolUnknown) && c.Recovering(now) && len(c.expected) < expectMost {
+		c.table.Expect(o.ask.Pool)
+		c.expected[o.ask.Pool] = true
+		err = c.table.Ask(now, o.ask)
+	}
+	return err
+}
+
+// expectNoMore refuses, once the broker has recovered, the opens of pools that
+// were waited for in vain.
+func (c *Core) expectNoMore(now time.Time, fx *Effects) {
+	if len(c.expected) == 0 || c.Recovering(now) {
+		return
+	}
+	for _, pool := range slices.Sorted(maps.Keys(c.expected)) {
+		for _, r := range c.table.Desert(pool) {
+			o := c.opens[r.OpenKey]
+			c.refuse(o.client.peer, o.key, session.ErrPoolUnknown, fmt.Sprintf("no node serves a pool %q", pool), fx)
+			c.finish(now, o, session.ErrPoolUnknown)
+		}
+	}
+	clear(c.expected)
+}
+
+// why translates an assigner's refusal for the client.
+func (c *Core) why(m *wire.Open, err error) (session.Code, string) {
+	switch {
+	case errors.Is(err, assigner.ErrPoolUnknown):
+		return session.ErrPoolUnknown, fmt.Sprintf("no node serves a pool %q", m.Pool)
+	case errors.Is(err, assigner.ErrNoSuchLabels):
+		return session.ErrLabelsUnknown, fmt.Sprintf("no worker of pool %q has all the labels asked for", m.Pool)
+	case errors.Is(err, assigner.ErrQueueFull):
+		c.counts.Overloaded++
+		return session.ErrOverloaded, fmt.Sprintf("the queue of pool %q is full", m.Pool)
+	}
+	return session.ErrBadMessage, err.Error()
+}
+
+func (c *Core) openAgain(o *open, fx *Effects) {
+	switch o.state {
+	case openOpened:
+		c.tellRoute(o, fx)
+	case openQueued:
+		c.tellPlace(o, fx)
+	case openOffered: // the answer will come
+	}
+}
+
+func (c *Core) refuse(to wire.Peer, key session.OpenKey, code session.Code, text string, fx *Effects) {
+	if to != 0 {
+		fx.Control(to, &wire.Refused{Request: key.Request, Code: code, Text: wire.Text(text)})
+	}
+}
+
+func (c *Core) tellPlace(o *open, fx *Effects) {
+	if o.state != openQueued || !o.notify || o.client.peer == 0 {
+		return
+	}
+	if place, ok := c.table.Place(o.key); ok {
+		fx.Control(o.client.peer, &wire.Queued{Request: o.key.Request, Place: uint32(min(place, 1<<31))})
+	}
+}
+
+// pump offers what can be placed.
+func (c *Core) pump(now time.Time, fx *Effects) {
+	for _, g := range c.table.Grants(now) {
+		o, n := c.opens[g.OpenKey], c.nodes[g.Node]
+		o.state, o.node, o.grant = openOffered, n, g
+		n.offers[o.key] = o
+		c.sendOffer(now, o, fx)
+		c.offered = append(c.offered, o)
+	}
+}
+
+func (c *Core) sendOffer(now time.Time, o *open, fx *Effects) {
+	o.again = now.Add(offerAgain)
+	if o.node.peer != 0 {
+		fx.Control(o.node.peer, &wire.Offer{
+			Epoch: c.cfg.Epoch, Client: o.key.Client, Request: o.key.Request, Pool: o.ask.Pool, Limits: o.limits,
+		})
+	}
+}
+
+// repeatOffers sends offers again that nobody has answered. The list is in
+// order of time, for every repetition puts its offer at the end.
+func (c *Core) repeatOffers(now time.Time, fx *Effects) {
+	for len(c.offered) > 0 {
+		o := c.offered[0]
+		if o.state == openOffered && now.Before(o.again) {
+			return
+		}
+		c.offered[0] = nil
+		c.offered = c.offered[1:]
+		if o.state == openOffered {
+			c.sendOffer(now, o, fx)
+			c.offered = append(c.offered, o)
+		}
+	}
+}
+
+// withdraw takes an open back, in whatever state it is.
+func (c *Core) withdraw(now time.Time, from wire.Peer, m *wire.Withdraw, fx *Effects) {
+	key := session.OpenKey{Client: m.Client, Request: m.Request}
+	if o := c.opens[key]; o != nil {
+		if o.client.peer != from && o.client.peer != 0 {
+			c.bad(from, wire.KindWithdraw, m.Request, session.ErrBadMessage, errors.New("withdraw of another client's open"), fx)
+			return
+		}
+		c.drop(now, o, session.ErrWithdrawn, fx)
+	} else {
+		c.past.add(now, key, session.ErrWithdrawn) // it may have overtaken its open
+	}
+	c.refuse(from, key, session.ErrWithdrawn, "", fx)
+}
+
+// drop ends an open that nobody waits for any more.
+func (c *Core) drop(now time.Time, o *open, code session.Code, fx *Effects) {
+	switch o.state {
+	case openQueued:
+		c.table.Withdraw(o.key)
+		c.finish(now, o, code)
+	case openOffered, openOpened: // its slot is taken until the node says otherwise
+		if !o.withdrawn {
+			o.withdrawn = true
+			c.revoke(o.node, o.key, code, fx)
+		}
+	}
+}
+
+func (c *Core) revoke(n *node, key session.OpenKey, code session.Code, fx *Effects) {
+	if n.peer != 0 {
+		fx.Control(n.peer, &wire.Revoke{Epoch: c.cfg.Epoch, Client: key.Client, Request: key.Request, Code: code})
+	}
+}
+
+// expire tells a client that its wait is over.
+func (c *Core) expire(now time.Time, r assigner.Request, fx *Effects) {
+	o := c.opens[r.OpenKey]
+	if o == nil {
+		return
+	}
+	c.counts.Expired++
+	c.refuse(o.client.peer, o.key, session.ErrNoWorker,
+		fmt.Sprintf("no slot of pool %q came free within %s", r.Pool, now.Sub(o.arrived).Round(time.Millisecond)), fx)
+	c.finish(now, o, session.ErrNoWorker)
+}
+
+// finish forgets an open that holds neither a queue place nor a slot, and
+// remembers that it is over.
+func (c *Core) finish(now time.Time, o *open, code session.Code) {
+	if o.node != nil {
+		delete(o.node.offers, o.key)
+	}
+	if o.state != openOpened {
+		o.client.waiting--
+	}
+	o.state = openOpened // so that nothing repeats it
+	delete(c.opens, o.key)
+	c.past.add(now, o.key, code)
+	c.forget(o.client)
+}
+
+// opensOf returns a client's opens that wait or are on offer, oldest first.
+func (c *Core) opensOf(cl *client) []*open {
+	var list []*open
+	for _, o := range c.opens {
+		if o.client == cl && o.state != openOpened {
+			list = append(list, o)
+		}
+	}
+	slices.SortFunc(list, func(a, b *open) int {
+		if d := a.arrived.Compare(b.arrived); d != 0 {
+			return d
+		}
+		return slices.Compare(a.key.Request[:], b.key.Request[:])
+	})
+	return list
+}

@@ -1,0 +1,185 @@
+package core
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// Counts only ever grow.
+type Counts struct {
+	Opens, Overloaded, Expired, NodesLost uint64
+	Relayed, NotPassed, Bad               uint64
+}
+
+// Status is a snapshot of the broker, sorted, in plain values.
+type Status struct {
+	Broker     uuid.UUID       `json:"broker"`
+	Name       string          `json:"name"`
+	Program    string          `json:"program"`
+	Epoch      uint64          `json:"epoch"`
+	Uptime     float64         `json:"uptime_seconds"`
+	Recovering bool            `json:"recovering"`
+	Clients    int             `json:"clients"`
+	Pools      []PoolStatus    `json:"pools"`
+	Nodes      []NodeStatus    `json:"nodes"`
+	Sessions   []SessionStatus `json:"sessions"`
+	Queue      []WaitingStatus `json:"queue"`
+	Counts     Counts          `json:"-"`
+}
+
+// PoolStatus is one pool over all nodes.
+type PoolStatus struct {
+	Pool    string  `json:"pool"`
+	Nodes   int     `json:"nodes"`
+	Slots   int     `json:"slots"`
+	Free    int     `json:"free"`
+	Offered int     `json:"offered"`
+	Open    int     `json:"open"`
+	Waiting int     `json:"waiting"`
+	Longest float64 `json:"longest_wait_seconds"`
+}
+
+// NodeStatus is one node.
+type NodeStatus struct {
+	Node     string            `json:"node"`
+	Name     string            `json:"name"`
+	Host     string            `json:"host"`
+	PID      int               `json:"pid"`
+	Endpoint string            `json:"endpoint,omitempty"`
+	State    string            `json:"state"` // alive, late, suspect, cut off, draining
+	Silent   float64           `json:"silent_seconds"`
+	Up       float64           `json:"joined_seconds"`
+	Labels   map[string]string `json:"labels,omitempty"`
+	Pools    []string          `json:"pools"`
+	Slots    int               `json:"slots"`
+	Open     int               `json:"open"`
+	Offered  int               `json:"offered"`
+	LoopLate float64           `json:"loop_late_seconds"`
+}
+
+// SessionStatus is one open session.
+type SessionStatus struct {
+	Session     session.ID `json:"session"`
+	Pool        string     `json:"pool"`
+	Node        string     `json:"node"`
+	NodeName    string     `json:"node_name"`
+	Worker      int        `json:"worker"`
+	Incarnation uint64     `json:"incarnation"`
+	Epoch       uint32     `json:"epoch"`
+	Client      string     `json:"client"`
+	Age         float64    `json:"age_seconds"`
+}
+
+// WaitingStatus is one open that waits.
+type WaitingStatus struct {
+	Client   string  `json:"client"`
+	Pool     string  `json:"pool"`
+	Priority int     `json:"priority"`
+	Place    int     `json:"place"`
+	Waited   float64 `json:"waited_seconds"`
+	State    string  `json:"state"` // queued or offered
+}
+
+// statusMost bounds the sessions and queue places that a snapshot lists.
+const statusMost = 10_000
+
+// Status takes a snapshot.
+func (c *Core) Status(now time.Time) Status {
+	s := Status{
+		Broker: c.cfg.ID, Name: c.cfg.Name, Program: c.cfg.Program, Epoch: c.cfg.Epoch,
+		Uptime: now.Sub(c.started).Seconds(), Recovering: c.Recovering(now), Clients: len(c.clients), Counts: c.counts,
+		Pools: []PoolStatus{}, Nodes: []NodeStatus{}, Sessions: []SessionStatus{}, Queue: []WaitingStatus{},
+	}
+	c.poolStatus(&s)
+	for _, n := range c.nodes {
+		s.Nodes = append(s.Nodes, c.nodeStatus(now, n))
+	}
+	slices.SortFunc(s.Nodes, func(a, b NodeStatus) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Node, b.Node)) })
+	for _, l := range c.sessions {
+		if len(s.Sessions) == statusMost {
+			break
+		}
+		s.Sessions = append(s.Sessions, SessionStatus{
+			Session: l.live.Session, Pool: l.live.Pool, Node: l.node.id.String(), NodeName: l.node.name, Worker: l.live.Worker,
+			Incarnation: l.live.Incarnation, Epoch: l.live.Epoch, Client: clientName(l.client), Age: now.Sub(l.since).Seconds(),
+		})
+	}
+	slices.SortFunc(s.Sessions, func(a, b SessionStatus) int {
+		return cmp.Or(cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.NodeName, b.NodeName), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Worker, b.Worker),
+			slices.Compare(a.Session[:], b.Session[:]))
+	})
+	c.queueStatus(now, &s)
+	return s
+}
+
+func (c *Core) poolStatus(s *Status) {
+	offered := map[string]int{}
+	for _, n := range c.nodes {
+		for _, o := range n.offers {
+			offered[o.ask.Pool]++
+		}
+	}
+	for _, p := range c.table.Pools() {
+		s.Pools = append(s.Pools, PoolStatus{
+			Pool: p.Name, Nodes: p.Nodes, Slots: p.Slots, Free: p.Free, Offered: offered[p.Name], Open: p.Used - offered[p.Name],
+			Waiting: p.Waiting,
+		})
+	}
+}
+
+func (c *Core) nodeStatus(now time.Time, n *node) NodeStatus {
+	state, silent, _ := c.nodeBeats.State(n.id)
+	ns := NodeStatus{
+		Node: n.id.String(), Name: n.name, Host: n.host, PID: n.pid, Endpoint: n.endpoint, State: state.String(), Silent: silent.Seconds(),
+		Up: now.Sub(n.joined).Seconds(), Labels: n.labels, Open: len(n.live), Offered: len(n.offers), LoopLate: float64(n.beat.Late) / 1000,
+	}
+	switch {
+	case n.peer == 0:
+		ns.State = "cut off"
+	case n.drain:
+		ns.State = "draining"
+	}
+	for _, p := range n.pools {
+		ns.Pools = append(ns.Pools, p.Name)
+		ns.Slots += p.Slots
+	}
+	return ns
+}
+
+func (c *Core) queueStatus(now time.Time, s *Status) {
+	longest := map[string]float64{}
+	for _, o := range c.opens {
+		if o.state == openOpened {
+			continue
+		}
+		w := WaitingStatus{Client: clientName(o.client), Pool: o.ask.Pool, Priority: o.ask.Priority, Waited: now.Sub(o.arrived).Seconds(), State: "offered"}
+		if o.state == openQueued {
+			w.State = "queued"
+			longest[w.Pool] = max(longest[w.Pool], w.Waited)
+			if len(s.Queue) < 1000 {
+				w.Place, _ = c.table.Place(o.key)
+			}
+		}
+		if len(s.Queue) < statusMost {
+			s.Queue = append(s.Queue, w)
+		}
+	}
+	slices.SortFunc(s.Queue, func(a, b WaitingStatus) int {
+		return cmp.Or(cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.State, b.State), cmp.Compare(a.Place, b.Place), cmp.Compare(b.Waited, a.Waited))
+	})
+	for i := range s.Pools {
+		s.Pools[i].Longest = longest[s.Pools[i].Pool]
+	}
+}
+
+func clientName(cl *client) string {
+	if cl.name != "" {
+		return cl.name + " " + cl.id.String()[:8]
+	}
+	return cl.id.String()[:8]
+}

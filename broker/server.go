@@ -1,0 +1,170 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/limpet-rpc/limpet/assigner"
+	"github.com/limpet-rpc/limpet/broker/core"
+	"github.com/limpet-rpc/limpet/internal/version"
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/internal/zmqio"
+)
+
+// DefaultListen is where a broker listens when nobody says otherwise.
+const DefaultListen = "tcp://127.0.0.1:7700"
+
+// tick is how often the core is told the time.
+const tick = 20 * time.Millisecond
+
+// Options of a broker. The zero value listens at DefaultListen.
+type Options struct {
+	Listen string          // endpoint for clients and nodes; port 0 or * takes a free one
+	Name   string          // how status shows it; default the host's name
+	Policy assigner.Policy // placement
+	Queue  int             // opens that may wait per pool, default 1024
+	Beat   time.Duration   // default 1 s
+	Misses int             // beats in a row that may be missed, default 3
+	Lease  time.Duration   // of a client that waits in a queue, default 10 s
+	// Recovery is how long after its start the broker waits for nodes to come
+	// back before it judges what it does not know; default Beat*Misses + 1 s.
+	Recovery time.Duration
+	Logger   *slog.Logger // default slog.Default
+}
+
+// Server is a broker. New makes it listen, Run makes it work.
+type Server struct {
+	// fixed after New
+	log      *slog.Logger
+	loop     *zmqio.Loop
+	endpoint string
+	started  time.Time
+	done     chan struct{} // closed when Run returns
+
+	// owned by the loop
+	core  *core.Core
+	fx    core.Effects
+	noise noise
+}
+
+// New checks the library and binds the endpoint. Errors name what is missing
+// or the port that is in use.
+func New(o Options) (*Server, error) {
+	if _, err := zmqio.CheckLibrary(); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	if o.Listen == "" {
+		o.Listen = DefaultListen
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Name == "" {
+		o.Name, _ = os.Hostname() // an unnamed host has an unnamed broker
+	}
+	id, err := uuid.NewRandom()
+	if err != nil {
+		return nil, fmt.Errorf("broker: draw its id: %w", err)
+	}
+	now := time.Now()
+	s := &Server{log: o.Logger, started: now, done: make(chan struct{})}
+	s.core = core.New(now, core.Config{
+		ID: id, Name: o.Name, Program: "limpet/" + version.String(), Beat: o.Beat, Misses: o.Misses, Lease: o.Lease,
+		Recovery: o.Recovery, Policy: o.Policy, Limits: assigner.Limits{Queue: o.Queue}, Tick: tick,
+	})
+	if s.loop, err = zmqio.NewLoop(s, zmqio.Options{Tick: tick}); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	if s.endpoint, err = s.loop.Listen(o.Listen); err != nil {
+		return nil, fmt.Errorf("broker: %w", errors.Join(err, s.discard()))
+	}
+	return s, nil
+}
+
+// discard frees a loop that never ran.
+func (s *Server) discard() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return s.loop.Run(ctx)
+}
+
+// Endpoint is where the broker listens, with the port it got.
+func (s *Server) Endpoint() string { return s.endpoint }
+
+// Run works until ctx ends, and blocks. It returns nil then.
+func (s *Server) Run(ctx context.Context) error {
+	defer close(s.done)
+	s.log.Info("broker listens", "endpoint", s.endpoint)
+	if err := s.loop.Run(ctx); err != nil {
+		return fmt.Errorf("broker: %w", err)
+	}
+	return nil
+}
+
+// ErrStopped is Status of a broker that does not run any more.
+var ErrStopped = errors.New("broker: stopped")
+
+// Status takes a snapshot on the loop. It blocks until the loop has come round
+// or ctx ends.
+func (s *Server) Status(ctx context.Context) (core.Status, error) {
+	answer := make(chan core.Status, 1)
+	s.loop.Do(func() { answer <- s.core.Status(time.Now()) })
+	select {
+	case st := <-answer:
+		return st, nil
+	case <-s.done:
+		return core.Status{}, ErrStopped
+	case <-ctx.Done():
+		return core.Status{}, fmt.Errorf("broker: its loop does not come round: %w", ctx.Err())
+	}
+}
+
+// Traffic is what the socket has carried.
+func (s *Server) Traffic() zmqio.Stats { return s.loop.Stats() }
+
+// Envelope implements zmqio.Handler.
+func (s *Server) Envelope(from wire.Peer, env []byte) {
+	s.fx.Reset()
+	s.core.Step(time.Now(), from, env, &s.fx)
+	s.apply()
+}
+
+// Malformed implements zmqio.Handler.
+func (s *Server) Malformed(from wire.Peer, err error) {
+	s.fx.Reset()
+	s.core.Malformed(from, err, &s.fx)
+	s.apply()
+}
+
+// Gone implements zmqio.Handler.
+func (s *Server) Gone(peer wire.Peer) {
+	s.fx.Reset()
+	s.core.Gone(time.Now(), peer, &s.fx)
+	s.apply()
+}
+
+// Tick implements zmqio.Handler.
+func (s *Server) Tick(now time.Time) {
+	s.fx.Reset()
+	s.core.Tick(now, &s.fx)
+	s.apply()
+}
+
+// apply sends what the core wants sent. What cannot be sent is lost, as it
+// could be on the way: whoever misses it asks again.
+func (s *Server) apply() {
+	for _, o := range s.fx.Outs {
+		if err := s.loop.Send(o.To, o.Env); err != nil && s.log.Enabled(context.Background(), slog.LevelDebug) {
+			s.log.Debug("not sent", "to", o.To, "kind", wire.KindOf(o.Env), "error", err)
+		}
+	}
+	for i := range s.fx.Events {
+		s.noise.event(s.log, &s.fx.Events[i])
+	}
+}

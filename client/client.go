@@ -1,0 +1,284 @@
+package client
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/limpet-rpc/limpet/client/core"
+	"github.com/limpet-rpc/limpet/internal/version"
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/internal/zmqio"
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// DefaultBroker is where a broker is looked for when nobody says otherwise.
+const DefaultBroker = "tcp://127.0.0.1:7700"
+
+// DialTimeout bounds Dial when its context has no deadline.
+const DialTimeout = 5 * time.Second
+
+// tick is how often the core is told the time.
+const tick = 20 * time.Millisecond
+
+// Client is one process's connection to its brokers. It is safe for
+// concurrent use.
+type Client struct {
+	// fixed after Dial
+	id      uuid.UUID
+	name    string
+	brokers string
+	log     *slog.Logger
+	loop    *zmqio.Loop
+	stop    context.CancelFunc
+	ended   chan struct{} // closed when the loop has ended
+
+	mu     sync.Mutex
+	core   *core.Core
+	closed bool
+
+	fx      core.Effects  // owned by the loop
+	spare   sync.Pool     // of *core.Effects, for callers
+	welcome chan struct{} // owned by the loop until closed: some broker has answered, or refused
+	greeted bool          // owned by the loop
+}
+
+// Option changes how Dial connects.
+type Option func(*config)
+
+type config struct {
+	name   string
+	log    *slog.Logger
+	beat   time.Duration
+	misses int
+}
+
+// WithName says how status shows this client; default the program's name.
+func WithName(name string) Option { return func(c *config) { c.name = name } }
+
+// WithLogger sets where connection news goes; default slog.Default.
+func WithLogger(log *slog.Logger) Option { return func(c *config) { c.log = log } }
+
+// WithBeat sets how often the broker is asked for a sign of life, and after
+// how many unanswered beats another broker is used.
+func WithBeat(every time.Duration, misses int) Option {
+	return func(c *config) { c.beat, c.misses = every, misses }
+}
+
+// Dial connects to a broker, or to the first that answers of several endpoints
+// separated by commas. Empty means the environment variable LIMPET_BROKER, or
+// else DefaultBroker. It blocks until a broker has answered, for DialTimeout
+// or until ctx ends; then the error is ErrUnreachable and names the endpoints.
+// The connection keeps itself up until Close.
+func Dial(ctx context.Context, broker string, opts ...Option) (*Client, error) {
+	if _, err := zmqio.CheckLibrary(); err != nil {
+		return nil, fmt.Errorf("dial: %w", err)
+	}
+	cfg := config{name: filepath.Base(os.Args[0]), log: slog.Default()}
+	for _, o := range opts {
+		o(&cfg)
+	}
+	c, err := newClient(broker, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("dial: %w", err)
+	}
+	if err := c.greet(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+func newClient(broker string, cfg config) (*Client, error) {
+	if broker == "" {
+		broker = os.Getenv("LIMPET_BROKER")
+	}
+	if broker == "" {
+		broker = DefaultBroker
+	}
+	id, err := uuid.NewRandom()
+	if err != nil {
+		return nil, fmt.Errorf("draw the client's id: %w", err)
+	}
+	c := &Client{
+		id: id, name: cfg.name, brokers: broker, log: cfg.log, ended: make(chan struct{}), welcome: make(chan struct{}),
+		core: core.New(core.Config{
+			ID: id, Name: cfg.name, Program: "limpet/" + version.String(), Beat: cfg.beat, Misses: cfg.misses, Tick: tick,
+		}, rand.Reader),
+	}
+	c.spare.New = func() any { return new(core.Effects) }
+	if c.loop, err = zmqio.NewLoop(c, zmqio.Options{Tick: tick}); err != nil {
+		return nil, err
+	}
+	loopCtx, stop := context.WithCancel(context.Background())
+	c.stop = stop
+	err = c.connect()
+	go c.run(loopCtx)
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+func (c *Client) connect() error {
+	for endpoint := range strings.SplitSeq(c.brokers, ",") {
+		endpoint = strings.TrimSpace(endpoint)
+		peer, err := c.loop.Connect(endpoint)
+		if err != nil {
+			return fmt.Errorf("broker %q: %w", endpoint, err)
+		}
+		c.core.AddBroker(time.Now(), peer, &c.fx)
+	}
+	c.apply(&c.fx)
+	return nil
+}
+
+func (c *Client) run(ctx context.Context) {
+	defer close(c.ended)
+	if err := c.loop.Run(ctx); err != nil {
+		c.log.Error("the socket loop ended", "error", err)
+	}
+}
+
+// greet waits for the first answer to Hello.
+func (c *Client) greet(ctx context.Context) error {
+	if _, has := ctx.Deadline(); !has {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, DialTimeout)
+		defer cancel()
+	}
+	select {
+	case <-c.welcome:
+	case <-ctx.Done():
+		return &session.Error{
+			Code: session.ErrUnreachable, Outcome: session.NotRun,
+			Text: fmt.Sprintf("no broker answers at %s: is one running there?", c.brokers), Cause: ctx.Err(),
+		}
+	}
+	c.mu.Lock()
+	ok, why := c.core.Connected()
+	c.mu.Unlock()
+	if !ok && why != nil {
+		return why
+	}
+	return nil
+}
+
+// ID is this client's id, as status shows it.
+func (c *Client) ID() uuid.UUID { return c.id }
+
+// Close ends the connection. Sessions that are still open are closed as far as
+// that can be said without waiting; whoever waits gets ErrClientDone.
+func (c *Client) Close() error {
+	fx := c.take()
+	c.mu.Lock()
+	already := c.closed
+	c.closed = true
+	if !already {
+		c.core.Shutdown(time.Now(), fx)
+	}
+	c.mu.Unlock()
+	c.finish(fx)
+	c.stop()
+	<-c.ended
+	return nil
+}
+
+// step runs one step of the core for a caller and carries out what it asks
+// for. It is false once the client is closed.
+func (c *Client) step(f func(now time.Time, fx *core.Effects)) bool {
+	fx := c.take()
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		c.spare.Put(fx)
+		return false
+	}
+	f(time.Now(), fx)
+	c.mu.Unlock()
+	c.finish(fx)
+	return true
+}
+
+func (c *Client) take() *core.Effects {
+	fx := c.spare.Get().(*core.Effects)
+	fx.Reset()
+	return fx
+}
+
+func (c *Client) finish(fx *core.Effects) {
+	c.apply(fx)
+	c.spare.Put(fx)
+}
+
+// apply carries out what the core asked for. A result goes to whoever waits
+// for it; each waits for one, and has room for it.
+func (c *Client) apply(fx *core.Effects) {
+	for _, o := range fx.Outs {
+		if err := c.loop.Send(o.To, o.Env); err != nil {
+			c.log.Debug("not sent", "kind", wire.KindOf(o.Env), "error", err) // it is sent again
+		}
+	}
+	for i := range fx.Results {
+		r := &fx.Results[i]
+		r.Tag.(waiter).settle(r)
+	}
+	for _, p := range fx.Places {
+		p.Tag.(*opening).moved(p.Place)
+	}
+	for _, e := range fx.Events {
+		c.log.Debug(e.What, "client", c.name, "code", e.Code.Error(), "text", e.Text)
+	}
+}
+
+// waiter is whoever waits for the end of an open, a call or a close.
+type waiter interface{ settle(r *core.Result) }
+
+// onLoop runs one step of the core on the loop.
+func (c *Client) onLoop(f func()) {
+	c.fx.Reset()
+	c.mu.Lock()
+	f()
+	connected, why := c.core.Connected()
+	c.mu.Unlock()
+	c.apply(&c.fx)
+	if !c.greeted && (connected || why != nil) {
+		c.greeted = true
+		close(c.welcome)
+	}
+}
+
+// Envelope implements zmqio.Handler.
+func (c *Client) Envelope(from wire.Peer, env []byte) {
+	if c.greeted {
+		c.fx.Reset()
+		c.mu.Lock()
+		c.core.Step(time.Now(), from, env, &c.fx)
+		c.mu.Unlock()
+		c.apply(&c.fx)
+		return
+	}
+	c.onLoop(func() { c.core.Step(time.Now(), from, env, &c.fx) })
+}
+
+// Malformed implements zmqio.Handler.
+func (c *Client) Malformed(from wire.Peer, err error) {
+	c.onLoop(func() { c.core.Malformed(from, err, &c.fx) })
+}
+
+// Gone implements zmqio.Handler. A client only has connections of its own,
+// which come back by themselves.
+func (c *Client) Gone(wire.Peer) {}
+
+// Tick implements zmqio.Handler.
+func (c *Client) Tick(now time.Time) {
+	c.onLoop(func() { c.core.Tick(now, &c.fx) })
+}

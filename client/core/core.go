@@ -1,0 +1,316 @@
+package core
+
+import (
+	"container/heap"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/limpet-rpc/limpet/heartbeat"
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// Config is what a client is told at its start.
+type Config struct {
+	ID      uuid.UUID
+	Name    string
+	Program string
+	Beat    time.Duration // to the broker; default: what its Welcome asks for
+	Misses  int           // unanswered beats after which a broker counts as silent; default 3
+	Tick    time.Duration // how often Tick will be called; default 20 ms
+}
+
+// Result is the end of one open, call or close.
+type Result struct {
+	Tag     any
+	Session *Session // of an open that succeeded
+	Body    []byte   // of a reply; shares the frame's memory
+	Raw     bool
+	Err     *session.Error // nil where it succeeded
+}
+
+// Effects is what one step asks for.
+type Effects struct {
+	wire.Batch
+	Results []Result
+	Places  []Place
+	Events  []Event
+}
+
+// Place is news of an open that waits.
+type Place struct {
+	Tag   any
+	Place int
+}
+
+// Event is one thing that happened, for the log.
+type Event struct {
+	What string
+	Peer wire.Peer
+	Code session.Code
+	Text string
+}
+
+// What happened.
+const (
+	EventBad       = "bad message"
+	EventWelcome   = "connected"
+	EventSilent    = "broker silent"
+	EventRefusedBy = "refused by broker"
+)
+
+// Reset empties the effects for the next step.
+func (fx *Effects) Reset() {
+	fx.Batch.Reset()
+	clear(fx.Results)
+	clear(fx.Places)
+	fx.Results, fx.Places, fx.Events = fx.Results[:0], fx.Places[:0], fx.Events[:0]
+}
+
+// Core is the client's state. It is not safe for concurrent use; its owner
+// locks.
+type Core struct {
+	cfg    Config
+	chance io.Reader
+
+	brokers  map[wire.Peer]*broker
+	order    []*broker // as they were added: the first that is there is used
+	opens    map[uuid.UUID]*Opening
+	sessions map[session.ID]*Session
+	nodes    map[session.NodeID]*node
+	retries  wakeHeap
+	beats    *heartbeat.Monitor[wire.Peer]
+	spare    [][]byte // envelopes to use again
+}
+
+// New returns a client that has no brokers yet. Chance makes request ids.
+func New(cfg Config, chance io.Reader) *Core {
+	if cfg.Misses <= 0 {
+		cfg.Misses = 3
+	}
+	if cfg.Tick <= 0 {
+		cfg.Tick = 20 * time.Millisecond
+	}
+	return &Core{
+		cfg: cfg, chance: chance,
+		brokers:  map[wire.Peer]*broker{},
+		opens:    map[uuid.UUID]*Opening{},
+		sessions: map[session.ID]*Session{},
+		nodes:    map[session.NodeID]*node{},
+		beats:    heartbeat.New[wire.Peer](cfg.Tick),
+	}
+}
+
+// Step takes one envelope from a peer: a broker, or a node on the direct path.
+// Results keep a part of env's memory.
+func (c *Core) Step(now time.Time, from wire.Peer, env []byte, fx *Effects) {
+	kind := wire.KindOf(env)
+	if kind.ToHolder() {
+		h, body, err := wire.ParseHeader(env)
+		if err != nil {
+			c.bad(from, kind, session.ErrBadMessage, err.Error(), fx)
+			return
+		}
+		c.fromWorker(now, &h, body, fx)
+		return
+	}
+	m, err := wire.ParseControl(env)
+	if err != nil {
+		code := session.ErrBadMessage
+		if !kind.Known() || kind.ToWorker() {
+			code = session.ErrKindUnknown
+		}
+		c.bad(from, kind, code, err.Error(), fx)
+		return
+	}
+	b := c.brokers[from]
+	if b == nil {
+		return // a node's Welcome or beat on the direct path says nothing new
+	}
+	c.fromBroker(now, b, m, fx)
+}
+
+func (c *Core) fromWorker(now time.Time, h *wire.Header, body []byte, fx *Effects) {
+	if h.Kind == wire.KindLeased {
+		c.leased(now, h, body, fx)
+		return
+	}
+	s := c.sessions[h.Session]
+	if s == nil || s.route.Node != h.Node {
+		return // of a session that is over here
+	}
+	switch h.Kind {
+	case wire.KindReply:
+		c.settle(now, s, h.Number, Result{Body: body, Raw: h.Flags&wire.FlagRaw != 0}, fx)
+	case wire.KindFail:
+		c.failed(now, s, h, body, fx)
+	case wire.KindHeld:
+		s.calls.Postpone(h.Number, now.Add(session.RetryMost))
+	case wire.KindClosed:
+		c.closedBy(now, s, h, fx)
+	case wire.KindExpired:
+		f := wire.ParseFailure(body)
+		c.over(s, &session.Error{Code: h.Code, Text: f.Text, Remote: true})
+	}
+}
+
+func (c *Core) fromBroker(now time.Time, b *broker, m wire.Control, fx *Effects) {
+	if b.welcomed {
+		c.beats.Beat(now, b.peer)
+	}
+	switch m := m.(type) {
+	case *wire.Welcome:
+		c.welcome(now, b, m, fx)
+	case *wire.Identify:
+		c.hello(now, b, fx)
+	case *wire.Beat:
+	case *wire.Opened:
+		c.opened(now, b, m, fx)
+	case *wire.Refused:
+		c.refused(now, b, m, fx)
+	case *wire.Queued:
+		if o := c.opens[m.Request]; o != nil {
+			fx.Places = append(fx.Places, Place{o.tag, int(m.Place)})
+		}
+	case *wire.Lost:
+		c.lost(now, m, fx)
+	case *wire.Error:
+		c.refusedBy(b, m, fx)
+	default:
+		c.bad(b.peer, m.Kind(), session.ErrKindUnknown, "a client takes no "+m.Kind().String(), fx)
+	}
+}
+
+func (c *Core) bad(to wire.Peer, of wire.Kind, code session.Code, text string, fx *Effects) {
+	fx.Events = append(fx.Events, Event{What: EventBad, Peer: to, Code: code, Text: text})
+	if to != 0 && of != wire.KindError {
+		fx.Control(to, &wire.Error{Code: code, Text: wire.Text(text), Of: of})
+	}
+}
+
+// Malformed answers a frame that could not be taken apart.
+func (c *Core) Malformed(from wire.Peer, err error, fx *Effects) {
+	c.bad(from, 0, session.ErrBadMessage, err.Error(), fx)
+}
+
+// Tick lets time pass. It wants to be called several times per beat.
+func (c *Core) Tick(now time.Time, fx *Effects) {
+	c.watchBrokers(now, fx)
+	c.watchOpens(now, fx)
+	for len(c.retries) > 0 && !now.Before(c.retries[0].wake) {
+		c.again(now, c.retries[0], fx)
+	}
+	c.watchLeases(now, fx)
+}
+
+// Shutdown ends everything at once: brokers and workers are told what can be
+// told without waiting, and whoever waits gets ErrClientDone.
+func (c *Core) Shutdown(now time.Time, fx *Effects) {
+	for _, o := range c.opensInOrder() {
+		if o.tag != nil {
+			fx.Results = append(fx.Results, Result{Tag: o.tag, Err: infer(session.ErrClientDone, session.NotRun, 0, "")})
+		}
+		c.Withdraw(now, o, fx)
+	}
+	clear(c.opens)
+	for _, s := range c.Sessions() {
+		if s.ended == nil {
+			c.sendClose(now, s, fx)
+		}
+		c.fail(now, s, &session.Error{Code: session.ErrClientDone}, fx)
+	}
+}
+
+// way is the peer by which a session's node is reached: the broker that it was
+// last heard through, or any other that is there.
+func (c *Core) way(s *Session) (wire.Peer, bool) {
+	if b := c.brokers[s.broker]; b != nil && b.welcomed {
+		return b.peer, true
+	}
+	for _, b := range c.order {
+		if b.welcomed {
+			s.broker = b.peer
+			return b.peer, true
+		}
+	}
+	return 0, false
+}
+
+// arm makes sure that a session is looked at by wake.
+func (c *Core) arm(s *Session, wake time.Time) {
+	switch {
+	case s.place < 0:
+		s.wake = wake
+		heap.Push(&c.retries, s)
+	case wake.Before(s.wake):
+		s.wake = wake
+		heap.Fix(&c.retries, s.place)
+	}
+}
+
+// wakeHeap orders sessions by when something of theirs is sent again.
+type wakeHeap []*Session
+
+func (h wakeHeap) Len() int           { return len(h) }
+func (h wakeHeap) Less(i, j int) bool { return h[i].wake.Before(h[j].wake) }
+func (h wakeHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i, j
+}
+
+// Push adds a session.
+func (h *wakeHeap) Push(x any) {
+	s := x.(*Session)
+	s.place = len(*h)
+	*h = append(*h, s)
+}
+
+// Pop removes the last session.
+func (h *wakeHeap) Pop() any {
+	old := *h
+	s := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	s.place = -1
+	return s
+}
+
+// Sessions returns the sessions that are not over, in the order of their ids.
+func (c *Core) Sessions() []*Session {
+	list := make([]*Session, 0, len(c.sessions))
+	for _, s := range c.sessions {
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b *Session) int { return slices.Compare(a.route.Session[:], b.route.Session[:]) })
+	return list
+}
+
+// buffer returns an empty buffer for an envelope of about size bytes.
+func (c *Core) buffer(size int) []byte {
+	if n := len(c.spare); n > 0 && cap(c.spare[n-1]) >= size {
+		b := c.spare[n-1]
+		c.spare = c.spare[:n-1]
+		return b[:0]
+	}
+	return make([]byte, 0, size)
+}
+
+// Bounds of what is kept for the next call.
+const (
+	spareMost = 1024
+	spareSize = 4096
+)
+
+func (c *Core) recycle(env []byte) {
+	if cap(env) <= spareSize && len(c.spare) < spareMost {
+		c.spare = append(c.spare, env)
+	}
+}
+
+func infer(code session.Code, o session.Outcome, call uint64, format string, args ...any) *session.Error {
+	return &session.Error{Code: code, Outcome: o, Call: call, Text: fmt.Sprintf(format, args...)}
+}

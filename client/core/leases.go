@@ -1,0 +1,132 @@
+package core
+
+import (
+	"slices"
+	"time"
+
+	"github.com/limpet-rpc/limpet/heartbeat"
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// node is what the client keeps for one node: the sessions whose leases it
+// renews there with one small beat.
+type node struct {
+	id       session.NodeID
+	sessions map[session.ID]*Session
+	digest   uint64
+	lease    time.Duration // the shortest of theirs
+	pacer    *heartbeat.Pacer
+}
+
+// hold begins to keep a session's lease.
+func (c *Core) hold(now time.Time, s *Session) {
+	n := c.nodes[s.route.Node]
+	if n == nil {
+		n = &node{id: s.route.Node, sessions: map[session.ID]*Session{}}
+		c.nodes[s.route.Node] = n
+	}
+	s.node = n
+	n.sessions[s.route.Session] = s
+	n.digest ^= digest(s.route.Session)
+	if n.lease == 0 || s.limits.Lease < n.lease {
+		n.lease = s.limits.Lease
+		n.pacer = heartbeat.NewPacer(n.lease / 4)
+		n.pacer.Due(now) // the open was a sign of life: the first beat is due after an interval
+	}
+}
+
+// unhold ends that: the session is over, or is being closed.
+func (c *Core) unhold(s *Session) {
+	n := s.node
+	if n == nil {
+		return
+	}
+	s.node = nil
+	delete(n.sessions, s.route.Session)
+	n.digest ^= digest(s.route.Session)
+	if len(n.sessions) == 0 {
+		delete(c.nodes, n.id)
+	}
+}
+
+// watchLeases sends the beats that are due.
+func (c *Core) watchLeases(now time.Time, fx *Effects) {
+	if len(c.nodes) == 0 {
+		return
+	}
+	for _, n := range c.nodesInOrder() {
+		if n.pacer.Due(now) {
+			c.renew(n, nil, fx)
+		}
+	}
+}
+
+// renew sends one beat for all sessions on a node, with the list of them where
+// the node asked for it.
+func (c *Core) renew(n *node, list []byte, fx *Effects) {
+	for _, s := range n.sessions {
+		way, ok := c.way(s)
+		if !ok {
+			return
+		}
+		h := wire.Header{Kind: wire.KindLease, Node: n.id, Session: c.cfg.ID, Number: uint64(len(n.sessions)), Ack: n.digest}
+		fx.Session(way, &h, list)
+		return // any of them leads there
+	}
+}
+
+// leased takes a node's answer to a beat. It may ask for the list; and it says
+// which of a list are unknown to it: those are over.
+func (c *Core) leased(now time.Time, h *wire.Header, body []byte, fx *Effects) {
+	n := c.nodes[h.Node]
+	if n == nil || h.Code != 0 {
+		return
+	}
+	if h.Flags&wire.FlagAgain != 0 {
+		ids := make([]session.ID, 0, len(n.sessions))
+		for id := range n.sessions {
+			ids = append(ids, id)
+		}
+		slices.SortFunc(ids, func(a, b session.ID) int { return slices.Compare(a[:], b[:]) })
+		list := make([]byte, 0, 16*len(ids))
+		for _, id := range ids {
+			list = append(list, id[:]...)
+		}
+		c.renew(n, list, fx)
+		return
+	}
+	for ; len(body) >= 16; body = body[16:] {
+		if s := n.sessions[session.ID(body[:16])]; s != nil {
+			c.over(s, &session.Error{Code: session.ErrSessionUnknown, Text: "its node does not know it any more", Remote: true})
+			if s.calls.InFlight() == 0 && !s.closing {
+				c.shut(s, nil, fx)
+			}
+		}
+	}
+	_ = now
+}
+
+func (c *Core) nodesInOrder() []*node {
+	list := make([]*node, 0, len(c.nodes))
+	for _, n := range c.nodes {
+		list = append(list, n)
+	}
+	slices.SortFunc(list, func(a, b *node) int {
+		if a.id < b.id {
+			return -1
+		}
+		return 1
+	})
+	return list
+}
+
+// digest is a session's share in the exclusive or over all of a client's
+// sessions on a node; docs/protocol.md defines it.
+func digest(id session.ID) uint64 {
+	var d uint64
+	for i := range 8 {
+		d = d<<8 | uint64(id[i]^id[i+8])
+	}
+	return d
+}

@@ -1,0 +1,189 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// Wish is what an open asks for.
+type Wish struct {
+	Pool     string
+	Labels   map[string]string
+	Priority int           // -8 to 8, higher first
+	Wait     time.Duration // in the queue; 0: the broker's default
+	Notify   bool          // be told the place in the queue
+	Limits   session.Limits
+}
+
+// Opening is one open that has not been answered.
+type Opening struct {
+	request   uuid.UUID
+	tag       any
+	ask       wire.Open
+	deadline  time.Time // of the wait, zero: the broker's
+	broker    wire.Peer
+	sent      bool
+	withdrawn bool
+	again     time.Time
+	tries     int
+	number    uint64 // order of asking
+}
+
+// Open asks for a session. Its end comes as a Result with this tag.
+func (c *Core) Open(now time.Time, w Wish, tag any, fx *Effects) (*Opening, *session.Error) {
+	request, err := uuid.NewRandomFromReader(c.chance)
+	if err != nil {
+		return nil, &session.Error{Code: session.ErrOpenFailed, Outcome: session.NotRun, Text: "draw a request id", Cause: err}
+	}
+	o := &Opening{
+		request: request, tag: tag, number: uint64(len(c.opens)),
+		ask: wire.Open{
+			Client: c.cfg.ID, Request: request, Pool: w.Pool, Labels: w.Labels, Priority: int8(min(max(w.Priority, -8), 8)),
+			Wait: wire.Millis(w.Wait), Notify: w.Notify, Limits: wire.LimitsOf(w.Limits),
+		},
+	}
+	if err := o.ask.Check(); err != nil {
+		return nil, &session.Error{Code: session.ErrBadMessage, Outcome: session.NotRun, Text: err.Error()}
+	}
+	if w.Wait > 0 {
+		o.deadline = now.Add(w.Wait)
+	}
+	c.opens[request] = o
+	c.ask(now, o, fx)
+	return o, nil
+}
+
+// Withdraw takes an open back. It is over at once for its owner: no Result
+// comes any more. The broker is told until it answers.
+func (c *Core) Withdraw(now time.Time, o *Opening, fx *Effects) {
+	if c.opens[o.request] != o || o.withdrawn {
+		return
+	}
+	o.withdrawn, o.tag, o.tries = true, nil, 0
+	if !o.sent {
+		delete(c.opens, o.request)
+		return
+	}
+	c.ask(now, o, fx)
+}
+
+// withdrawMost is how often a Withdraw is repeated: by then the broker's own
+// clocks have done its work.
+const withdrawMost = 8
+
+// ask sends an open, or its withdrawal, and says when to send it again.
+func (c *Core) ask(now time.Time, o *Opening, fx *Effects) {
+	o.again = now.Add(min(session.RetryFirst<<min(o.tries, 8), session.RetryMost))
+	if !c.there(o.broker) {
+		for _, b := range c.order {
+			if b.welcomed && (!o.sent || !o.withdrawn) {
+				o.broker = b.peer
+				break
+			}
+		}
+	}
+	if !c.there(o.broker) {
+		return
+	}
+	o.tries++
+	if o.withdrawn {
+		fx.Control(o.broker, &wire.Withdraw{Client: c.cfg.ID, Request: o.request})
+		if o.tries > withdrawMost {
+			delete(c.opens, o.request)
+		}
+		return
+	}
+	o.sent = true
+	if !o.deadline.IsZero() {
+		o.ask.Wait = max(wire.Millis(o.deadline.Sub(now)), 1)
+	}
+	fx.Control(o.broker, &o.ask)
+}
+
+// watchOpens repeats what was not answered. A broker that does not answer at
+// all is found by its beats; an answer that was lost, by this.
+func (c *Core) watchOpens(now time.Time, fx *Effects) {
+	if len(c.opens) == 0 {
+		return
+	}
+	for _, o := range c.opensInOrder() {
+		if !now.Before(o.again) {
+			c.ask(now, o, fx)
+		}
+	}
+}
+
+func (c *Core) opensInOrder() []*Opening {
+	list := make([]*Opening, 0, len(c.opens))
+	for _, o := range c.opens {
+		list = append(list, o)
+	}
+	slices.SortFunc(list, func(a, b *Opening) int {
+		if d := int(int64(a.number) - int64(b.number)); d != 0 {
+			return d
+		}
+		return slices.Compare(a.request[:], b.request[:])
+	})
+	return list
+}
+
+// opened takes a route. One that nobody waits for any more is given back.
+func (c *Core) opened(now time.Time, b *broker, m *wire.Opened, fx *Effects) {
+	o := c.opens[m.Request]
+	if o == nil {
+		if s := c.sessions[m.Session]; s == nil {
+			fx.Control(b.peer, &wire.Withdraw{Client: c.cfg.ID, Request: m.Request})
+		}
+		return
+	}
+	if o.withdrawn {
+		c.ask(now, o, fx)
+		return
+	}
+	delete(c.opens, m.Request)
+	s := c.begin(now, b, m)
+	fx.Results = append(fx.Results, Result{Tag: o.tag, Session: s})
+}
+
+// refused takes the end of an open that got no route.
+func (c *Core) refused(now time.Time, b *broker, m *wire.Refused, fx *Effects) {
+	o := c.opens[m.Request]
+	switch {
+	case o == nil || (o.withdrawn && m.Code != session.ErrWithdrawn):
+	case o.withdrawn:
+		delete(c.opens, m.Request)
+	case m.Code == session.ErrDraining && c.another(o, b):
+		c.ask(now, o, fx)
+	case m.Code.Retryable():
+		o.again = now.Add(recoverAgain)
+	default:
+		delete(c.opens, m.Request)
+		fx.Results = append(fx.Results, Result{Tag: o.tag, Err: &session.Error{
+			Code: m.Code, Outcome: session.NotRun, Text: m.Text, Remote: true,
+		}})
+	}
+}
+
+// recoverAgain is after how long something is tried again that a recovering
+// broker put off.
+const recoverAgain = 100 * time.Millisecond
+
+// another moves an open to a broker other than b, if one is there.
+func (c *Core) another(o *Opening, b *broker) bool {
+	for _, other := range c.order {
+		if other != b && other.welcomed {
+			o.broker, o.tries = other.peer, 0
+			return true
+		}
+	}
+	return false
+}
+
+// String is for logs.
+func (o *Opening) String() string { return fmt.Sprintf("open %s in pool %q", o.request, o.ask.Pool) }

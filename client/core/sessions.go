@@ -1,0 +1,406 @@
+package core
+
+import (
+	"container/heap"
+	"slices"
+	"time"
+
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// Session is one open session.
+type Session struct {
+	// fixed after the open
+	route  session.Route
+	limits session.Limits
+	head   wire.Header // what every frame of it begins with
+	node   *node
+
+	broker  wire.Peer // by which it is reached
+	calls   *session.Caller[flight]
+	pending []pending // calls that wait for the window
+	ended   *session.Error
+	closing bool
+	closers []any
+	close   time.Time // when Close is sent again
+	giveUp  time.Time // when Close has been tried for long enough
+
+	wake  time.Time // in Core.retries, at place; -1 while not in it
+	place int
+}
+
+// flight is one call in flight.
+type flight struct {
+	env       []byte // as it was sent
+	tag       any
+	deadline  time.Time
+	sent      int
+	cancelled bool // send Cancel instead
+}
+
+// pending is one call that waits for the window.
+type pending struct {
+	tag      any
+	method   string
+	args     []byte
+	raw      bool
+	deadline time.Time
+}
+
+// pendingMost bounds the calls of one session that wait for its window.
+const pendingMost = 16 * session.MaxWindow
+
+// Route is the routing path.
+func (s *Session) Route() session.Route { return s.route }
+
+// Limits are the limits in force.
+func (s *Session) Limits() session.Limits { return s.limits }
+
+// Ended returns why the session is over, nil while it is open.
+func (s *Session) Ended() *session.Error { return s.ended }
+
+// begin makes a session from its route.
+func (c *Core) begin(now time.Time, b *broker, m *wire.Opened) *Session {
+	limits := m.Limits.Session().WithDefaults()
+	s := &Session{
+		route: session.Route{
+			Broker: m.Broker, Node: m.Node, NodeName: m.NodeName, PID: m.PID, Worker: m.Worker, Incarnation: m.Incarnation,
+			Session: m.Session, Epoch: m.Epoch, Endpoint: m.Endpoint, Pool: m.Pool,
+		},
+		limits: limits, broker: b.peer, place: -1,
+		head:  wire.Header{Node: m.Node, Session: m.Session, Key: m.Key, Epoch: m.Epoch},
+		calls: session.NewCaller[flight](limits.Window, session.DefaultBytes, 1),
+	}
+	c.sessions[m.Session] = s
+	c.hold(now, s)
+	return s
+}
+
+// Call sends a call, or lets it wait for the window. Its end comes as a Result
+// with this tag, unless the session is over already: then the error comes at
+// once. Args are copied.
+func (c *Core) Call(now time.Time, s *Session, method string, args []byte, raw bool, deadline time.Time, tag any, fx *Effects) *session.Error {
+	switch {
+	case s.ended != nil:
+		return s.refusal()
+	case method == "" || len(method) > wire.MaxMethod:
+		return infer(session.ErrMethodUnknown, session.NotRun, 0, "method name of %d bytes, want 1 to %d", len(method), wire.MaxMethod)
+	case len(args) > wire.MaxEnvelope-wire.HeaderSize-wire.MaxMethod:
+		return infer(session.ErrTooLarge, session.NotRun, 0, "argument of %d bytes, at most %d", len(args), wire.MaxEnvelope-wire.HeaderSize-wire.MaxMethod)
+	case len(s.pending) >= pendingMost:
+		return infer(session.ErrOverloaded, session.NotRun, 0, "%d calls of this session wait already", len(s.pending))
+	}
+	if len(s.pending) > 0 || !c.start(now, s, method, args, raw, deadline, tag, fx) {
+		s.pending = append(s.pending, pending{tag, method, slices.Clone(args), raw, deadline})
+	}
+	return nil
+}
+
+// refusal is the error of a call on a session that is over: it was never
+// sent.
+func (s *Session) refusal() *session.Error {
+	e := *s.ended
+	e.Outcome = session.NotRun
+	return &e
+}
+
+// start puts a call in flight if the window has room.
+func (c *Core) start(now time.Time, s *Session, method string, args []byte, raw bool, deadline time.Time, tag any, fx *Effects) bool {
+	size := wire.HeaderSize + len(method) + len(args)
+	n, ok := s.calls.Begin(now, size, flight{})
+	if !ok {
+		return false
+	}
+	h := s.head
+	h.Number, h.Ack = n, s.calls.Ack()
+	if raw {
+		h.Flags |= wire.FlagRaw
+	}
+	if !deadline.IsZero() {
+		h.Budget = max(deadline.Sub(now), time.Millisecond)
+	}
+	f := flight{env: wire.AppendCall(c.buffer(size), &h, method, args), tag: tag, deadline: deadline}
+	if way, ok := c.way(s); ok {
+		fx.Copy(way, f.env)
+		f.sent++
+	} else {
+		s.calls.Postpone(n, now) // as soon as there is one
+	}
+	s.calls.Set(n, f)
+	c.arm(s, now.Add(session.RetryFirst))
+	return true
+}
+
+// Cancel gives a call up that its owner no longer waits for: one that was never
+// sent ends as not run; for any other the worker is asked, and its answer
+// settles it. Found is false where no such call is in hand.
+func (c *Core) Cancel(now time.Time, s *Session, tag any, fx *Effects) (found bool) {
+	for i := range s.pending {
+		if s.pending[i].tag == tag {
+			s.pending = append(s.pending[:i], s.pending[i+1:]...)
+			fx.Results = append(fx.Results, Result{Tag: tag, Err: infer(session.ErrCancelled, session.NotRun, 0, "never sent")})
+			return true
+		}
+	}
+	for _, n := range s.calls.All() {
+		f, _ := s.calls.Get(n)
+		if f.tag != tag {
+			continue
+		}
+		f.cancelled = true
+		s.calls.Set(n, f)
+		s.calls.Postpone(n, now)
+		c.again(now, s, fx)
+		return true
+	}
+	return false
+}
+
+// Abandon settles a call as unknown because its owner will not wait for the
+// worker's answer to Cancel. The number stays in flight until it is answered,
+// so that the worker's order is kept.
+func (c *Core) Abandon(s *Session, tag any) (n uint64, sent bool) {
+	for _, n := range s.calls.All() {
+		if f, _ := s.calls.Get(n); f.tag == tag {
+			f.tag = nil
+			s.calls.Set(n, f)
+			return n, f.sent > 0
+		}
+	}
+	return 0, false
+}
+
+// again sends whatever of a session is due: calls, cancels, its Close.
+func (c *Core) again(now time.Time, s *Session, fx *Effects) {
+	way, there := c.way(s)
+	s.calls.Overdue(now, func(n uint64, f flight) { c.resend(now, s, n, f, way, there, fx) })
+	if s.closing && !now.Before(s.close) {
+		c.sendClose(now, s, fx)
+	}
+	c.rearm(now, s, there)
+}
+
+// lostWay is how soon a session without any broker looks for one again.
+const lostWay = 50 * time.Millisecond
+
+func (c *Core) rearm(now time.Time, s *Session, there bool) {
+	if s.place >= 0 {
+		heap.Remove(&c.retries, s.place)
+	}
+	wake, any := s.calls.NextDue()
+	if s.closing && len(c.sessions) > 0 && c.sessions[s.route.Session] == s && (!any || s.close.Before(wake)) {
+		wake, any = s.close, true
+	}
+	if !any {
+		return
+	}
+	if floor := now.Add(lostWay); !there && wake.Before(floor) {
+		wake = floor
+	}
+	c.arm(s, wake)
+}
+
+func (c *Core) resend(now time.Time, s *Session, n uint64, f flight, way wire.Peer, there bool, fx *Effects) {
+	if !there {
+		s.calls.Postpone(n, now)
+		return
+	}
+	if f.cancelled {
+		h := s.head
+		h.Kind, h.Number, h.Ack = wire.KindCancel, n, s.calls.Ack()
+		fx.Session(way, &h, nil)
+	} else {
+		var budget time.Duration
+		if !f.deadline.IsZero() {
+			budget = max(f.deadline.Sub(now), time.Millisecond)
+		}
+		wire.SetAck(f.env, s.calls.Ack(), budget)
+		fx.Copy(way, f.env)
+	}
+	f.sent++
+	s.calls.Set(n, f)
+}
+
+// settle ends a call. The first end counts; those that wait for the window get
+// their turn.
+func (c *Core) settle(now time.Time, s *Session, n uint64, r Result, fx *Effects) {
+	f, ok := s.calls.Settle(n)
+	if !ok {
+		return
+	}
+	c.recycle(f.env)
+	if f.tag != nil {
+		r.Tag = f.tag
+		fx.Results = append(fx.Results, r)
+	}
+	for len(s.pending) > 0 && s.ended == nil {
+		p := s.pending[0]
+		if !c.start(now, s, p.method, p.args, p.raw, p.deadline, p.tag, fx) {
+			break
+		}
+		s.pending[0] = pending{}
+		s.pending = s.pending[1:]
+	}
+}
+
+// failed takes a call's fail. Some only ask for patience; some say that the
+// whole session is over.
+func (c *Core) failed(now time.Time, s *Session, h *wire.Header, body []byte, fx *Effects) {
+	f, inFlight := s.calls.Get(h.Number)
+	if !inFlight {
+		return
+	}
+	switch h.Code {
+	case session.ErrRecovering:
+		s.calls.Postpone(h.Number, now.Add(recoverAgain))
+		c.arm(s, now.Add(recoverAgain))
+		return
+	case session.ErrOverloaded: // of the session's own bound: it was not taken
+		s.calls.Postpone(h.Number, now.Add(recoverAgain))
+		c.arm(s, now.Add(recoverAgain))
+		return
+	}
+	what := wire.ParseFailure(body)
+	e := &session.Error{Code: h.Code, Outcome: h.Outcome(), Call: h.Number, Text: what.Text, Stack: what.Stack, Remote: true}
+	if over(h.Code) {
+		c.over(s, &session.Error{Code: h.Code, Text: what.Text, Remote: true})
+	}
+	if h.Code == session.ErrWorkerLost && f.sent > 1 {
+		e.Outcome = session.Unknown // this copy was not passed on; an earlier one may have been
+	}
+	c.settle(now, s, h.Number, Result{Err: e}, fx)
+	if h.Code == session.ErrWorkerLost {
+		c.fail(now, s, s.ended, fx)
+	}
+}
+
+// over reports whether a code says that the session is over, and not just one
+// call of it.
+func over(code session.Code) bool {
+	switch code {
+	case session.ErrSessionUnknown, session.ErrSessionForeign, session.ErrSessionClosed, session.ErrSessionMoved,
+		session.ErrSessionExpired, session.ErrSessionDrained, session.ErrWorkerLost, session.ErrWorkerPanic:
+		return true
+	}
+	return false
+}
+
+// over marks a session as over. Calls in flight are answered one by one, by
+// their worker or by retries; those that were never sent are not run.
+func (c *Core) over(s *Session, why *session.Error) {
+	if s.ended == nil {
+		s.ended = why
+	}
+	c.unhold(s)
+}
+
+// fail ends everything of a session whose worker will not answer any more.
+func (c *Core) fail(now time.Time, s *Session, why *session.Error, fx *Effects) {
+	c.over(s, why)
+	for _, p := range s.pending {
+		e := *why
+		e.Outcome = session.NotRun
+		fx.Results = append(fx.Results, Result{Tag: p.tag, Err: &e})
+	}
+	s.pending = nil
+	for _, n := range s.calls.All() {
+		f, _ := s.calls.Get(n)
+		e := *why
+		e.Call, e.Outcome = n, session.Unknown
+		if f.sent == 0 {
+			e.Outcome = session.NotRun
+		}
+		c.settle(now, s, n, Result{Err: &e}, fx)
+	}
+	c.shut(s, nil, fx)
+}
+
+// lost takes a broker's word that a node is gone.
+func (c *Core) lost(now time.Time, m *wire.Lost, fx *Effects) {
+	for _, id := range m.Sessions {
+		if s := c.sessions[id]; s != nil && s.route.Node == m.Node {
+			c.fail(now, s, &session.Error{Code: m.Code, Text: m.Text, Remote: true}, fx)
+		}
+	}
+}
+
+// Close ends a session. Its end comes as a Result with this tag; a session
+// that is over already is closed.
+func (c *Core) Close(now time.Time, s *Session, tag any, fx *Effects) {
+	if c.sessions[s.route.Session] != s {
+		fx.Results = append(fx.Results, Result{Tag: tag})
+		return
+	}
+	s.closers = append(s.closers, tag)
+	if s.closing {
+		return
+	}
+	s.closing, s.giveUp = true, now.Add(max(s.limits.Lease, closeFor))
+	if s.ended == nil {
+		c.over(s, &session.Error{Code: session.ErrSessionClosed, Text: "closed here"})
+	}
+	for _, p := range s.pending {
+		fx.Results = append(fx.Results, Result{Tag: p.tag, Err: s.refusal()})
+	}
+	s.pending = nil
+	c.sendClose(now, s, fx)
+}
+
+// closeFor is how long at least a Close is repeated; from then on the lease,
+// which nobody keeps any more, ends the session.
+const (
+	closeFor   = 10 * time.Second
+	closeAgain = time.Second
+)
+
+func (c *Core) sendClose(now time.Time, s *Session, fx *Effects) {
+	s.close = now.Add(closeAgain)
+	if now.After(s.giveUp) {
+		c.shut(s, infer(session.ErrUnreachable, session.Unknown, 0, "no answer to Close; the lease ends the session"), fx)
+		return
+	}
+	if way, ok := c.way(s); ok {
+		h := s.head
+		h.Kind, h.Number, h.Ack = wire.KindClose, s.calls.Next(), s.calls.Ack()
+		fx.Session(way, &h, nil)
+	}
+	c.arm(s, s.close)
+}
+
+// closedBy takes the answer to Close. Calls that are still in flight stay in
+// hand until they are answered.
+func (c *Core) closedBy(now time.Time, s *Session, h *wire.Header, fx *Effects) {
+	if h.Code == session.ErrRecovering {
+		s.close = now.Add(recoverAgain)
+		c.arm(s, s.close)
+		return
+	}
+	if !s.closing {
+		return
+	}
+	for _, n := range s.calls.All() { // the worker's answers to these were sent before
+		if f, _ := s.calls.Get(n); f.tag == nil {
+			c.settle(now, s, n, Result{}, fx)
+		}
+	}
+	c.shut(s, nil, fx)
+}
+
+// shut forgets a session, if nothing of it is in flight, and tells those that
+// wait for its Close.
+func (c *Core) shut(s *Session, err *session.Error, fx *Effects) {
+	for _, tag := range s.closers {
+		fx.Results = append(fx.Results, Result{Tag: tag, Err: err})
+	}
+	s.closers = nil
+	s.closing = false
+	if s.calls.InFlight() > 0 {
+		return
+	}
+	if s.place >= 0 {
+		heap.Remove(&c.retries, s.place)
+	}
+	c.unhold(s)
+	delete(c.sessions, s.route.Session)
+}

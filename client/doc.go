@@ -1,0 +1,16 @@
+// Package client answers one question: how does a program use sessions? It is
+// the SDK of the asking side: Dial a broker, Open a session, Call in it, Close
+// it; and a net/http middleware that keeps a session for one hit.
+//
+// The way of a call through a client, and nothing else on it:
+//
+//	Session.Call -> core.Call (under the client's mutex) -> zmqio.Send
+//	zmqio loop -> Client.Envelope -> core.Step -> the waiting goroutine
+//
+// One connection per broker and process serves any number of goroutines and
+// sessions. One goroutine, the loop, is owned by the Client and waited for by
+// Close; whoever calls waits in a select on its own context.
+//
+// What it does not do: it runs no method, and it never moves a session to
+// another worker: a call runs where its session's route says, or it fails.
+package client

@@ -1,0 +1,131 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/limpet-rpc/limpet/client/core"
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// OpenOption says more about the session that Open asks for.
+type OpenOption func(*openConfig)
+
+type openConfig struct {
+	wish  core.Wish
+	place func(int)
+}
+
+// WithLabels asks for a worker whose node has all these labels.
+func WithLabels(labels map[string]string) OpenOption {
+	return func(o *openConfig) { o.wish.Labels = labels }
+}
+
+// WithPriority moves the open before those of lower priority; -8 to 8, 0 is
+// the default. Waiting raises everybody's priority.
+func WithPriority(p int) OpenOption { return func(o *openConfig) { o.wish.Priority = p } }
+
+// WithWait bounds the wait for a free worker; past it Open ends with
+// ErrNoWorker. Without it the context's deadline counts, and without that the
+// broker's default of 30 s.
+func WithWait(d time.Duration) OpenOption { return func(o *openConfig) { o.wish.Wait = d } }
+
+// WithPlace has f called with the place in the queue while Open waits, 1 for
+// the next. It is called from the client's loop and must not block.
+func WithPlace(f func(place int)) OpenOption {
+	return func(o *openConfig) { o.wish.Notify, o.place = true, f }
+}
+
+// WithLimits lowers the pool's limits for this session.
+func WithLimits(l session.Limits) OpenOption { return func(o *openConfig) { o.wish.Limits = l } }
+
+// opening waits for one open.
+type opening struct {
+	done  chan struct{}
+	place func(int)
+
+	session *core.Session // set before done is closed
+	err     *session.Error
+}
+
+func (o *opening) settle(r *core.Result) {
+	o.session, o.err = r.Session, r.Err
+	close(o.done)
+}
+
+func (o *opening) moved(place int) {
+	if o.place != nil {
+		o.place(place)
+	}
+}
+
+// Open asks for a session in a pool and blocks until a worker is assigned, the
+// open is refused, or ctx ends; an open that was given up never keeps a
+// worker. Errors are *session.Error, among them ErrPoolUnknown, ErrNoWorker,
+// ErrOverloaded, ErrOpenFailed and ErrUnreachable.
+func (c *Client) Open(ctx context.Context, pool string, opts ...OpenOption) (*Session, error) {
+	var cfg openConfig
+	for _, o := range opts {
+		o(&cfg)
+	}
+	cfg.wish.Pool = pool
+	if deadline, has := ctx.Deadline(); has && cfg.wish.Wait == 0 {
+		cfg.wish.Wait = max(time.Until(deadline), time.Millisecond)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("open session in pool %q: %w", pool, gaveUp(err))
+	}
+	s, err := c.open(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open session in pool %q: %w", pool, err)
+	}
+	return s, nil
+}
+
+func (c *Client) open(ctx context.Context, cfg openConfig) (*Session, error) {
+	w := &opening{done: make(chan struct{}), place: cfg.place}
+	var o *core.Opening
+	var refused *session.Error
+	if !c.step(func(now time.Time, fx *core.Effects) { o, refused = c.core.Open(now, cfg.wish, w, fx) }) {
+		return nil, errDone
+	}
+	if refused != nil {
+		return nil, refused
+	}
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+		c.step(func(now time.Time, fx *core.Effects) { c.core.Withdraw(now, o, fx) })
+		select {
+		case <-w.done: // it had ended just before
+			if w.session != nil {
+				c.step(func(now time.Time, fx *core.Effects) { c.core.Close(now, w.session, nobody{}, fx) })
+			}
+		default:
+		}
+		return nil, gaveUp(ctx.Err())
+	}
+	if w.err != nil {
+		return nil, w.err
+	}
+	return &Session{client: c, core: w.session, route: w.session.Route()}, nil
+}
+
+var errDone = &session.Error{Code: session.ErrClientDone, Outcome: session.NotRun}
+
+// nobody waits for nothing.
+type nobody struct{}
+
+func (nobody) settle(*core.Result) {}
+
+// gaveUp is the error of somebody whose context ended before anything was
+// sent that could have run.
+func gaveUp(err error) *session.Error {
+	code := session.ErrCancelled
+	if errors.Is(err, context.DeadlineExceeded) {
+		code = session.ErrDeadline
+	}
+	return &session.Error{Code: code, Outcome: session.NotRun, Cause: err}
+}

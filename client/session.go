@@ -1,0 +1,208 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/limpet-rpc/limpet/client/core"
+	"github.com/limpet-rpc/limpet/internal/codec"
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// Session is one open session: its worker serves it and nobody else until
+// Close. It is safe for concurrent use; calls run one at a time, in the order
+// in which they were made.
+type Session struct {
+	client *Client
+	core   *core.Session // guarded by client.mu
+	route  session.Route
+}
+
+// ID is the session's public name.
+func (s *Session) ID() session.ID { return s.route.Session }
+
+// Route is the routing path that open returned.
+func (s *Session) Route() session.Route { return s.route }
+
+// cancelWait is how long a caller whose context has ended waits for the
+// worker to say what became of the call.
+const cancelWait = 250 * time.Millisecond
+
+// reply waits for one call.
+type reply struct {
+	done chan struct{} // holds one
+	body []byte
+	raw  bool
+	err  *session.Error
+}
+
+var replies = sync.Pool{New: func() any { return &reply{done: make(chan struct{}, 1)} }}
+
+func (w *reply) settle(r *core.Result) {
+	w.body, w.raw, w.err = r.Body, r.Raw, r.Err
+	w.done <- struct{}{}
+}
+
+func (w *reply) release() {
+	w.body, w.err = nil, nil
+	replies.Put(w)
+}
+
+// Call runs a method of the session's worker and blocks until its end is
+// known or ctx ends. Arg is encoded as MessagePack, a []byte is sent as it is;
+// the result is decoded into reply, a pointer, or dropped where that is nil.
+//
+// Every error is a *session.Error with an outcome: ErrNotRun, ErrUnknown, or
+// neither: then the call was done, and the error is the method's own
+// (ErrMethod, ErrWorkerPanic). A context that ends reaches the handler; the
+// error says what became of the call, if the worker says so in a moment.
+func (s *Session) Call(ctx context.Context, method string, arg, reply any) error {
+	if err := s.call(ctx, method, arg, reply); err != nil {
+		return fmt.Errorf("call %s: %w", method, err)
+	}
+	return nil
+}
+
+// Call runs a method with typed argument and result; see Session.Call.
+func Call[R, A any](ctx context.Context, s *Session, method string, arg A) (R, error) {
+	var result R
+	err := s.Call(ctx, method, arg, &result)
+	return result, err
+}
+
+var argBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// argKeep is the largest argument buffer that is used again.
+const argKeep = 64 << 10
+
+func (s *Session) call(ctx context.Context, method string, arg, result any) error {
+	if err := ctx.Err(); err != nil {
+		return gaveUp(err)
+	}
+	buf := argBuffers.Get().(*[]byte)
+	args, raw, err := codec.Append((*buf)[:0], arg)
+	if err != nil {
+		return &session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: err.Error()}
+	}
+	w := replies.Get().(*reply)
+	deadline, _ := ctx.Deadline()
+	refused := s.send(method, args, raw, deadline, w)
+	if cap(args) <= argKeep {
+		*buf = args
+		argBuffers.Put(buf)
+	}
+	if refused != nil {
+		w.release()
+		return refused
+	}
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+		if !s.giveUp(w) {
+			return s.abandon(w, ctx.Err())
+		}
+	}
+	defer w.release()
+	if w.err != nil {
+		if w.err.Cause == nil {
+			w.err.Cause = ctx.Err()
+		}
+		return w.err
+	}
+	if err := codec.Decode(w.body, w.raw, result); err != nil {
+		return &session.Error{Code: session.ErrBadMessage, Text: fmt.Sprintf("the call was done, its reply does not decode into %T: %s", result, err)}
+	}
+	return nil
+}
+
+// send gives the call to the core, which copies args.
+func (s *Session) send(method string, args []byte, raw bool, deadline time.Time, w *reply) (refused *session.Error) {
+	if !s.client.step(func(now time.Time, fx *core.Effects) {
+		refused = s.client.core.Call(now, s.core, method, args, raw, deadline, w, fx)
+	}) {
+		return errDone
+	}
+	return refused
+}
+
+// giveUp asks the worker to cancel a call, and waits a moment for what it
+// says. It is false where nothing was heard.
+func (s *Session) giveUp(w *reply) bool {
+	s.client.step(func(now time.Time, fx *core.Effects) { s.client.core.Cancel(now, s.core, w, fx) })
+	patience := time.NewTimer(cancelWait)
+	defer patience.Stop()
+	select {
+	case <-w.done:
+		return true
+	case <-patience.C:
+		return false
+	}
+}
+
+// abandon stops waiting for a call of which nothing is known.
+func (s *Session) abandon(w *reply, why error) error {
+	e := gaveUp(why)
+	c := s.client
+	c.mu.Lock()
+	n, sent := c.core.Abandon(s.core, w)
+	c.mu.Unlock()
+	if n == 0 { // it was settled after all
+		<-w.done
+		err := w.err
+		w.release()
+		if err != nil {
+			return err
+		}
+		e.Outcome = session.Done
+		e.Text = "the call was done, too late for its caller"
+		return e
+	}
+	e.Call = n
+	if sent {
+		e.Outcome, e.Text = session.Unknown, "the worker has not said what became of it"
+	}
+	return e
+}
+
+// closing waits for one Close.
+type closing struct {
+	done chan struct{}
+	err  *session.Error
+}
+
+func (w *closing) settle(r *core.Result) {
+	w.err = r.Err
+	close(w.done)
+}
+
+// Close ends the session and blocks until its node has confirmed it or ctx
+// ends; the worker is given back either way. Calls still in flight are
+// cancelled. Closing a session that is over already is not an error.
+func (s *Session) Close(ctx context.Context) error {
+	w := &closing{done: make(chan struct{})}
+	if !s.client.step(func(now time.Time, fx *core.Effects) { s.client.core.Close(now, s.core, w, fx) }) {
+		return nil
+	}
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+		return fmt.Errorf("close session %s: %w", s.ID(), ctx.Err())
+	}
+	if w.err != nil && !errors.Is(w.err, session.ErrClientDone) {
+		return fmt.Errorf("close session %s: %w", s.ID(), w.err)
+	}
+	return nil
+}
+
+// Err returns why the session is over, nil while it is open.
+func (s *Session) Err() error {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	if e := s.core.Ended(); e != nil {
+		return e
+	}
+	return nil
+}

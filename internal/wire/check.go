@@ -1,0 +1,176 @@
+package wire
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// first returns the first error.
+func first(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func name(field, s string) error {
+	if s == "" {
+		return fmt.Errorf("%s is empty", field)
+	}
+	return short(field, s, MaxName)
+}
+
+func short(field, s string, most int) error {
+	if len(s) > most {
+		return fmt.Errorf("%s of %d bytes, at most %d", field, len(s), most)
+	}
+	return nil
+}
+
+func given(field string, id uuid.UUID) error {
+	if id == uuid.Nil {
+		return fmt.Errorf("%s is missing", field)
+	}
+	return nil
+}
+
+func labels(m map[string]string) error {
+	if len(m) > MaxLabels {
+		return fmt.Errorf("%d labels, at most %d", len(m), MaxLabels)
+	}
+	for k, v := range m {
+		if k == "" || len(k) > MaxName || len(v) > MaxName {
+			return fmt.Errorf("a label's key or value is empty or over %d bytes", MaxName)
+		}
+	}
+	return nil
+}
+
+// Check reports an impossible field.
+func (m *Hello) Check() error {
+	switch m.Role {
+	case RoleClient, RoleNode, RoleBroker:
+	default:
+		return fmt.Errorf("role %.20q, want client, node or broker", m.Role)
+	}
+	if m.Min > m.Max || m.Max == 0 {
+		return fmt.Errorf("versions %d to %d", m.Min, m.Max)
+	}
+	return first(given("id", m.ID), short("name", m.Name, MaxName), short("program", m.Program, MaxName))
+}
+
+// Check reports an impossible field.
+func (m *Welcome) Check() error {
+	return first(given("broker", m.Broker), short("name", m.Name, MaxName), short("program", m.Program, MaxName))
+}
+
+// Check reports an impossible field.
+func (m *Error) Check() error { return short("text", m.Text, MaxText) }
+
+// Check reports an impossible field.
+func (m *Identify) Check() error { return given("broker", m.Broker) }
+
+// Check reports an impossible field.
+func (m *Beat) Check() error { return nil }
+
+// Check reports an impossible field.
+func (m *Open) Check() error {
+	return first(given("client", m.Client), given("request", m.Request), name("pool", m.Pool), labels(m.Labels))
+}
+
+// Check reports an impossible field.
+func (m *Opened) Check() error {
+	if m.Node == 0 {
+		return fmt.Errorf("node is missing")
+	}
+	return first(given("request", m.Request), given("session", m.Session), name("pool", m.Pool), short("endpoint", m.Endpoint, MaxName))
+}
+
+// Check reports an impossible field.
+func (m *Refused) Check() error {
+	return first(given("request", m.Request), short("text", m.Text, MaxText))
+}
+
+// Check reports an impossible field.
+func (m *Queued) Check() error { return given("request", m.Request) }
+
+// Check reports an impossible field.
+func (m *Withdraw) Check() error {
+	return first(given("client", m.Client), given("request", m.Request))
+}
+
+// Check reports an impossible field.
+func (m *Offer) Check() error {
+	return first(given("client", m.Client), given("request", m.Request), name("pool", m.Pool))
+}
+
+// Check reports an impossible field.
+func (m *Live) Check() error {
+	if m.Worker < 0 || m.Epoch == 0 {
+		return fmt.Errorf("worker %d, epoch %d", m.Worker, m.Epoch)
+	}
+	return first(given("client", m.Client), given("request", m.Request), given("session", m.Session), name("pool", m.Pool))
+}
+
+// Check reports an impossible field.
+func (m *Accept) Check() error { return m.Live.Check() }
+
+// Check reports an impossible field.
+func (m *Decline) Check() error {
+	return first(given("client", m.Client), given("request", m.Request), name("pool", m.Pool), short("text", m.Text, MaxText))
+}
+
+// Check reports an impossible field.
+func (m *Revoke) Check() error { return first(given("client", m.Client), given("request", m.Request)) }
+
+// Check reports an impossible field.
+func (m *Register) Check() error {
+	if m.Node == 0 {
+		return fmt.Errorf("node is missing")
+	}
+	if len(m.Pools) > MaxPools {
+		return fmt.Errorf("%d pools, at most %d", len(m.Pools), MaxPools)
+	}
+	for i := range m.Pools {
+		if err := name("pool", m.Pools[i].Name); err != nil {
+			return err
+		}
+		if s := m.Pools[i].Slots; s < 0 || s > 1<<24 {
+			return fmt.Errorf("pool %.40q has %d slots", m.Pools[i].Name, s)
+		}
+	}
+	for i := range m.Live {
+		if err := m.Live[i].Check(); err != nil {
+			return fmt.Errorf("session %d: %w", i, err)
+		}
+	}
+	return first(name("name", m.Name), short("host", m.Host, MaxName), short("endpoint", m.Endpoint, MaxName), labels(m.Labels))
+}
+
+// Check reports an impossible field.
+func (m *Registered) Check() error { return nil }
+
+// Check reports an impossible field.
+func (m *Ended) Check() error {
+	return first(given("session", m.Session), short("text", m.Text, MaxText))
+}
+
+// Check reports an impossible field.
+func (m *Lost) Check() error { return short("text", m.Text, MaxText) }
+
+// LimitsOf puts a session's limits on the wire.
+func LimitsOf(l session.Limits) Limits {
+	return Limits{Lease: Millis(l.Lease), Idle: Millis(l.Idle), MaxAge: Millis(l.MaxAge), Window: uint16(min(max(l.Window, 0), session.MaxWindow))}
+}
+
+// Session takes them off the wire.
+func (l Limits) Session() session.Limits {
+	ms := func(v uint32) time.Duration { return time.Duration(v) * time.Millisecond }
+	return session.Limits{Lease: ms(l.Lease), Idle: ms(l.Idle), MaxAge: ms(l.MaxAge), Window: int(l.Window)}
+}

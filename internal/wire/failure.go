@@ -1,0 +1,46 @@
+package wire
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/vmihailenco/msgpack/v5"
+)
+
+// MaxStack bounds the stack that a fail carries.
+const MaxStack = 16 << 10
+
+// AppendFailure appends a fail's body: a MessagePack map of text and stack,
+// each cut to its bound.
+func AppendFailure(dst []byte, text, stack string) []byte {
+	f := Failure{Text: cut(text, MaxText), Stack: cut(stack, MaxStack)}
+	buf := bytes.NewBuffer(dst)
+	if err := msgpack.NewEncoder(buf).Encode(&f); err != nil {
+		panic("wire: encode failure: " + err.Error()) // two strings into memory cannot fail
+	}
+	return buf.Bytes()
+}
+
+// ParseFailure reads a fail's body. What does not decode is given back as
+// text, so that no error is lost for its form.
+func ParseFailure(body []byte) Failure {
+	var f Failure
+	if len(body) == 0 {
+		return f
+	}
+	dec := msgpack.NewDecoder(bytes.NewReader(body))
+	if err := dec.Decode(&f); err != nil {
+		return Failure{Text: cut(strings.ToValidUTF8(string(body), "?"), MaxText)}
+	}
+	return f
+}
+
+func cut(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most-3], "") + "..."
+}
+
+// Text cuts words to what a control message may carry.
+func Text(s string) string { return cut(s, MaxText) }

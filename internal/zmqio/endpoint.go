@@ -1,0 +1,45 @@
+package zmqio
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+)
+
+// checkEndpoint refuses what libzmq would misread (it takes port 99999 for
+// 34463) or what leads nowhere (inproc ends at this loop's own context).
+// Listening allows the port to be chosen by the system.
+func checkEndpoint(endpoint string, listening bool) error {
+	transport, address, found := strings.Cut(endpoint, "://")
+	switch {
+	case !found || address == "":
+		return fmt.Errorf("want tcp://host:port or ipc://path, got %q", endpoint)
+	case transport == "ipc":
+		return nil
+	case transport != "tcp":
+		return fmt.Errorf("transport %q is not served, want tcp or ipc", transport)
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	if host == "" || host == "*" && !listening {
+		return fmt.Errorf("endpoint %q names no host", endpoint)
+	}
+	if listening && (port == "*" || port == "0") {
+		return nil
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("port %q is not a number from 1 to 65535", port)
+	}
+	return nil
+}
+
+// bindable spells "any port" as libzmq wants it.
+func bindable(endpoint string) string {
+	if strings.HasPrefix(endpoint, "tcp://") && strings.HasSuffix(endpoint, ":0") {
+		return strings.TrimSuffix(endpoint, "0") + "*"
+	}
+	return endpoint
+}

@@ -1,0 +1,57 @@
+package zmqio
+
+import "time"
+
+// Options bound a Loop. The zero value of a field means its default.
+type Options struct {
+	// Tick is how often Handler.Tick is called at least. Default 20ms.
+	Tick time.Duration
+	// Linger bounds how long Run may take to hand over what is still queued
+	// after its context has ended; what the peers have not taken by then is
+	// dropped. Default 500ms, negative for none at all.
+	Linger time.Duration
+	// PeerBuffer is how many bytes may wait for one peer that does not take
+	// them, beyond the frames that libzmq itself holds. One envelope of any
+	// legal size always fits into an empty buffer. Default 8 MiB.
+	PeerBuffer int
+	// SendFrames and ReceiveFrames are libzmq's high water marks, in frames a
+	// peer and a direction. Frames are full at about 32 KiB unless one envelope
+	// is larger, so this many large envelopes may be in memory. Default 64 each:
+	// fewer cost throughput, more do not add any.
+	SendFrames, ReceiveFrames int
+	// PeerIdle is how long a ROUTER remembers a peer without any traffic in
+	// either direction. Default 10 minutes.
+	PeerIdle time.Duration
+	// MaxPeers is how many peers one ROUTER remembers; the one that has been
+	// silent longest makes room for a new one. Default 100,000, at most 8 million.
+	MaxPeers int
+	// Unfinished is how many bytes one TCP connection to a listening socket may
+	// have sent without completing a single message before it is cut. libzmq
+	// collects the parts of a message without any bound of its own and shows
+	// nothing of them before the last one. Default 32 MiB. Linux only.
+	Unfinished int
+}
+
+func (o Options) withDefaults() Options {
+	o.Tick = positive(o.Tick, 20*time.Millisecond)
+	o.PeerIdle = positive(o.PeerIdle, 10*time.Minute)
+	o.PeerBuffer = positive(o.PeerBuffer, 8<<20)
+	o.SendFrames = positive(o.SendFrames, 64)
+	o.ReceiveFrames = positive(o.ReceiveFrames, 64)
+	o.MaxPeers = min(positive(o.MaxPeers, 100_000), maxSlots/2)
+	o.Unfinished = positive(o.Unfinished, 32<<20)
+	switch {
+	case o.Linger == 0:
+		o.Linger = 500 * time.Millisecond
+	case o.Linger < 0:
+		o.Linger = 0
+	}
+	return o
+}
+
+func positive[N int | time.Duration](n, otherwise N) N {
+	if n > 0 {
+		return n
+	}
+	return otherwise
+}

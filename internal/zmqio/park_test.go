@@ -1,0 +1,94 @@
+package zmqio
+
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+// idleLoop is a loop with one connected socket that nobody runs, so that a test
+// can take its steps one by one. It ends with the test.
+func idleLoop(t *testing.T) (*Loop, *peer) {
+	t.Helper()
+	l, err := NewLoop(&desk{}, Options{Linger: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		if err := l.Run(ended); err != nil {
+			t.Error(err)
+		}
+	})
+	p := l.directory.find(connect(t, l, "tcp://127.0.0.1:1"))
+	l.waker.clear()
+	l.awake.Store(true)
+	return l, p
+}
+
+// A sender that loses the try-lock to the loop's last look relies on that look:
+// the loop has announced its nap before, and looks at the dirty list after.
+func TestParkSeesWhatALosingSenderLeft(t *testing.T) {
+	l, p := idleLoop(t)
+	parked := make(chan error, 1)
+	func() {
+		p.socket.mu.Lock()
+		defer p.socket.mu.Unlock()
+		go func() { parked <- l.park(time.Now().Add(patience)) }()
+		until(t, "the loop announces its nap before it looks for work", func() bool { return !l.awake.Load() })
+		if err := l.Send(p.id, []byte("left behind")); err != nil {
+			t.Fatal(err)
+		}
+		if p.socket.dirty.Load() != p {
+			t.Fatal("sent although the lock was taken")
+		}
+	}()
+	if err := await(t, parked, "the end of the nap"); err != nil {
+		t.Fatal(err)
+	}
+	if n := l.count.parks.Load(); n != 0 {
+		t.Error("the loop went to sleep over a dirty peer")
+	}
+}
+
+// Each of these alone ends the sleep of a loop, or prevents it.
+func TestParkEnds(t *testing.T) {
+	for name, disturb := range map[string]func(*Loop){
+		"Do":      func(l *Loop) { l.Do(func() {}) },
+		"Connect": func(l *Loop) { _, _ = l.Connect("tcp://127.0.0.1:2") },
+		"gone":    func(l *Loop) { l.inbox.addGone(1); l.wakeIfParked() },
+		"failure": func(l *Loop) { l.stopping.Store(true); l.wakeIfParked() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, _ := idleLoop(t)
+			parked := make(chan error, 1)
+			go func() { parked <- l.park(time.Now().Add(time.Hour)) }()
+			until(t, "the loop announces its nap", func() bool { return !l.awake.Load() })
+			disturb(l)
+			if err := await(t, parked, "the end of the nap"); err != nil {
+				t.Fatal(err)
+			}
+			if !l.awake.Load() {
+				t.Error("the loop does not know that it is awake")
+			}
+		})
+	}
+}
+
+func TestWakerHoldsOneToken(t *testing.T) {
+	w, err := newWaker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		w.wake()
+		w.wake()
+		w.clear()
+		w.clear()
+	}
+	w.close()
+	w.close()
+	w.wake()
+	w.clear()
+}

@@ -1,0 +1,66 @@
+package zmqio
+
+// roster is what one ROUTER knows of its peers: by identity, and in the order
+// in which they were last heard of or sent to. Guarded by the socket's mu.
+type roster struct {
+	byIdentity     map[string]*peer
+	oldest, newest *peer
+}
+
+func (r *roster) lookup(identity []byte) *peer { return r.byIdentity[string(identity)] }
+
+func (r *roster) size() int { return len(r.byIdentity) }
+
+func (r *roster) add(p *peer, now int64) {
+	if r.byIdentity == nil {
+		r.byIdentity = make(map[string]*peer)
+	}
+	r.byIdentity[p.key] = p
+	p.seen = now
+	r.link(p)
+}
+
+func (r *roster) remove(p *peer) {
+	if r.byIdentity[p.key] != p {
+		return
+	}
+	delete(r.byIdentity, p.key)
+	r.unlink(p)
+}
+
+// touch notes traffic. The clock is the loop's, so all traffic between two
+// looks at the clock counts as simultaneous and costs one comparison.
+func (r *roster) touch(p *peer, now int64) {
+	if p.seen == now {
+		return
+	}
+	p.seen = now
+	if r.newest != p {
+		r.unlink(p)
+		r.link(p)
+	}
+}
+
+func (r *roster) link(p *peer) {
+	p.older, p.newer = r.newest, nil
+	if r.newest != nil {
+		r.newest.newer = p
+	} else {
+		r.oldest = p
+	}
+	r.newest = p
+}
+
+func (r *roster) unlink(p *peer) {
+	if p.older != nil {
+		p.older.newer = p.newer
+	} else {
+		r.oldest = p.newer
+	}
+	if p.newer != nil {
+		p.newer.older = p.older
+	} else {
+		r.newest = p.older
+	}
+	p.older, p.newer = nil, nil
+}

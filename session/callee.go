@@ -1,0 +1,305 @@
+package session
+
+import "time"
+
+// Verdict is what a Callee decides of a call that arrives.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Queued   Verdict = iota // taken; Next will hand it out in its turn
+	Repeated                // known and not answered yet: say that it is held
+	Replayed                // known and answered: send the stored reply again
+	Refused                 // the code says why; nothing was kept
+)
+
+// Reply is the end of a call as the worker side keeps it for replay.
+type Reply struct {
+	Code    Code // 0 where the method returned a value
+	Outcome Outcome
+	Raw     bool   // Body is bytes, not MessagePack
+	Body    []byte // the value, or the error's details
+}
+
+type callState uint8
+
+const (
+	callAbsent  callState = iota // a gap: not arrived yet
+	callWaiting                  // arrived, its turn has not come
+	callRunning
+	callDone // answered, tombstones included
+)
+
+type callEntry[C any] struct {
+	state     callState
+	cancelled bool
+	hash      uint64
+	size      int // bytes held for the call while it waits or runs
+	deadline  time.Time
+	call      C
+	reply     Reply
+}
+
+// Callee is the worker's half of the contract: it runs every number at most
+// once, in order, one at a time, and keeps replies until they are
+// acknowledged. C is what the node wants back when a call's turn comes.
+//
+//	absent -> waiting -> running -> done -> (acknowledged) forgotten
+//	   \________\__ cancelled, expired: done, not run (the tombstone)
+//
+// It is not safe for concurrent use; its owner locks.
+type Callee[C any] struct {
+	window   uint64
+	maxBytes int
+
+	acked   uint64         // everything up to here is settled and forgotten
+	turn    uint64         // the lowest number that has not started or been settled
+	top     uint64         // the highest number ever arrived
+	running uint64         // the number that runs, 0 if none does
+	bytes   int            // of stored replies and of calls that wait or run
+	log     []callEntry[C] // a ring: number n lives at n % len
+}
+
+// NewCallee returns the worker's half of a fresh session. Window bounds the
+// numbers kept, maxBytes the bytes kept for them.
+func NewCallee[C any](window, maxBytes int) *Callee[C] {
+	return &Callee[C]{window: uint64(window), maxBytes: maxBytes, turn: 1}
+}
+
+// Arrive takes call n, which acknowledges everything up to ack, carries size
+// bytes that hash to hash, and must not start after deadline (zero: none). The
+// reply is set only for Replayed, the code only for Refused.
+func (c *Callee[C]) Arrive(n, ack, hash uint64, size int, deadline time.Time, call C) (Verdict, Reply, Code) {
+	if code := c.check(n, ack); code != 0 {
+		return Refused, Reply{}, code
+	}
+	c.forget(ack)
+	if n <= c.acked {
+		return Refused, Reply{}, ErrPast
+	}
+	if e := c.at(n); e != nil && e.state != callAbsent {
+		switch {
+		case e.state == callDone && e.cancelled:
+			return Replayed, e.reply, 0 // the tombstone came first: nothing to compare with
+		case e.hash != hash:
+			return Refused, Reply{}, ErrRepeated
+		case e.state == callDone:
+			return Replayed, e.reply, 0
+		}
+		return Repeated, Reply{}, 0
+	}
+	if c.bytes > 0 && c.bytes+size > c.maxBytes {
+		return Refused, Reply{}, ErrOverloaded
+	}
+	e := c.grow(n)
+	*e = callEntry[C]{state: callWaiting, hash: hash, size: size, deadline: deadline, call: call}
+	c.bytes += size
+	c.top = max(c.top, n)
+	return Queued, Reply{}, 0
+}
+
+// check judges the numbers of a frame before anything is changed by it.
+func (c *Callee[C]) check(n, ack uint64) Code {
+	if n == 0 || n > c.acked+c.window {
+		if n != 0 && ack < n && c.answered(ack) && n <= ack+c.window {
+			return 0 // beyond the window as it was, within it as this very frame acknowledges
+		}
+		return ErrFuture
+	}
+	if ack >= n && n > c.acked {
+		return ErrAcknowledged // of itself or of what comes after it
+	}
+	if !c.answered(ack) {
+		return ErrAcknowledged
+	}
+	return 0
+}
+
+// answered reports whether every number up to ack has been answered.
+func (c *Callee[C]) answered(ack uint64) bool {
+	return ack < c.turn && (c.running == 0 || ack < c.running || c.running <= c.acked)
+}
+
+// Ack forgets the replies up to ack. It refuses to forget what was never
+// answered.
+func (c *Callee[C]) Ack(ack uint64) Code {
+	if !c.answered(ack) {
+		return ErrAcknowledged
+	}
+	c.forget(ack)
+	return 0
+}
+
+func (c *Callee[C]) forget(ack uint64) {
+	for c.acked < ack {
+		e := c.at(c.acked + 1)
+		c.bytes -= len(e.reply.Body)
+		*e = callEntry[C]{}
+		c.acked++
+	}
+}
+
+// Next hands out the call whose turn has come, if no other runs. A call past
+// its deadline is not handed out: it ends as not run, and expired says which
+// numbers ended so (their replies are ready to send through Stored).
+func (c *Callee[C]) Next(now time.Time) (n uint64, call C, ok bool, expired []uint64) {
+	for c.running == 0 {
+		e := c.at(c.turn)
+		if e == nil || e.state == callAbsent {
+			break
+		}
+		if e.state == callDone { // a tombstone
+			c.turn++
+			continue
+		}
+		if !e.deadline.IsZero() && now.After(e.deadline) {
+			expired = append(expired, c.turn)
+			c.settle(e, Reply{Code: ErrDeadline, Outcome: NotRun})
+			c.turn++
+			continue
+		}
+		e.state = callRunning
+		c.running = c.turn
+		n, call, ok = c.turn, e.call, true
+		c.turn++
+	}
+	return n, call, ok, expired
+}
+
+// Finish stores the reply of the running call n.
+func (c *Callee[C]) Finish(n uint64, r Reply) {
+	if n == 0 || n != c.running {
+		return
+	}
+	c.running = 0
+	if e := c.at(n); e != nil && e.state == callRunning {
+		c.settle(e, r)
+	}
+}
+
+func (c *Callee[C]) settle(e *callEntry[C], r Reply) {
+	var none C
+	c.bytes += len(r.Body) - e.size
+	e.state, e.size, e.call, e.reply = callDone, 0, none, r
+}
+
+// Move gives the numbers to a new holder: what waited ends as not run, what
+// was stored is forgotten, and what runs goes on without being anybody's. It
+// returns the first number that the new holder may use.
+func (c *Callee[C]) Move() (next uint64) {
+	next = max(c.Top()+1, c.turn)
+	c.log, c.bytes = nil, 0
+	c.acked, c.turn, c.top = next-1, next, next-1
+	return next
+}
+
+// Cancelled is what Cancel found.
+type Cancelled uint8
+
+// What became of the number that was to be cancelled.
+const (
+	CancelRefused Cancelled = iota // a number out of range
+	CancelBefore                   // it will never run: the tombstone is set
+	CancelRunning                  // it runs: cancel its context, its own end will be the answer
+	CancelLate                     // it had ended before: the stored reply is the answer
+)
+
+// Cancel ends number n if it has not started.
+func (c *Callee[C]) Cancel(n uint64) Cancelled {
+	if n == 0 || n > c.acked+c.window {
+		return CancelRefused
+	}
+	if n <= c.acked {
+		return CancelLate
+	}
+	e := c.at(n)
+	if e == nil {
+		e = c.grow(n)
+	}
+	switch e.state {
+	case callDone:
+		return CancelLate
+	case callRunning:
+		return CancelRunning
+	case callAbsent, callWaiting:
+	}
+	c.top = max(c.top, n)
+	e.cancelled = true
+	c.settle(e, Reply{Code: ErrCancelled, Outcome: NotRun})
+	return CancelBefore
+}
+
+// Redirect lets change touch a call that waits or runs: its answer is to go
+// another way.
+func (c *Callee[C]) Redirect(n uint64, change func(*C)) {
+	if e := c.at(n); e != nil && (e.state == callWaiting || e.state == callRunning) {
+		change(&e.call)
+	}
+}
+
+// Stored returns the reply kept for n.
+func (c *Callee[C]) Stored(n uint64) (Reply, bool) {
+	if n <= c.acked {
+		return Reply{}, false
+	}
+	e := c.at(n)
+	if e == nil || e.state != callDone {
+		return Reply{}, false
+	}
+	return e.reply, true
+}
+
+// Waiting returns the calls that arrived and have not started, in order. It
+// is for the end of a session: they are certainly not run.
+func (c *Callee[C]) Waiting() (numbers []uint64, calls []C) {
+	for n := c.acked + 1; n <= c.top; n++ {
+		if e := c.at(n); e != nil && e.state == callWaiting {
+			numbers = append(numbers, n)
+			calls = append(calls, e.call)
+		}
+	}
+	return numbers, calls
+}
+
+// Running returns the number of the call that runs, 0 if none does.
+func (c *Callee[C]) Running() uint64 { return c.running }
+
+// Acked returns up to which number replies have been forgotten.
+func (c *Callee[C]) Acked() uint64 { return c.acked }
+
+// Turn returns the lowest number that has neither started nor been settled.
+func (c *Callee[C]) Turn() uint64 { return c.turn }
+
+// Bytes returns how many bytes of calls and replies are kept.
+func (c *Callee[C]) Bytes() int { return c.bytes }
+
+// Kept returns for how many numbers something is kept.
+func (c *Callee[C]) Kept() int { return int(c.top - min(c.top, c.acked)) }
+
+// Top returns the highest number that ever arrived.
+func (c *Callee[C]) Top() uint64 { return max(c.top, c.acked) }
+
+func (c *Callee[C]) at(n uint64) *callEntry[C] {
+	if len(c.log) == 0 || n <= c.acked || n > c.acked+uint64(len(c.log)) {
+		return nil
+	}
+	return &c.log[n%uint64(len(c.log))]
+}
+
+// grow makes room for n, which is within the window. The ring starts at one
+// entry, so that an idle session costs little, and doubles as the window is
+// used.
+func (c *Callee[C]) grow(n uint64) *callEntry[C] {
+	size := uint64(max(1, len(c.log)))
+	for c.acked+size < n {
+		size *= 2
+	}
+	if size != uint64(len(c.log)) {
+		bigger := make([]callEntry[C], size)
+		for i := c.acked + 1; i <= c.acked+uint64(len(c.log)); i++ {
+			bigger[i%size] = c.log[i%uint64(len(c.log))]
+		}
+		c.log = bigger
+	}
+	return &c.log[n%size]
+}

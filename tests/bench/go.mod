@@ -1,0 +1,11 @@
+module github.com/limpet-rpc/limpet/tests/bench
+
+go 1.26.0
+
+replace github.com/limpet-rpc/limpet => ../..
+
+require (
+	github.com/limpet-rpc/limpet v0.0.0-00010101000000-000000000000
+	github.com/pebbe/zmq4 v1.4.0
+	golang.org/x/sys v0.49.0
+)

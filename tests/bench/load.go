@@ -1,0 +1,181 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// LoadOrder is what the load role is asked to do: every caller calls in a closed
+// loop, its next call right after the reply to its last.
+type LoadOrder struct {
+	WarmUp time.Duration `json:"warmup"`
+	Window time.Duration `json:"window"`
+	Size   int           `json:"size"` // bytes of a body, at least minBody
+	Pids   []int         `json:"pids"` // processes whose CPU time and memory count, the client's own left out
+}
+
+// minBody holds the caller's number and the call's.
+const minBody = 16
+
+// Load is what was measured in the window.
+type Load struct {
+	Calls    int64
+	Elapsed  time.Duration
+	P50, P99 time.Duration
+	CPU      []time.Duration // a process, in the order of Pids, the client last
+	Resident []int64         // bytes a process at the end of the window, same order
+}
+
+// loadRole is the client process of every peer.
+func loadRole(ctx context.Context, p *Process) error {
+	peer, ok := peerNamed(p.Peer)
+	if !ok {
+		return fmt.Errorf("no peer %q", p.Peer)
+	}
+	callers, err := peer.Dial(ctx, p)
+	if err != nil {
+		return fmt.Errorf("dial %s: %w", p.Peer, err)
+	}
+	p.Answer("load", func(arg json.RawMessage) (any, error) {
+		var order LoadOrder
+		if err := json.Unmarshal(arg, &order); err != nil {
+			return nil, err
+		}
+		return drive(ctx, callers, order)
+	})
+	p.Ready("")
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// drive runs the closed loop and measures its window. One failed call or wrong
+// reply fails the whole load: a rate that leaves out failures says nothing.
+func drive(ctx context.Context, callers []Caller, order LoadOrder) (Load, error) {
+	if order.Size < minBody {
+		return Load{}, fmt.Errorf("a body has at least %d bytes, not %d", minBody, order.Size)
+	}
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var tape recorder
+	var running sync.WaitGroup
+	for i, call := range callers {
+		running.Go(func() {
+			if err := loop(ctx, call, i, order.Size, &tape); err != nil {
+				fail(fmt.Errorf("caller %d: %w", i, err))
+			}
+		})
+	}
+	load, err := window(ctx, order, &tape)
+	tape.stop.Store(true)
+	if err != nil {
+		return load, err // callers that hang in a call end with the process
+	}
+	running.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return load, err
+	}
+	if load.Calls == 0 {
+		return load, errors.New("no call ended in the window")
+	}
+	return load, nil
+}
+
+// recorder is what the callers and the window share.
+type recorder struct {
+	histogram
+	recording, stop atomic.Bool
+}
+
+// loop is one caller. The end of a call is the start of the next, so that a
+// clock is read once a call.
+func loop(ctx context.Context, call Caller, number, size int, tape *recorder) error {
+	body := make([]byte, size)
+	for i := range body {
+		body[i] = byte(i)
+	}
+	binary.LittleEndian.PutUint64(body, uint64(number))
+	began := time.Now()
+	for n := uint64(0); !tape.stop.Load(); n++ {
+		binary.LittleEndian.PutUint64(body[8:], n)
+		reply, err := call(ctx, body)
+		if err != nil {
+			return fmt.Errorf("call %d: %w", n, err)
+		}
+		if !bytes.Equal(reply, body) {
+			return fmt.Errorf("call %d: wrong reply of %d bytes: %x", n, len(reply), reply)
+		}
+		ended := time.Now()
+		if tape.recording.Load() {
+			tape.Add(ended.Sub(began))
+		}
+		began = ended
+	}
+	return nil
+}
+
+// window waits out the warm-up, then measures what tape records and what the
+// processes use meanwhile.
+func window(ctx context.Context, order LoadOrder, tape *recorder) (Load, error) {
+	pids := slices.Concat(order.Pids, []int{os.Getpid()})
+	if err := sleep(ctx, order.WarmUp); err != nil {
+		return Load{}, err
+	}
+	before, err := cpuTimes(pids)
+	if err != nil {
+		return Load{}, err
+	}
+	began := time.Now()
+	tape.recording.Store(true)
+	if err := sleep(ctx, order.Window); err != nil {
+		return Load{}, err
+	}
+	tape.recording.Store(false)
+	load := Load{Elapsed: time.Since(began), Calls: tape.Count()}
+	if load.CPU, err = cpuTimes(pids); err != nil {
+		return load, err
+	}
+	for i := range load.CPU {
+		load.CPU[i] -= before[i]
+	}
+	for _, pid := range pids {
+		rss, err := residentBytes(pid)
+		if err != nil {
+			return load, err
+		}
+		load.Resident = append(load.Resident, rss)
+	}
+	load.P50, load.P99 = tape.Quantile(0.5), tape.Quantile(0.99)
+	return load, nil
+}
+
+func cpuTimes(pids []int) ([]time.Duration, error) {
+	times := make([]time.Duration, len(pids))
+	for i, pid := range pids {
+		var err error
+		if times[i], err = cpuTime(pid); err != nil {
+			return nil, err
+		}
+	}
+	return times, nil
+}
+
+// sleep returns the cause when ctx ends first.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

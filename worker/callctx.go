@@ -1,0 +1,112 @@
+package worker
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// callContext is the context of one call: it ends with the call's deadline or
+// cancellation. It costs one allocation; a channel and a timer are made only
+// for handlers that wait on it.
+type callContext struct {
+	session  *Session  // fixed
+	deadline time.Time // fixed, zero: none
+
+	mu    sync.Mutex
+	err   error
+	done  chan struct{}
+	timer *time.Timer
+	after []func()
+}
+
+// Deadline implements context.Context.
+func (c *callContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
+
+// Value implements context.Context.
+func (c *callContext) Value(key any) any {
+	if key == (sessionKey{}) {
+		return c.session
+	}
+	return nil
+}
+
+// Err implements context.Context.
+func (c *callContext) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil && !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
+		c.finishLocked(context.DeadlineExceeded)
+	}
+	return c.err
+}
+
+// Done implements context.Context.
+func (c *callContext) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.err != nil {
+			close(c.done)
+		} else {
+			c.startTimer()
+		}
+	}
+	return c.done
+}
+
+// AfterFunc lets contexts that derive from this one be told without a
+// goroutine that watches it.
+func (c *callContext) AfterFunc(f func()) (stop func() bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		go f()
+		return func() bool { return false }
+	}
+	i := len(c.after)
+	c.after = append(c.after, f)
+	c.startTimer()
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if i >= len(c.after) || c.after[i] == nil {
+			return false
+		}
+		c.after[i] = nil
+		return true
+	}
+}
+
+func (c *callContext) startTimer() {
+	if c.timer == nil && !c.deadline.IsZero() {
+		c.timer = time.AfterFunc(time.Until(c.deadline), func() { c.finish(context.DeadlineExceeded) })
+	}
+}
+
+// finish ends the context; the first reason counts.
+func (c *callContext) finish(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.finishLocked(err)
+}
+
+func (c *callContext) finishLocked(err error) {
+	if c.err != nil {
+		return
+	}
+	c.err = err
+	if c.done != nil {
+		close(c.done)
+	}
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	for _, f := range c.after {
+		if f != nil {
+			go f()
+		}
+	}
+	c.after = nil
+}

@@ -1,0 +1,192 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/limpet-rpc/limpet/heartbeat"
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// broker is what the node knows of one of its brokers.
+type broker struct {
+	peer       wire.Peer
+	id         uuid.UUID
+	epoch      uint64
+	seq        uint64 // changes reported to it
+	welcomed   bool
+	registered bool
+	hello      time.Time // when Hello or Register is due again
+	pacer      *heartbeat.Pacer
+}
+
+// helloAgain is after how long an unanswered Hello or Register is repeated.
+const helloAgain = 500 * time.Millisecond
+
+// liveMost is how many sessions one Register carries.
+const liveMost = 2048
+
+// AddBroker makes the peer that a connection leads to one of the node's
+// brokers.
+func (c *Core) AddBroker(now time.Time, peer wire.Peer, fx *Effects) {
+	b := &broker{peer: peer, pacer: heartbeat.NewPacer(c.cfg.Beat)}
+	c.brokers[peer] = b
+	c.hello(now, b, fx)
+}
+
+// RemoveBroker forgets one of the node's brokers.
+func (c *Core) RemoveBroker(peer wire.Peer) {
+	delete(c.brokers, peer)
+	c.beats.Forget(peer)
+}
+
+// Registered reports whether some broker has confirmed this node.
+func (c *Core) Registered() bool {
+	for _, b := range c.brokers {
+		if b.registered {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Core) hello(now time.Time, b *broker, fx *Effects) {
+	b.hello = now.Add(helloAgain)
+	fx.Control(b.peer, &wire.Hello{
+		Min: wire.MinVersion, Max: wire.Version, Role: wire.RoleNode, ID: nodeUUID(c.cfg.Node), Name: c.cfg.Name,
+		Program: c.cfg.Program, Beat: wire.Millis(c.cfg.Beat),
+	})
+}
+
+// fromBroker takes a control message of one of the node's brokers.
+func (c *Core) fromBroker(now time.Time, b *broker, m wire.Control, fx *Effects) {
+	if b.registered {
+		c.beats.Beat(now, b.peer)
+	}
+	switch m := m.(type) {
+	case *wire.Welcome:
+		c.welcome(now, b, m, fx)
+	case *wire.Identify:
+		b.welcomed, b.registered = false, false
+		c.hello(now, b, fx)
+	case *wire.Registered:
+		c.registered(now, b, m, fx)
+	case *wire.Beat:
+		b.epoch = max(b.epoch, m.Epoch)
+	case *wire.Offer:
+		c.offer(now, b, m, fx)
+	case *wire.Revoke:
+		c.revoke(now, b, m, fx)
+	case *wire.Error:
+		fx.Events = append(fx.Events, Event{What: EventRefusedBy, Peer: b.peer, Code: m.Code, Text: m.Text})
+	default:
+		c.badFrom(b.peer, m.Kind(), session.ErrKindUnknown, fmt.Errorf("a node takes no %s", m.Kind()), fx)
+	}
+}
+
+func (c *Core) welcome(now time.Time, b *broker, m *wire.Welcome, fx *Effects) {
+	if b.id != m.Broker {
+		b.id, b.epoch = m.Broker, 0
+	}
+	b.epoch = max(b.epoch, m.Epoch)
+	b.welcomed = true
+	c.register(now, b, fx)
+}
+
+// register brings a broker all there is to know, in as many parts as it
+// takes.
+func (c *Core) register(now time.Time, b *broker, fx *Effects) {
+	b.hello = now.Add(helloAgain)
+	m := wire.Register{
+		Seq: b.seq, Node: c.cfg.Node, Name: c.cfg.Name, Host: c.cfg.Host, PID: c.cfg.PID, Endpoint: c.cfg.Endpoint,
+		Labels: c.cfg.Labels, Beat: wire.Millis(c.cfg.Beat), Misses: uint8(min(c.cfg.Misses, 255)), Epoch: b.epoch, Drain: c.draining,
+	}
+	for _, p := range c.cfg.Pools {
+		m.Pools = append(m.Pools, wire.Pool{Name: p.Name, Slots: p.Slots, Methods: p.Methods, Locked: p.Locked})
+	}
+	var live []wire.Live
+	for _, s := range c.Sessions() {
+		if s.state == stateOpen || (s.state == stateClosing && s.reported) {
+			live = append(live, s.live())
+		}
+	}
+	for {
+		n := min(len(live), liveMost)
+		m.Live, live = live[:n], live[n:]
+		m.More = len(live) > 0
+		fx.Control(b.peer, &m)
+		if !m.More {
+			return
+		}
+		m.Part++
+	}
+}
+
+func (c *Core) registered(now time.Time, b *broker, m *wire.Registered, fx *Effects) {
+	b.epoch = max(b.epoch, m.Epoch)
+	if m.Again {
+		c.register(now, b, fx)
+		return
+	}
+	if b.registered {
+		return
+	}
+	b.registered = true
+	c.still = time.Time{}
+	for _, cl := range c.clients { // leases stood still: they run anew
+		cl.beat = now
+	}
+	c.beats.Watch(now, b.peer, c.cfg.Beat, c.cfg.Misses)
+	fx.Events = append(fx.Events, Event{What: EventRegistered, Peer: b.peer, Text: b.id.String()})
+}
+
+// watchBrokers beats, repeats what was not answered, and notices brokers that
+// have gone silent.
+func (c *Core) watchBrokers(now time.Time, fx *Effects) {
+	for _, change := range c.beats.Check(now) {
+		if b := c.brokers[change.Who]; b != nil && change.To == heartbeat.Gone {
+			b.welcomed, b.registered = false, false
+			fx.Events = append(fx.Events, Event{What: EventBrokerLost, Peer: b.peer, Text: fmt.Sprintf("no answer for %s", change.Silent.Round(time.Millisecond))})
+			b.hello = now
+			if !c.Registered() && c.still.IsZero() {
+				c.still = now
+			}
+		}
+	}
+	for _, b := range c.brokersInOrder() {
+		switch {
+		case b.registered && b.pacer.Due(now):
+			fx.Control(b.peer, &wire.Beat{Seq: b.seq, Epoch: b.epoch, Late: wire.Millis(c.late), Drain: c.draining})
+			c.late = 0
+		case b.registered || now.Before(b.hello):
+		case b.welcomed:
+			c.register(now, b, fx)
+		default:
+			c.hello(now, b, fx)
+		}
+	}
+}
+
+func (c *Core) brokersInOrder() []*broker {
+	list := make([]*broker, 0, len(c.brokers))
+	for _, b := range c.brokers {
+		list = append(list, b)
+	}
+	slices.SortFunc(list, func(a, b *broker) int { return int(int64(a.peer) - int64(b.peer)) })
+	return list
+}
+
+// report sends a change to every broker that knows this node, numbered for
+// each.
+func (c *Core) report(fx *Effects, change func(seq uint64) wire.Control) {
+	for _, b := range c.brokersInOrder() {
+		if b.welcomed {
+			b.seq++
+			fx.Control(b.peer, change(b.seq))
+		}
+	}
+}

@@ -1,0 +1,313 @@
+package core
+
+import (
+	"crypto/subtle"
+	"fmt"
+	"hash/crc32"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// hashMost is how much of a call's body the repeated-number check reads.
+const hashMost = 4096
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// hashOf tells two bodies under one number apart.
+func hashOf(body []byte) uint64 {
+	return uint64(crc32.Checksum(body[:min(len(body), hashMost)], castagnoli))<<32 | uint64(uint32(len(body)))
+}
+
+// call takes one call, or a copy of one.
+func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, fx *Effects) {
+	s := c.holding(from, h, fx)
+	if s == nil {
+		return
+	}
+	method, args, err := wire.CutMethod(h, rest)
+	if err != nil {
+		c.failTo(from, h, session.ErrBadMessage, session.NotRun, err.Error(), fx)
+		return
+	}
+	s.from, s.via = from, h.Via
+	call := Call{
+		Number: h.Number, Method: method, Args: args, Raw: h.Flags&wire.FlagRaw != 0, Trace: h.Trace, Traced: h.Flags&wire.FlagTrace != 0,
+		from: from, via: h.Via,
+	}
+	if h.Budget > 0 {
+		call.Deadline = now.Add(h.Budget)
+	}
+	verdict, reply, code := s.callee.Arrive(h.Number, h.Ack, hashOf(rest), len(rest), call.Deadline, call)
+	switch verdict {
+	case session.Queued:
+		s.clocks.Call(now)
+		c.next(now, s, fx)
+	case session.Repeated:
+		s.clocks.Beat(now)
+		s.callee.Redirect(h.Number, func(call *Call) { call.from, call.via = from, h.Via })
+		c.say(from, h, wire.KindHeld, 0, fx)
+	case session.Replayed:
+		s.clocks.Beat(now)
+		c.reply(s, from, h.Via, h.Number, reply, fx)
+	case session.Refused:
+		c.failTo(from, h, code, c.outcomeOf(code), c.explain(s, h, code), fx)
+	}
+}
+
+// outcomeOf says what a refused copy means for its call: one from the past has
+// ended already, and its end is what counts.
+func (c *Core) outcomeOf(code session.Code) session.Outcome {
+	if code == session.ErrPast {
+		return session.Done
+	}
+	return session.NotRun
+}
+
+func (c *Core) explain(s *Session, h *wire.Header, code session.Code) string {
+	switch code {
+	case session.ErrFuture:
+		return fmt.Sprintf("call %d, acknowledged to %d, window %d", h.Number, s.callee.Acked(), s.limits.Window)
+	case session.ErrPast:
+		return fmt.Sprintf("call %d, acknowledged to %d", h.Number, s.callee.Acked())
+	case session.ErrAcknowledged:
+		return fmt.Sprintf("call %d acknowledges %d, answered to %d", h.Number, h.Ack, s.callee.Turn()-1)
+	case session.ErrOverloaded:
+		return fmt.Sprintf("%d bytes of calls and replies kept for this session", s.callee.Bytes())
+	}
+	return ""
+}
+
+// holding finds the session of a holder's message and checks that it is its
+// holder's. Where it is not, the sender is answered and nobody else notices.
+func (c *Core) holding(from wire.Peer, h *wire.Header, fx *Effects) *Session {
+	s := c.sessions[h.Session]
+	if s == nil {
+		c.notHere(from, h, fx)
+		return nil
+	}
+	if subtle.ConstantTimeCompare(s.key[:], h.Key[:]) != 1 {
+		c.failTo(from, h, session.ErrSessionForeign, session.NotRun, "the key is not this session's", fx)
+		return nil
+	}
+	switch {
+	case h.Epoch < s.epoch:
+		c.failTo(from, h, session.ErrSessionMoved, session.Unknown, fmt.Sprintf("epoch %d, now %d", h.Epoch, s.epoch), fx)
+		return nil
+	case h.Epoch > s.epoch:
+		c.failTo(from, h, session.ErrEpoch, session.NotRun, fmt.Sprintf("epoch %d, now %d", h.Epoch, s.epoch), fx)
+		return nil
+	}
+	if s.state != stateOpen {
+		c.ending(from, h, s, fx)
+		return nil
+	}
+	return s
+}
+
+// ending answers for a session whose last call or Close still runs.
+func (c *Core) ending(from wire.Peer, h *wire.Header, s *Session, fx *Effects) {
+	c.remains(from, h, s.callee, s.why, fx)
+}
+
+// notHere answers for a session that does not live here: from what is
+// remembered of it, or that nothing is.
+func (c *Core) notHere(from wire.Peer, h *wire.Header, fx *Effects) {
+	p := c.past.find(h.Session)
+	if p == nil || subtle.ConstantTimeCompare(p.key[:], h.Key[:]) != 1 {
+		c.failTo(from, h, session.ErrSessionUnknown, session.Unknown, "node "+c.cfg.Name+" has no such session", fx)
+		return
+	}
+	c.remains(from, h, p.callee, p.why, fx)
+}
+
+// remains answers a message for a session that has ended, or is about to: with
+// the stored reply of a call that was done, as held while it still runs, and
+// with why it ended for what never ran.
+func (c *Core) remains(from wire.Peer, h *wire.Header, callee *session.Callee[Call], why *session.Error, fx *Effects) {
+	if h.Kind != wire.KindCall && h.Kind != wire.KindCancel {
+		c.failTo(from, h, why.Code, session.NotRun, why.Text, fx)
+		return
+	}
+	if r, ok := callee.Stored(h.Number); ok {
+		c.replyTo(from, h, r, fx)
+		return
+	}
+	switch {
+	case callee.Running() == h.Number:
+		callee.Redirect(h.Number, func(call *Call) { call.from, call.via = from, h.Via })
+		c.say(from, h, wire.KindHeld, 0, fx)
+	case h.Number >= callee.Turn():
+		c.failTo(from, h, why.Code, session.NotRun, why.Text, fx)
+	default:
+		c.failTo(from, h, session.ErrReplyGone, session.Done, why.Text, fx)
+	}
+}
+
+// next runs the call whose turn has come, and answers those that came too
+// late to be started.
+func (c *Core) next(now time.Time, s *Session, fx *Effects) {
+	before := s.callee.Turn()
+	_, call, ok, expired := s.callee.Next(now)
+	for _, late := range expired {
+		if r, stored := s.callee.Stored(late); stored {
+			c.reply(s, s.from, s.via, late, r, fx)
+		}
+	}
+	if ok {
+		fx.Run = append(fx.Run, Run{s, call})
+		return
+	}
+	if s.callee.Running() == 0 && s.callee.Turn() != before {
+		c.rest(now, s)
+	}
+}
+
+// rest starts a session's idle clock, which may be the next to run out.
+func (c *Core) rest(now time.Time, s *Session) {
+	s.clocks.Rest(now)
+	if s.limits.Idle > 0 && now.Add(s.limits.Idle).Before(s.due) {
+		c.schedule(s)
+	}
+}
+
+// Done takes the end of the call that a session's goroutine was running. A
+// reply whose code says that the worker panicked ends the session.
+func (c *Core) Done(now time.Time, s *Session, n uint64, r session.Reply, fx *Effects) {
+	from, via := s.from, s.via
+	s.callee.Redirect(n, func(call *Call) { from, via = call.from, call.via })
+	s.callee.Finish(n, r)
+	c.reply(s, from, via, n, r, fx)
+	if s.state != stateOpen {
+		return
+	}
+	if r.Code == session.ErrWorkerPanic {
+		c.end(now, s, session.ErrWorkerPanic, fmt.Sprintf("its call %d panicked", n), fx)
+		return
+	}
+	c.rest(now, s)
+	c.next(now, s, fx)
+}
+
+// cancel ends a call that has not started, or cancels the context of the one
+// that runs.
+func (c *Core) cancel(now time.Time, from wire.Peer, h *wire.Header, fx *Effects) {
+	s := c.holding(from, h, fx)
+	if s == nil {
+		return
+	}
+	s.from, s.via = from, h.Via
+	s.clocks.Beat(now)
+	switch s.callee.Cancel(h.Number) {
+	case session.CancelRefused:
+		c.failTo(from, h, session.ErrFuture, session.NotRun, c.explain(s, h, session.ErrFuture), fx)
+	case session.CancelRunning:
+		fx.Cancel = append(fx.Cancel, s)
+		s.callee.Redirect(h.Number, func(call *Call) { call.from, call.via = from, h.Via })
+		c.say(from, h, wire.KindHeld, 0, fx)
+	case session.CancelBefore, session.CancelLate:
+		if r, ok := s.callee.Stored(h.Number); ok {
+			c.replyTo(from, h, r, fx)
+		}
+		c.next(now, s, fx)
+	}
+}
+
+// close ends a session at its holder's wish. One that is over, or was never
+// there, is closed as far as its holder is concerned.
+func (c *Core) close(now time.Time, from wire.Peer, h *wire.Header, fx *Effects) {
+	s := c.sessions[h.Session]
+	switch {
+	case s == nil:
+		code := session.ErrSessionUnknown
+		if p := c.past.find(h.Session); p != nil {
+			code = p.why.Code
+		}
+		c.say(from, h, wire.KindClosed, code, fx)
+	case subtle.ConstantTimeCompare(s.key[:], h.Key[:]) != 1:
+		c.say(from, h, wire.KindClosed, session.ErrSessionForeign, fx)
+	case h.Epoch < s.epoch:
+		c.say(from, h, wire.KindClosed, session.ErrSessionMoved, fx)
+	default:
+		c.end(now, s, session.ErrSessionClosed, "closed by its holder", fx)
+		c.say(from, h, wire.KindClosed, 0, fx)
+	}
+}
+
+// lease takes a client's beat for all its sessions here. The header carries
+// how many they are and the digest over them; where that is not what is known
+// here, the client is asked for the list, and only what it lists lives on.
+func (c *Core) lease(now time.Time, from wire.Peer, h *wire.Header, body []byte, fx *Effects) {
+	if len(body)%16 != 0 {
+		c.say(from, h, wire.KindLeased, session.ErrBadMessage, fx)
+		return
+	}
+	cl := c.clients[h.Session]
+	if cl == nil {
+		cl = &client{} // nobody's: whatever is listed is unknown here
+	}
+	a := wire.Header{Kind: wire.KindLeased, Via: h.Via, Node: c.cfg.Node, Session: h.Session, Number: uint64(len(cl.sessions)), Ack: cl.digest}
+	if h.Number == uint64(len(cl.sessions)) && h.Ack == cl.digest {
+		cl.beat = now
+		fx.Session(from, &a, nil)
+		return
+	}
+	if len(body) == 0 && h.Number > 0 {
+		a.Flags = wire.FlagAgain
+		fx.Session(from, &a, nil)
+		return
+	}
+	var unknown []byte
+	for ; len(body) > 0; body = body[16:] {
+		id := uuid.UUID(body[:16])
+		if s := cl.sessions[id]; s != nil {
+			s.clocks.Beat(now)
+		} else {
+			unknown = append(unknown, id[:]...)
+		}
+	}
+	fx.Session(from, &a, unknown)
+}
+
+// reply sends a stored or fresh reply.
+func (c *Core) reply(s *Session, to, via wire.Peer, n uint64, r session.Reply, fx *Effects) {
+	h := wire.Header{Via: via, Node: c.cfg.Node, Session: s.id, Epoch: s.epoch, Number: n}
+	c.replyTo(to, &h, r, fx)
+}
+
+func (c *Core) replyTo(to wire.Peer, to1 *wire.Header, r session.Reply, fx *Effects) {
+	h := wire.Header{Kind: wire.KindReply, Via: to1.Via, Node: c.cfg.Node, Session: to1.Session, Epoch: to1.Epoch, Number: to1.Number}
+	if r.Raw {
+		h.Flags |= wire.FlagRaw
+	}
+	if r.Code != 0 {
+		h.Kind, h.Code = wire.KindFail, r.Code
+		h.SetOutcome(r.Outcome)
+	}
+	fx.Session(to, &h, r.Body)
+}
+
+func (c *Core) fail(s *Session, to, via wire.Peer, n uint64, code session.Code, o session.Outcome, text string, fx *Effects) {
+	fx.Fail(to, wire.Header{Via: via, Node: c.cfg.Node, Session: s.id, Epoch: s.epoch, Number: n}, code, o, text, "")
+}
+
+// failTo answers a holder's message with a fail, or the way its kind is
+// answered.
+func (c *Core) failTo(to wire.Peer, h *wire.Header, code session.Code, o session.Outcome, text string, fx *Effects) {
+	switch h.Kind {
+	case wire.KindClose:
+		c.say(to, h, wire.KindClosed, code, fx)
+	case wire.KindLease:
+		c.say(to, h, wire.KindLeased, code, fx)
+	default:
+		fx.Fail(to, wire.Header{Via: h.Via, Node: c.cfg.Node, Session: h.Session, Epoch: h.Epoch, Number: h.Number}, code, o, text, "")
+	}
+}
+
+func (c *Core) say(to wire.Peer, of *wire.Header, kind wire.Kind, code session.Code, fx *Effects) {
+	h := wire.Header{Kind: kind, Code: code, Via: of.Via, Node: c.cfg.Node, Session: of.Session, Epoch: of.Epoch, Number: of.Number}
+	fx.Session(to, &h, nil)
+}

@@ -1,0 +1,338 @@
+package core
+
+import (
+	"container/heap"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/limpet-rpc/limpet/heartbeat"
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// Pool is one pool as a node serves it.
+type Pool struct {
+	Name    string
+	Slots   int
+	Limits  session.Limits
+	Methods []string // sorted
+	Locked  bool     // one OS thread per session
+}
+
+// Config is what a node is told at its start.
+type Config struct {
+	Node     session.NodeID
+	Name     string
+	Host     string
+	PID      int
+	Program  string
+	Endpoint string
+	Labels   map[string]string
+	Pools    []Pool
+	Beat     time.Duration // default 1 s
+	Misses   int           // default 3
+	Tick     time.Duration // how often Tick will be called; default 20 ms
+}
+
+// StillMost caps how long leases stand still while the node has no broker.
+const StillMost = time.Minute
+
+// Call is one call as its handler gets it.
+type Call struct {
+	Number   uint64
+	Method   []byte
+	Args     []byte
+	Raw      bool
+	Deadline time.Time // zero: none
+	Trace    [wire.TraceSize]byte
+	Traced   bool
+
+	from wire.Peer // the way back of its latest copy
+	via  wire.Peer
+}
+
+// Run hands one call to its session's goroutine.
+type Run struct {
+	Session *Session
+	Call    Call
+}
+
+// Stop ends a session's goroutine after the call that it is in.
+type Stop struct {
+	Session *Session
+	Why     *session.Error
+}
+
+// Effects is what one step asks for.
+type Effects struct {
+	wire.Batch
+	Start  []*Session
+	Run    []Run
+	Cancel []*Session // the context of the call that runs
+	Stop   []Stop
+	Events []Event
+}
+
+// Reset empties the effects for the next step.
+func (fx *Effects) Reset() {
+	fx.Batch.Reset()
+	clear(fx.Start)
+	clear(fx.Run)
+	clear(fx.Cancel)
+	clear(fx.Stop)
+	fx.Start, fx.Run, fx.Cancel, fx.Stop, fx.Events = fx.Start[:0], fx.Run[:0], fx.Cancel[:0], fx.Stop[:0], fx.Events[:0]
+}
+
+// Event is one thing that happened, for the log.
+type Event struct {
+	What    string
+	Peer    wire.Peer
+	Session session.ID
+	Pool    string
+	Code    session.Code
+	Text    string
+}
+
+// What happened.
+const (
+	EventBad        = "bad message"
+	EventRegistered = "registered"
+	EventBrokerLost = "broker lost"
+	EventOpened     = "session opened"
+	EventEnded      = "session ended"
+	EventRefusedBy  = "refused by broker"
+)
+
+// Core is the node's state. It is not safe for concurrent use; its owner
+// locks.
+type Core struct {
+	cfg    Config
+	chance io.Reader
+
+	brokers  map[wire.Peer]*broker
+	pools    map[string]*pool
+	sessions map[session.ID]*Session
+	opens    map[session.OpenKey]*Session
+	clients  map[uuid.UUID]*client
+	past     past
+	due      dueHeap
+	beats    *heartbeat.Monitor[wire.Peer]
+	draining bool
+	still    time.Time // since when no broker is there; zero while one is
+	lastTick time.Time
+	late     time.Duration // by how much Tick was late at worst since the last beat
+	bad      uint64
+}
+
+// New returns a node that has no brokers yet. Chance makes session ids and
+// keys.
+func New(now time.Time, cfg Config, chance io.Reader) *Core {
+	if cfg.Beat <= 0 {
+		cfg.Beat = time.Second
+	}
+	if cfg.Misses <= 0 {
+		cfg.Misses = 3
+	}
+	if cfg.Tick <= 0 {
+		cfg.Tick = 20 * time.Millisecond
+	}
+	c := &Core{
+		cfg: cfg, chance: chance,
+		brokers:  map[wire.Peer]*broker{},
+		pools:    map[string]*pool{},
+		sessions: map[session.ID]*Session{},
+		opens:    map[session.OpenKey]*Session{},
+		clients:  map[uuid.UUID]*client{},
+		past:     newPast(),
+		beats:    heartbeat.New[wire.Peer](cfg.Tick),
+		still:    now,
+		lastTick: now,
+	}
+	for _, p := range cfg.Pools {
+		p.Limits = p.Limits.WithDefaults()
+		c.pools[p.Name] = newPool(p)
+	}
+	return c
+}
+
+// Step takes one envelope from a peer: a broker, or a holder on the direct
+// path. Calls keep a part of env's memory.
+func (c *Core) Step(now time.Time, from wire.Peer, env []byte, fx *Effects) {
+	kind := wire.KindOf(env)
+	if kind.ToWorker() {
+		h, rest, err := wire.ParseHeader(env)
+		if err != nil {
+			c.badFrom(from, kind, session.ErrBadMessage, err, fx)
+			return
+		}
+		c.holder(now, from, &h, rest, fx)
+		return
+	}
+	m, err := wire.ParseControl(env)
+	if err != nil {
+		code := session.ErrBadMessage
+		if !kind.Known() || kind.ToHolder() {
+			code = session.ErrKindUnknown
+		}
+		c.badFrom(from, kind, code, err, fx)
+		return
+	}
+	if b := c.brokers[from]; b != nil {
+		c.fromBroker(now, b, m, fx)
+		return
+	}
+	c.fromStranger(from, m, fx)
+}
+
+func (c *Core) holder(now time.Time, from wire.Peer, h *wire.Header, rest []byte, fx *Effects) {
+	if h.Node != c.cfg.Node {
+		c.failTo(from, h, session.ErrSessionUnknown, session.Unknown, "this is node "+c.cfg.Node.String(), fx)
+		return
+	}
+	switch h.Kind {
+	case wire.KindCall:
+		c.call(now, from, h, rest, fx)
+	case wire.KindCancel:
+		c.cancel(now, from, h, fx)
+	case wire.KindClose:
+		c.close(now, from, h, fx)
+	case wire.KindLease:
+		c.lease(now, from, h, rest, fx)
+	default:
+		c.badFrom(from, h.Kind, session.ErrKindUnknown, errors.New("a node takes no "+h.Kind.String()), fx)
+	}
+}
+
+// fromStranger answers control messages of peers that are no brokers of this
+// node: a client on the direct path may say Hello, and nothing else.
+func (c *Core) fromStranger(from wire.Peer, m wire.Control, fx *Effects) {
+	switch m := m.(type) {
+	case *wire.Hello:
+		if m.Min > wire.Version || m.Max < wire.MinVersion {
+			c.badFrom(from, m.Kind(), session.ErrVersion,
+				fmt.Errorf("peer speaks protocol %d to %d, this node %d to %d", m.Min, m.Max, wire.MinVersion, wire.Version), fx)
+			return
+		}
+		fx.Control(from, &wire.Welcome{
+			Version: min(m.Max, wire.Version), Broker: nodeUUID(c.cfg.Node), Name: c.cfg.Name, Program: c.cfg.Program,
+			Beat: wire.Millis(c.cfg.Beat), Misses: uint8(min(c.cfg.Misses, 255)), MaxBody: wire.MaxEnvelope,
+		})
+	case *wire.Beat:
+		if !m.Reply {
+			fx.Control(from, &wire.Beat{Reply: true})
+		}
+	default:
+		c.badFrom(from, m.Kind(), session.ErrKindUnknown, errors.New("a node takes no "+m.Kind().String()+" from a peer that is not its broker"), fx)
+	}
+}
+
+func (c *Core) badFrom(to wire.Peer, of wire.Kind, code session.Code, err error, fx *Effects) {
+	c.bad++
+	fx.Events = append(fx.Events, Event{What: EventBad, Peer: to, Code: code, Text: err.Error()})
+	if to != 0 && of != wire.KindError {
+		fx.Control(to, &wire.Error{Code: code, Text: wire.Text(err.Error()), Of: of})
+	}
+}
+
+// Malformed answers a frame that could not be taken apart.
+func (c *Core) Malformed(from wire.Peer, err error, fx *Effects) {
+	code := session.ErrBadMessage
+	if errors.Is(err, wire.ErrFrameVersion) {
+		code = session.ErrVersion
+	}
+	c.badFrom(from, 0, code, err, fx)
+}
+
+// Tick lets time pass. It wants to be called several times per beat.
+func (c *Core) Tick(now time.Time, fx *Effects) {
+	c.late = max(c.late, now.Sub(c.lastTick)-c.cfg.Tick)
+	c.lastTick = now
+	c.watchBrokers(now, fx)
+	for len(c.due) > 0 && !now.Before(c.due[0].due) {
+		c.expire(now, c.due[0], fx)
+	}
+	c.past.expire(now)
+}
+
+// expire looks at a session one of whose clocks may have run out.
+func (c *Core) expire(now time.Time, s *Session, fx *Effects) {
+	s.clocks.Beat(s.client.beat)
+	if !c.still.IsZero() && now.Sub(c.still) < StillMost {
+		s.clocks.Beat(now) // no broker, so perhaps no way for the holder's beats
+	}
+	which := s.clocks.Expired(now)
+	if which == "" {
+		c.schedule(s)
+		return
+	}
+	c.end(now, s, session.ErrSessionExpired, which+" over", fx)
+}
+
+// schedule puts a session's next clock into the heap; a session that only
+// beats stays where it is until then.
+func (c *Core) schedule(s *Session) {
+	due, which := s.clocks.Next()
+	switch {
+	case which == "" && s.place >= 0:
+		heap.Remove(&c.due, s.place)
+	case which == "":
+	case s.place < 0:
+		s.due = due
+		heap.Push(&c.due, s)
+	default:
+		s.due = due
+		heap.Fix(&c.due, s.place)
+	}
+}
+
+// dueHeap orders sessions by their next clock.
+type dueHeap []*Session
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+func (h dueHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i, j
+}
+
+// Push adds a session.
+func (h *dueHeap) Push(x any) {
+	s := x.(*Session)
+	s.place = len(*h)
+	*h = append(*h, s)
+}
+
+// Pop removes the last session.
+func (h *dueHeap) Pop() any {
+	old := *h
+	s := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	s.place = -1
+	return s
+}
+
+// Sessions returns every session that lives or closes here, in the order of
+// their ids.
+func (c *Core) Sessions() []*Session {
+	list := make([]*Session, 0, len(c.opens))
+	for _, s := range c.opens {
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b *Session) int { return slices.Compare(a.id[:], b.id[:]) })
+	return list
+}
+
+// nodeUUID is a node's id where the wire has room for a UUID.
+func nodeUUID(n session.NodeID) uuid.UUID {
+	var id uuid.UUID
+	for i := range 8 {
+		id[15-i] = byte(n >> (8 * i))
+	}
+	return id
+}

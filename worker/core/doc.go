@@ -1,0 +1,22 @@
+// Package core answers one question: what does a node do with a message? It is
+// the node as a pure state machine: the judge of offers, the owner of slots and
+// sessions, the keeper of calls, replies and clocks. Package worker gives it
+// goroutines and sockets, internal/sim gives it neither.
+//
+// One session, as its slot sees it:
+//
+//	free --Offer--> starting --OpenDone--> open --Close, clock, panic--> closing --Closed--> free
+//	                    |                                                   ^
+//	                    +--- Revoke, OpenDone ------------------------------+
+//	                    +--- Open failed ------------------------------------------------> free
+//
+// What the core wants done by the session's goroutine comes back in Effects:
+// Start (run the pool's Open), Run (one call at a time), Cancel, Stop (run the
+// pool's Close). Whoever runs them reports back with OpenDone, Done, Closed.
+//
+// An ended session is remembered for a while with its replies, so that a
+// repeated call is answered as the first was and never runs again.
+//
+// What it does not do: it does not run handlers, opens no socket, reads no
+// clock; chance comes in at New.
+package core

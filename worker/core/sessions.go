@@ -1,0 +1,314 @@
+package core
+
+import (
+	"container/heap"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/limpet-rpc/limpet/heartbeat"
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/session"
+)
+
+type state uint8
+
+const (
+	stateStarting state = iota // Open runs
+	stateOpen
+	stateClosing // the last call, or Close, runs
+)
+
+// Session is one session on its slot.
+type Session struct {
+	// Task is whatever runs the session's goroutine; the core never looks at it.
+	Task any
+
+	// fixed after the offer
+	id          session.ID
+	key         session.Key
+	open        session.OpenKey
+	pool        *pool
+	slot        int
+	incarnation uint64
+	client      *client
+	limits      session.Limits
+
+	state    state
+	reported bool   // some broker may know of it
+	epoch    uint32 // of the holder
+	callee   *session.Callee[Call]
+	clocks   session.Clocks
+	from     wire.Peer // the holder's last way back
+	via      wire.Peer
+	offerers []wire.Peer // who offered it, while it starts
+	why      *session.Error
+	started  time.Time
+
+	due   time.Time // in Core.due, at place; -1 while not in it
+	place int
+}
+
+// ID is the session's public name.
+func (s *Session) ID() session.ID { return s.id }
+
+// Pool is the name of its pool.
+func (s *Session) Pool() string { return s.pool.Name }
+
+// Worker is its slot.
+func (s *Session) Worker() int { return s.slot }
+
+// Incarnation is how many sessions its slot has served, this one included.
+func (s *Session) Incarnation() uint64 { return s.incarnation }
+
+// Client is whose session it is.
+func (s *Session) Client() uuid.UUID { return s.open.Client }
+
+func (s *Session) live() wire.Live {
+	return wire.Live{
+		Client: s.open.Client, Request: s.open.Request, Pool: s.pool.Name, Worker: s.slot, Incarnation: s.incarnation,
+		Session: s.id, Key: s.key, Epoch: s.epoch, Limits: wire.LimitsOf(s.limits),
+	}
+}
+
+// client is what the node knows of one client process.
+type client struct {
+	id       uuid.UUID
+	beat     time.Time               // its last beat for all its sessions
+	sessions map[session.ID]*Session // open ones
+	held     int                     // slots in its name, open or not
+	digest   uint64
+}
+
+// pool is a pool's slots.
+type pool struct {
+	Pool
+	slots []*Session // nil: free
+	count []uint64   // incarnations
+	free  []int      // a queue: the slot longest free is taken first
+}
+
+func newPool(p Pool) *pool {
+	q := &pool{Pool: p, slots: make([]*Session, p.Slots), count: make([]uint64, p.Slots)}
+	for i := range p.Slots {
+		q.free = append(q.free, i)
+	}
+	return q
+}
+
+// offer judges an offer. A repeated one gets the answer that the first got.
+func (c *Core) offer(now time.Time, b *broker, m *wire.Offer, fx *Effects) {
+	key := session.OpenKey{Client: m.Client, Request: m.Request}
+	decline := func(code session.Code, text string) {
+		fx.Control(b.peer, &wire.Decline{Seq: b.seq, Client: m.Client, Request: m.Request, Pool: m.Pool, Code: code, Text: wire.Text(text)})
+	}
+	if m.Epoch < b.epoch {
+		decline(session.ErrEpoch, fmt.Sprintf("offered under master epoch %d, %d is known", m.Epoch, b.epoch))
+		return
+	}
+	b.epoch = m.Epoch
+	if s := c.opens[key]; s != nil {
+		c.offerAgain(b, s, fx)
+		return
+	}
+	if p, over := c.past.opened(key); over {
+		decline(session.ErrWithdrawn, p.why.Error())
+		return
+	}
+	p := c.pools[m.Pool]
+	switch {
+	case p == nil:
+		decline(session.ErrPoolUnknown, "not served here")
+	case c.draining:
+		decline(session.ErrDraining, "the node is draining")
+	case len(p.free) == 0:
+		decline(session.ErrOverloaded, "no slot is free")
+	default:
+		if err := c.begin(now, b, p, key, m.Limits.Session(), fx); err != nil {
+			decline(session.ErrOverloaded, err.Error())
+		}
+	}
+}
+
+func (c *Core) offerAgain(b *broker, s *Session, fx *Effects) {
+	switch s.state {
+	case stateOpen:
+		fx.Control(b.peer, &wire.Accept{Seq: b.seq, Live: s.live()})
+	case stateStarting:
+		s.offeredBy(b.peer)
+	case stateClosing: // its end will be reported
+	}
+}
+
+func (s *Session) offeredBy(peer wire.Peer) {
+	for _, p := range s.offerers {
+		if p == peer {
+			return
+		}
+	}
+	s.offerers = append(s.offerers, peer)
+}
+
+// begin takes a slot and has the pool's Open run on it.
+func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, ask session.Limits, fx *Effects) error {
+	id, err := session.NewID(c.chance)
+	if err != nil {
+		return fmt.Errorf("draw a session id: %w", err)
+	}
+	secret, err := session.NewKey(c.chance)
+	if err != nil {
+		return fmt.Errorf("draw a session key: %w", err)
+	}
+	slot := p.free[0]
+	p.free = p.free[1:]
+	p.count[slot]++
+	limits := p.Limits.Lowered(ask)
+	s := &Session{
+		id: id, key: secret, open: key, pool: p, slot: slot, incarnation: p.count[slot], limits: limits, epoch: 1,
+		callee: session.NewCallee[Call](limits.Window, session.DefaultBytes), started: now, place: -1,
+		offerers: []wire.Peer{b.peer},
+	}
+	p.slots[slot] = s
+	s.client = c.clients[key.Client]
+	if s.client == nil {
+		s.client = &client{id: key.Client, sessions: map[session.ID]*Session{}, beat: now}
+		c.clients[key.Client] = s.client
+	}
+	s.client.held++
+	c.opens[key] = s
+	fx.Start = append(fx.Start, s)
+	return nil
+}
+
+// OpenDone takes the end of the pool's Open. A session that nobody wants any
+// more by then is stopped at once.
+func (c *Core) OpenDone(now time.Time, s *Session, failed error, fx *Effects) {
+	if failed != nil {
+		c.free(now, s)
+		c.past.addOpen(now, s.open, &session.Error{Code: session.ErrOpenFailed, Text: failed.Error(), Remote: true})
+		for _, peer := range s.offerers {
+			if b := c.brokers[peer]; b != nil && s.why == nil {
+				fx.Control(peer, &wire.Decline{
+					Seq: b.seq, Client: s.open.Client, Request: s.open.Request, Pool: s.pool.Name,
+					Code: session.ErrOpenFailed, Text: wire.Text(failed.Error()),
+				})
+			} else if b != nil { // revoked meanwhile: the broker only waits for its slot
+				fx.Control(peer, &wire.Decline{Seq: b.seq, Client: s.open.Client, Request: s.open.Request, Pool: s.pool.Name, Code: session.ErrWithdrawn})
+			}
+		}
+		return
+	}
+	s.state, s.reported = stateOpen, true
+	s.clocks = session.NewClocks(now, s.limits)
+	c.sessions[s.id] = s
+	s.client.sessions[s.id] = s
+	s.client.digest ^= Digest(s.id)
+	c.schedule(s)
+	live := s.live()
+	c.report(fx, func(seq uint64) wire.Control { return &wire.Accept{Seq: seq, Live: live} })
+	fx.Events = append(fx.Events, Event{What: EventOpened, Session: s.id, Pool: s.pool.Name})
+	if s.why != nil {
+		c.end(now, s, s.why.Code, s.why.Text, fx)
+	}
+}
+
+// revoke takes an offer back: nobody came for it.
+func (c *Core) revoke(now time.Time, b *broker, m *wire.Revoke, fx *Effects) {
+	if m.Epoch < b.epoch {
+		return
+	}
+	key := session.OpenKey{Client: m.Client, Request: m.Request}
+	s := c.opens[key]
+	switch {
+	case s == nil: // it may have overtaken its offer
+		c.past.addOpen(now, key, &session.Error{Code: session.ErrWithdrawn})
+	case s.state == stateStarting:
+		s.why = &session.Error{Code: m.Code, Text: "revoked by the broker"}
+	case s.state == stateOpen:
+		c.end(now, s, m.Code, "revoked by the broker", fx)
+	}
+}
+
+// end begins the end of an open session: what waits is not run, what runs is
+// cancelled, and then its goroutine runs the pool's Close.
+func (c *Core) end(now time.Time, s *Session, code session.Code, text string, fx *Effects) {
+	if s.state != stateOpen {
+		return
+	}
+	s.state = stateClosing
+	s.why = &session.Error{Code: code, Text: text, Remote: true}
+	if s.place >= 0 {
+		heap.Remove(&c.due, s.place)
+	}
+	numbers, calls := s.callee.Waiting()
+	for i, n := range numbers {
+		s.callee.Cancel(n)
+		c.fail(s, calls[i].from, calls[i].via, n, code, session.NotRun, text, fx)
+	}
+	if s.callee.Running() != 0 {
+		fx.Cancel = append(fx.Cancel, s)
+	}
+	delete(s.client.sessions, s.id)
+	s.client.digest ^= Digest(s.id)
+	fx.Stop = append(fx.Stop, Stop{s, s.why})
+	if s.from != 0 && code != session.ErrSessionClosed {
+		h := wire.Header{Kind: wire.KindExpired, Code: code, Via: s.via, Node: c.cfg.Node, Session: s.id, Epoch: s.epoch}
+		fx.Session(s.from, &h, wire.AppendFailure(nil, text, ""))
+	}
+}
+
+// Closed takes the end of the pool's Close: the slot is free.
+func (c *Core) Closed(now time.Time, s *Session, fx *Effects) {
+	delete(c.sessions, s.id)
+	c.free(now, s)
+	c.past.add(now, s)
+	why := s.why
+	c.report(fx, func(seq uint64) wire.Control {
+		return &wire.Ended{Seq: seq, Session: s.id, Pool: s.pool.Name, Code: why.Code, Text: wire.Text(why.Text)}
+	})
+	fx.Events = append(fx.Events, Event{What: EventEnded, Session: s.id, Pool: s.pool.Name, Code: why.Code, Text: why.Text})
+}
+
+// free gives a slot back.
+func (c *Core) free(_ time.Time, s *Session) {
+	delete(c.opens, s.open)
+	s.pool.slots[s.slot] = nil
+	s.pool.free = append(s.pool.free, s.slot)
+	if s.client.held--; s.client.held == 0 {
+		delete(c.clients, s.client.id)
+	}
+}
+
+// Drain makes the node take nothing new; its brokers learn it with the next
+// beat, which is sent at once.
+func (c *Core) Drain() {
+	c.draining = true
+	for _, b := range c.brokers {
+		b.pacer = heartbeat.NewPacer(c.cfg.Beat)
+	}
+}
+
+// EndAll ends every open session; those that start end as soon as they are
+// open.
+func (c *Core) EndAll(now time.Time, code session.Code, text string, fx *Effects) {
+	for _, s := range c.Sessions() {
+		if s.state == stateStarting {
+			s.why = &session.Error{Code: code, Text: text, Remote: true}
+		}
+		c.end(now, s, code, text, fx)
+	}
+}
+
+// Held returns how many slots are not free.
+func (c *Core) Held() int { return len(c.opens) }
+
+// Digest is a session's share in the exclusive or over a client's sessions by
+// which a beat tells whether both sides mean the same ones.
+func Digest(id session.ID) uint64 {
+	var d uint64
+	for i := range 8 {
+		d = d<<8 | uint64(id[i]^id[i+8])
+	}
+	return d
+}

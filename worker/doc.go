@@ -1,0 +1,19 @@
+// Package worker answers one question: how does a program serve sessions? It
+// is the SDK of the working side: pools with typed handlers, and Serve, which
+// makes the process a node of one or more brokers.
+//
+// The way of a call through a node, and nothing else on it:
+//
+//	zmqio loop -> node.Envelope -> core.Step -> task (the session's goroutine)
+//	  -> handler -> core.Done -> zmqio.Send
+//
+// Goroutines and their owners: the loop is Serve's; every session has one
+// goroutine (a task), started when its offer is taken and waited for by Serve.
+// Open, every call and Close of a session run on it; with LockThread it stays
+// on one OS thread, which ends with the session.
+//
+// The judge of everything is the pure core (package worker/core), guarded by
+// the node's mutex. Envelopes are sent after the mutex is released.
+//
+// What it does not do: it opens no session by itself, and it never moves one.
+package worker

@@ -1,0 +1,317 @@
+package worker
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/limpet-rpc/limpet/internal/version"
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/internal/zmqio"
+	"github.com/limpet-rpc/limpet/session"
+	"github.com/limpet-rpc/limpet/worker/core"
+)
+
+// DefaultBroker is where a broker is looked for when nobody says otherwise.
+const DefaultBroker = "tcp://127.0.0.1:7700"
+
+// tick is how often the core is told the time.
+const tick = 20 * time.Millisecond
+
+// Options of a node. The zero value serves the default broker.
+type Options struct {
+	// Broker lists the brokers' endpoints, separated by commas. Empty means the
+	// environment variable LIMPET_BROKER, or else DefaultBroker.
+	Broker string
+	// Name is how status shows the node; default host-pid.
+	Name string
+	// Labels are what an open may ask for.
+	Labels map[string]string
+	// Beat is how often the node beats, and Misses how many beats in a row may
+	// be missed before its sessions are given up; default 1 s and 3.
+	Beat   time.Duration
+	Misses int
+	// Grace is how long sessions may go on after ctx has ended, before they
+	// are ended too; default 0: they end at once, after the call that runs.
+	Grace time.Duration
+	// Logger gets what happens; default slog.Default.
+	Logger *slog.Logger
+}
+
+// Serve makes this process a node: it serves the pools until ctx ends, then
+// takes nothing new, ends its sessions (their Close runs), reports that, and
+// returns nil. It blocks. Brokers may come and go meanwhile; only mistakes in
+// the options or pools, and a missing ZeroMQ library, are errors.
+func Serve(ctx context.Context, o Options, pools ...Served) error {
+	n, err := newNode(o, pools)
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return n.run(ctx)
+}
+
+// node feeds the pure core from the loop and from its sessions' goroutines.
+type node struct {
+	// fixed after newNode
+	id    session.NodeID
+	name  string
+	log   *slog.Logger
+	loop  *zmqio.Loop
+	pools map[string]Served
+	grace time.Duration
+	tasks sync.WaitGroup
+
+	mu   sync.Mutex
+	core *core.Core
+
+	fx    core.Effects // owned by the loop
+	spare sync.Pool    // of *core.Effects, for the sessions' goroutines
+
+	noise noise // owned by the loop
+}
+
+func newNode(o Options, pools []Served) (*node, error) {
+	if len(pools) == 0 {
+		return nil, errNoPools
+	}
+	if _, err := zmqio.CheckLibrary(); err != nil {
+		return nil, err
+	}
+	n := &node{log: o.Logger, name: o.Name, grace: o.Grace, pools: map[string]Served{}}
+	n.spare.New = func() any { return new(core.Effects) }
+	if n.log == nil {
+		n.log = slog.Default()
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	if n.name == "" {
+		n.name = fmt.Sprintf("%s-%d", host, os.Getpid())
+	}
+	cfg := core.Config{
+		Name: n.name, Host: host, PID: os.Getpid(), Program: "limpet/" + version.String(), Labels: o.Labels,
+		Beat: o.Beat, Misses: o.Misses, Tick: tick,
+	}
+	if err := n.describe(&cfg, pools); err != nil {
+		return nil, err
+	}
+	var id [8]byte
+	if _, err := rand.Read(id[:]); err != nil {
+		return nil, fmt.Errorf("draw the node's id: %w", err)
+	}
+	n.id = session.NodeID(binary.BigEndian.Uint64(id[:]) | 1)
+	cfg.Node = n.id
+	n.core = core.New(time.Now(), cfg, rand.Reader)
+	n.loop, err = zmqio.NewLoop(n, zmqio.Options{Tick: tick})
+	if err != nil {
+		return nil, err
+	}
+	return n, n.connect(o.Broker)
+}
+
+func (n *node) describe(cfg *core.Config, pools []Served) error {
+	for _, p := range pools {
+		d, err := p.describe()
+		if err != nil {
+			return err
+		}
+		if n.pools[d.Name] != nil {
+			return fmt.Errorf("pool %q is given twice", d.Name)
+		}
+		n.pools[d.Name] = p
+		cfg.Pools = append(cfg.Pools, d)
+	}
+	return nil
+}
+
+func (n *node) connect(brokers string) error {
+	if brokers == "" {
+		brokers = os.Getenv("LIMPET_BROKER")
+	}
+	if brokers == "" {
+		brokers = DefaultBroker
+	}
+	for endpoint := range strings.SplitSeq(brokers, ",") {
+		peer, err := n.loop.Connect(strings.TrimSpace(endpoint))
+		if err != nil {
+			return fmt.Errorf("broker %q: %w", endpoint, err)
+		}
+		n.core.AddBroker(time.Now(), peer, &n.fx)
+	}
+	return nil
+}
+
+// run drives the loop until ctx has ended and the sessions with it.
+func (n *node) run(ctx context.Context) error {
+	n.apply(&n.fx, n.loop.Send) // the first Hello
+	loopCtx, stopLoop := context.WithCancel(context.Background())
+	defer stopLoop()
+	ended := make(chan error, 1)
+	go func() { ended <- n.loop.Run(loopCtx) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("serve: %w", errors.Join(err, errLoopEnded))
+	case <-ctx.Done():
+	}
+	n.drain()
+	n.tasks.Wait()
+	stopLoop()
+	if err := <-ended; err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+var errLoopEnded = errors.New("the socket loop ended by itself")
+
+// drain takes nothing new, lets the sessions go on for the grace, and ends
+// those that are left.
+func (n *node) drain() {
+	n.locked(func(*core.Effects) { n.core.Drain() })
+	deadline := time.NewTimer(n.grace)
+	defer deadline.Stop()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for n.held() > 0 {
+		select {
+		case <-look.C:
+			continue
+		case <-deadline.C:
+		}
+		n.locked(func(fx *core.Effects) {
+			n.core.EndAll(time.Now(), session.ErrSessionDrained, "the node is shutting down", fx)
+		})
+		return
+	}
+}
+
+func (n *node) held() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.core.Held()
+}
+
+// locked runs one step of the core from outside the loop and carries out what
+// it asks for.
+func (n *node) locked(step func(fx *core.Effects)) { n.lockedFor(n.loop.Send, step) }
+
+func (n *node) lockedFor(send sender, step func(fx *core.Effects)) {
+	fx := n.spare.Get().(*core.Effects)
+	fx.Reset()
+	n.mu.Lock()
+	step(fx)
+	n.mu.Unlock()
+	n.apply(fx, send)
+	n.spare.Put(fx)
+}
+
+// sender is one of the loop's ways to send.
+type sender func(to wire.Peer, env []byte) error
+
+// sender of a task: a goroutine that is locked to its thread must not yield.
+func (t *task) sender() sender {
+	if t.lock {
+		return t.node.loop.SendPinned
+	}
+	return t.node.loop.Send
+}
+
+// apply carries out what the core asked for. Nothing here waits: a session's
+// channels have room for all that the core ever hands out at once.
+func (n *node) apply(fx *core.Effects, send sender) {
+	for _, o := range fx.Outs {
+		n.send(o, send)
+	}
+	for _, s := range fx.Start {
+		t := newTask(n, s, n.pools[s.Pool()])
+		s.Task = t
+		n.tasks.Add(1)
+		go t.run()
+	}
+	for _, r := range fx.Run {
+		r.Session.Task.(*task).calls <- r.Call
+	}
+	for _, s := range fx.Cancel {
+		s.Task.(*task).cancel()
+	}
+	for _, s := range fx.Stop {
+		s.Session.Task.(*task).stop <- s.Why
+	}
+	for i := range fx.Events {
+		n.noise.event(n.log, &fx.Events[i])
+	}
+}
+
+// send gives one envelope to the loop. What cannot be sent is lost, as it
+// could be on the way: whoever misses it asks again.
+func (n *node) send(o wire.Out, send sender) {
+	if err := send(o.To, o.Env); err != nil {
+		n.log.Debug("not sent", "to", o.To, "kind", wire.KindOf(o.Env), "error", err)
+	}
+}
+
+// Envelope implements zmqio.Handler.
+func (n *node) Envelope(from wire.Peer, env []byte) {
+	n.fx.Reset()
+	n.mu.Lock()
+	n.core.Step(time.Now(), from, env, &n.fx)
+	n.mu.Unlock()
+	n.apply(&n.fx, n.loop.Send)
+}
+
+// Malformed implements zmqio.Handler.
+func (n *node) Malformed(from wire.Peer, err error) {
+	n.fx.Reset()
+	n.mu.Lock()
+	n.core.Malformed(from, err, &n.fx)
+	n.mu.Unlock()
+	n.apply(&n.fx, n.loop.Send)
+}
+
+// Gone implements zmqio.Handler. A holder that is gone may come back by
+// another connection; its lease decides.
+func (n *node) Gone(wire.Peer) {}
+
+// Tick implements zmqio.Handler.
+func (n *node) Tick(now time.Time) {
+	n.fx.Reset()
+	n.mu.Lock()
+	n.core.Tick(now, &n.fx)
+	n.mu.Unlock()
+	n.apply(&n.fx, n.loop.Send)
+}
+
+// openDone reports the end of a pool's Open.
+func (n *node) openDone(t *task, err error) {
+	n.lockedFor(t.sender(), func(fx *core.Effects) { n.core.OpenDone(time.Now(), t.session, err, fx) })
+}
+
+// done reports the end of a call and returns the session's next one, if it has
+// arrived already: its goroutine goes straight on with it.
+func (n *node) done(t *task, number uint64, r session.Reply) (next core.Call, ok bool) {
+	fx := n.spare.Get().(*core.Effects)
+	fx.Reset()
+	n.mu.Lock()
+	n.core.Done(time.Now(), t.session, number, r, fx)
+	n.mu.Unlock()
+	if len(fx.Run) == 1 {
+		next, ok = fx.Run[0].Call, true
+		fx.Run = fx.Run[:0]
+	}
+	n.apply(fx, t.sender())
+	n.spare.Put(fx)
+	return next, ok
+}
+
+// closed reports the end of a pool's Close.
+func (n *node) closed(t *task) {
+	n.lockedFor(t.sender(), func(fx *core.Effects) { n.core.Closed(time.Now(), t.session, fx) })
+}

@@ -1,0 +1,27 @@
+package worker
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/limpet-rpc/limpet/internal/quiet"
+	"github.com/limpet-rpc/limpet/worker/core"
+)
+
+// noise writes the core's events to the log.
+type noise struct{ bad quiet.Log }
+
+func (q *noise) event(log *slog.Logger, e *core.Event) {
+	switch e.What {
+	case core.EventBad:
+		if unsaid, ok := q.bad.May(time.Now(), e.Peer); ok {
+			log.Warn(e.What, "peer", e.Peer, "code", e.Code.Error(), "text", e.Text, "unsaid", unsaid)
+		}
+	case core.EventOpened, core.EventEnded:
+		log.Debug(e.What, "session", e.Session, "pool", e.Pool, "why", e.Text)
+	case core.EventRefusedBy, core.EventBrokerLost:
+		log.Warn(e.What, "peer", e.Peer, "code", e.Code.Error(), "text", e.Text)
+	default:
+		log.Info(e.What, "peer", e.Peer, "text", e.Text)
+	}
+}

@@ -1,0 +1,48 @@
+package worker
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// Session is what a handler may know of the session it serves. It is fixed
+// from Open to Close.
+type Session struct {
+	id          session.ID
+	pool        string
+	worker      int
+	incarnation uint64
+	client      uuid.UUID
+	node        session.NodeID
+	nodeName    string
+}
+
+// ID is the session's public name.
+func (s *Session) ID() session.ID { return s.id }
+
+// Pool is the pool's name.
+func (s *Session) Pool() string { return s.pool }
+
+// Worker is the slot that serves it, from 0.
+func (s *Session) Worker() int { return s.worker }
+
+// Incarnation is how many sessions that slot has served, this one included.
+func (s *Session) Incarnation() uint64 { return s.incarnation }
+
+// Client is the client process that opened it.
+func (s *Session) Client() uuid.UUID { return s.client }
+
+// Node is the node that serves it, and its name.
+func (s *Session) Node() (session.NodeID, string) { return s.node, s.nodeName }
+
+type sessionKey struct{}
+
+// SessionFrom returns the session that a handler's or Open's context belongs
+// to, nil for any other context.
+func SessionFrom(ctx context.Context) *Session {
+	s, _ := ctx.Value(sessionKey{}).(*Session)
+	return s
+}

@@ -1,0 +1,179 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"sync"
+
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/session"
+	"github.com/limpet-rpc/limpet/worker/core"
+)
+
+// task is one session's goroutine. Open, every call and Close run on it.
+type task struct {
+	// fixed after newTask
+	node    *node
+	session *core.Session
+	info    *Session
+	pool    Served
+	lock    bool
+	check   bool
+	calls   chan core.Call      // at most one: the core runs one call of a session at a time
+	stop    chan *session.Error // at most one
+	opening *callContext
+
+	// owned by the goroutine
+	thread int
+	tenant served
+
+	mu      sync.Mutex
+	current *callContext // of the call that runs, for cancel
+}
+
+func newTask(n *node, s *core.Session, pool Served) *task {
+	info := &Session{
+		id: s.ID(), pool: s.Pool(), worker: s.Worker(), incarnation: s.Incarnation(), client: s.Client(), node: n.id, nodeName: n.name,
+	}
+	t := &task{
+		node: n, session: s, info: info, pool: pool, calls: make(chan core.Call, 1), stop: make(chan *session.Error, 1),
+		opening: &callContext{session: info},
+	}
+	t.lock, t.check = pool.locks()
+	return t
+}
+
+// run is the session's whole life. A goroutine that is locked to its thread
+// never unlocks it, so that the thread ends with it.
+func (t *task) run() {
+	defer t.node.tasks.Done()
+	if t.lock {
+		runtime.LockOSThread()
+	}
+	t.thread = ThreadID()
+	if err := t.open(); err != nil {
+		t.node.openDone(t, err)
+		return
+	}
+	t.node.openDone(t, nil)
+	why := t.serve()
+	t.close(why)
+	t.node.closed(t)
+}
+
+func (t *task) open() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in Open: %v", p)
+			t.node.log.Error("panic in Open", "pool", t.info.pool, "session", t.info.id, "panic", p, "stack", stack())
+		}
+		t.opening.finish(context.Canceled)
+	}()
+	t.tenant, err = t.pool.begin(t.opening, t.info)
+	return err
+}
+
+// serve runs calls until the session ends. A call that was handed over but not
+// begun by then is certainly not run.
+func (t *task) serve() *session.Error {
+	for {
+		select {
+		case call := <-t.calls:
+			for ok := true; ok; {
+				call, ok = t.node.done(t, call.Number, t.handle(call))
+			}
+		case why := <-t.stop:
+			select {
+			case call := <-t.calls:
+				t.node.done(t, call.Number, session.Reply{Code: why.Code, Outcome: session.NotRun, Body: wire.AppendFailure(nil, why.Text, "")})
+			default:
+			}
+			return why
+		}
+	}
+}
+
+// handle runs one call to its end, whatever that is.
+func (t *task) handle(call core.Call) (reply session.Reply) {
+	ctx := &callContext{session: t.info, deadline: call.Deadline}
+	t.setCurrent(ctx)
+	defer func() {
+		t.setCurrent(nil)
+		ctx.finish(context.Canceled)
+		if p := recover(); p != nil {
+			at := stack()
+			t.node.log.Error("panic in a handler", "pool", t.info.pool, "method", string(call.Method), "session", t.info.id, "panic", p, "stack", at)
+			reply = failure(session.ErrWorkerPanic, session.Done, fmt.Sprintf("method %q: %v", call.Method, p), at)
+		}
+	}()
+	if t.check && ThreadID() != t.thread {
+		return failure(session.ErrWorkerPanic, session.NotRun, fmt.Sprintf("on OS thread %d, the session's is %d", ThreadID(), t.thread), "")
+	}
+	body, raw, err := t.tenant.call(ctx, string(call.Method), call.Args, call.Raw)
+	if err != nil {
+		return failed(ctx, err)
+	}
+	if len(body) > wire.MaxEnvelope-wire.HeaderSize {
+		return failure(session.ErrTooLarge, session.Done, fmt.Sprintf("reply of %d bytes, at most %d", len(body), wire.MaxEnvelope-wire.HeaderSize), "")
+	}
+	return session.Reply{Raw: raw, Body: body}
+}
+
+func (t *task) setCurrent(ctx *callContext) {
+	t.mu.Lock()
+	t.current = ctx
+	t.mu.Unlock()
+}
+
+// cancel ends the context of the call that runs, if one does.
+func (t *task) cancel() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.current != nil {
+		t.current.finish(context.Canceled)
+	}
+}
+
+func (t *task) close(why *session.Error) {
+	defer func() {
+		if p := recover(); p != nil {
+			t.node.log.Error("panic in Close", "pool", t.info.pool, "session", t.info.id, "panic", p, "stack", stack())
+		}
+	}()
+	t.tenant.close(why)
+}
+
+// failed turns a handler's error into a reply: the SDK's own errors keep their
+// code, an error that the call's context caused is named so, everything else
+// is the method's own.
+func failed(ctx *callContext, err error) session.Reply {
+	if e, ok := errors.AsType[*session.Error](err); ok && (e.Code == session.ErrBadArgument || e.Code == session.ErrMethodUnknown) {
+		return failure(e.Code, e.Outcome, e.Text, "")
+	}
+	if ended := ctx.Err(); ended != nil && errors.Is(err, ended) {
+		code := session.ErrCancelled
+		if errors.Is(ended, context.DeadlineExceeded) {
+			code = session.ErrDeadline
+		}
+		return failure(code, session.Done, err.Error(), "")
+	}
+	return failure(session.ErrMethod, session.Done, err.Error(), "")
+}
+
+func failure(code session.Code, o session.Outcome, text, stack string) session.Reply {
+	return session.Reply{Code: code, Outcome: o, Body: wire.AppendFailure(nil, text, stack)}
+}
+
+// stack is the panicking goroutine's stack from the panic on, without the
+// frames that only caught it.
+func stack() string {
+	s := string(debug.Stack())
+	if i := strings.Index(s, "\npanic("); i >= 0 {
+		s = s[i+1:]
+	}
+	return s
+}

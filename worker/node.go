@@ -163,6 +163,7 @@ func (n *node) run(ctx context.Context) error {
 	}
 	n.drain()
 	n.tasks.Wait()
+	n.settled()
 	stopLoop()
 	if err := <-ended; err != nil {
 		return fmt.Errorf("serve: %w", err)
@@ -193,6 +194,17 @@ func (n *node) drain() {
 	}
 }
 
+// settled waits until the loop has carried out all that the sessions' ends
+// asked for.
+func (n *node) settled() {
+	reached := make(chan struct{})
+	n.loop.Do(func() { close(reached) })
+	select {
+	case <-reached:
+	case <-n.loop.Done():
+	}
+}
+
 func (n *node) held() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -201,15 +213,13 @@ func (n *node) held() int {
 
 // locked runs one step of the core from outside the loop and carries out what
 // it asks for.
-func (n *node) locked(step func(fx *core.Effects)) { n.lockedFor(n.loop.Send, step) }
-
-func (n *node) lockedFor(send sender, step func(fx *core.Effects)) {
+func (n *node) locked(step func(fx *core.Effects)) {
 	fx := n.spare.Get().(*core.Effects)
 	fx.Reset()
 	n.mu.Lock()
 	step(fx)
 	n.mu.Unlock()
-	n.apply(fx, send)
+	n.apply(fx, n.loop.Send)
 	n.spare.Put(fx)
 }
 
@@ -260,20 +270,12 @@ func (n *node) send(o wire.Out, send sender) {
 
 // Envelope implements zmqio.Handler.
 func (n *node) Envelope(from wire.Peer, env []byte) {
-	n.fx.Reset()
-	n.mu.Lock()
-	n.core.Step(time.Now(), from, env, &n.fx)
-	n.mu.Unlock()
-	n.apply(&n.fx, n.loop.Send)
+	n.step(func(fx *core.Effects) { n.core.Step(time.Now(), from, env, fx) })
 }
 
 // Malformed implements zmqio.Handler.
 func (n *node) Malformed(from wire.Peer, err error) {
-	n.fx.Reset()
-	n.mu.Lock()
-	n.core.Malformed(from, err, &n.fx)
-	n.mu.Unlock()
-	n.apply(&n.fx, n.loop.Send)
+	n.step(func(fx *core.Effects) { n.core.Malformed(from, err, fx) })
 }
 
 // Gone implements zmqio.Handler. A holder that is gone may come back by
@@ -282,16 +284,32 @@ func (n *node) Gone(wire.Peer) {}
 
 // Tick implements zmqio.Handler.
 func (n *node) Tick(now time.Time) {
-	n.fx.Reset()
-	n.mu.Lock()
-	n.core.Tick(now, &n.fx)
-	n.mu.Unlock()
-	n.apply(&n.fx, n.loop.Send)
+	n.step(func(fx *core.Effects) { n.core.Tick(now, fx) })
 }
 
-// openDone reports the end of a pool's Open.
+// openDone reports the end of a pool's Open. It does so on the loop, as closed
+// does: what brokers are told of slots leaves in the order in which it
+// happened.
 func (n *node) openDone(t *task, err error) {
-	n.lockedFor(t.sender(), func(fx *core.Effects) { n.core.OpenDone(time.Now(), t.session, err, fx) })
+	n.onLoop(func(fx *core.Effects) { n.core.OpenDone(time.Now(), t.session, err, fx) })
+}
+
+// closed reports the end of a pool's Close.
+func (n *node) closed(t *task) {
+	n.onLoop(func(fx *core.Effects) { n.core.Closed(time.Now(), t.session, fx) })
+}
+
+func (n *node) onLoop(step func(fx *core.Effects)) {
+	n.loop.Do(func() { n.step(step) })
+}
+
+// step runs one step of the core on the loop.
+func (n *node) step(f func(fx *core.Effects)) {
+	n.fx.Reset()
+	n.mu.Lock()
+	f(&n.fx)
+	n.mu.Unlock()
+	n.apply(&n.fx, n.loop.Send)
 }
 
 // done reports the end of a call and returns the session's next one, if it has
@@ -309,9 +327,4 @@ func (n *node) done(t *task, number uint64, r session.Reply) (next core.Call, ok
 	n.apply(fx, t.sender())
 	n.spare.Put(fx)
 	return next, ok
-}
-
-// closed reports the end of a pool's Close.
-func (n *node) closed(t *task) {
-	n.lockedFor(t.sender(), func(fx *core.Effects) { n.core.Closed(time.Now(), t.session, fx) })
 }

@@ -60,8 +60,8 @@ type Core struct {
 	nodeAt   map[wire.Peer]*node
 	clients  map[uuid.UUID]*client
 	clientAt map[wire.Peer]*client
-	opens    map[session.OpenKey]*open
-	sessions map[session.ID]*lease
+	opens    map[session.OpenKey]*open  // queued or offered
+	taken    map[session.OpenKey]*lease // opened
 	past     past
 	expected map[string]bool // pools asked for while recovering that nobody served then
 
@@ -82,7 +82,7 @@ func New(now time.Time, cfg Config) *Core {
 		clients:     map[uuid.UUID]*client{},
 		clientAt:    map[wire.Peer]*client{},
 		opens:       map[session.OpenKey]*open{},
-		sessions:    map[session.ID]*lease{},
+		taken:       map[session.OpenKey]*lease{},
 		past:        newPast(),
 		expected:    map[string]bool{},
 		nodeBeats:   heartbeat.New[session.NodeID](cfg.Tick),

@@ -43,6 +43,10 @@ type lease struct {
 	since  time.Time
 }
 
+func (l *lease) key() session.OpenKey {
+	return session.OpenKey{Client: l.live.Client, Request: l.live.Request}
+}
+
 // register takes all a node says of itself. Every part repeats the head, so
 // that the last one is enough to join with.
 func (c *Core) register(now time.Time, from wire.Peer, m *wire.Register, fx *Effects) {
@@ -68,7 +72,7 @@ func (c *Core) register(now time.Time, from wire.Peer, m *wire.Register, fx *Eff
 		n.staged, n.parts = nil, 0
 	}
 	c.nodeBeats.Watch(now, n.id, c.interval(m.Beat), c.misses(m.Misses))
-	if m.Part != n.parts {
+	if m.Part != n.parts || m.Seq < n.seq { // a part is missing, or changes overtook it
 		fx.Control(from, &wire.Registered{Epoch: c.cfg.Epoch, Seq: n.seq, Again: true})
 		return
 	}
@@ -161,35 +165,33 @@ func (c *Core) heard(now time.Time, n *node, seq uint64, fx *Effects) {
 // adopt records a session that a node says lives there, and tells its client
 // if that waits for it.
 func (c *Core) adopt(now time.Time, n *node, live *wire.Live, fx *Effects) {
-	if l := c.sessions[live.Session]; l != nil {
-		if l.node == n {
-			l.live.Epoch, l.live.Key = live.Epoch, live.Key
-		}
+	if l := n.live[live.Session]; l != nil {
+		l.live.Epoch, l.live.Key = live.Epoch, live.Key
 		return
 	}
 	key := session.OpenKey{Client: live.Client, Request: live.Request}
-	if o := c.opens[key]; o != nil && o.state == openOpened && o.lease != nil && o.lease.live.Session != live.Session {
-		c.revokeSecond(n, live, fx)
-	}
 	cl, err := c.client(live.Client, c.peerOf(live.Client))
 	if err != nil {
 		c.revoke(n, key, session.ErrOverloaded, fx)
 		return
 	}
 	l := &lease{node: n, client: cl, live: *live, since: now}
-	c.sessions[live.Session], n.live[live.Session], cl.sessions[live.Session] = l, l, l
+	l.live.Pool = n.poolName(live.Pool)
+	n.live[live.Session] = l
+	cl.live++
 	c.settleOpen(now, key, l, fx)
 	fx.Events = append(fx.Events, Event{What: EventOpened, Node: n.id, Name: n.name, Session: live.Session, Pool: live.Pool})
 }
 
-// revokeSecond ends a second session for an open that has one: it can only
-// come from a node that was cut off while its offer was given to another.
-func (c *Core) revokeSecond(n *node, live *wire.Live, fx *Effects) {
-	if n.peer != 0 {
-		fx.Control(n.peer, &wire.Revoke{
-			Epoch: c.cfg.Epoch, Client: live.Client, Request: live.Request, Code: session.ErrWithdrawn,
-		})
+// poolName returns the one copy of a pool's name, so that a session does not
+// keep the message that it came with.
+func (n *node) poolName(name string) string {
+	for i := range n.pools {
+		if n.pools[i].Name == name {
+			return n.pools[i].Name
+		}
 	}
+	return name
 }
 
 func (c *Core) peerOf(id uuid.UUID) wire.Peer {
@@ -199,51 +201,51 @@ func (c *Core) peerOf(id uuid.UUID) wire.Peer {
 	return 0
 }
 
-// settleOpen joins a session with the open it came from.
+// settleOpen joins a session with the open it came from, and sees to it that
+// its slot is counted and that no open has two sessions.
 func (c *Core) settleOpen(now time.Time, key session.OpenKey, l *lease, fx *Effects) {
 	o := c.opens[key]
-	switch {
-	case o == nil:
-		if code, over := c.past.find(key); over {
-			c.revoke(l.node, key, code, fx)
-		}
-		o = &open{key: key, state: openOpened, client: l.client, node: l.node, arrived: now}
-		o.ask.Pool = l.live.Pool
-		c.opens[key] = o
-		c.table.Take(l.node.id, l.live.Pool)
-	case o.state == openOpened: // a second one, revoked already
-		c.table.Take(l.node.id, l.live.Pool)
-		return
-	case o.state == openOffered && o.node == l.node:
-		delete(l.node.offers, key)
-		o.client.waiting--
-	case o.state == openOffered: // another node has it: the offer made elsewhere is taken back
-		c.revoke(o.node, key, session.ErrWithdrawn, fx)
-		c.table.Free(now, o.node.id, o.ask.Pool)
-		delete(o.node.offers, key)
-		o.client.waiting--
-		c.table.Take(l.node.id, l.live.Pool)
-	default: // queued here, while a node had accepted it before
-		c.table.Withdraw(key)
-		o.client.waiting--
-		c.table.Take(l.node.id, l.live.Pool)
+	if o == nil || o.state != openOffered || o.node != l.node {
+		c.table.Take(l.node.id, l.live.Pool) // else its slot is counted since the grant
 	}
-	o.state, o.node, o.lease = openOpened, l.node, l
-	if o.withdrawn {
+	if first := c.taken[key]; first != nil { // from a node that was cut off while another was given its offer
 		c.revoke(l.node, key, session.ErrWithdrawn, fx)
 		return
 	}
-	c.tellRoute(o, fx)
+	c.taken[key] = l
+	if o == nil {
+		if code, over := c.past.find(key); over {
+			c.revoke(l.node, key, code, fx)
+			return
+		}
+		c.tellRoute(l, fx)
+		return
+	}
+	switch {
+	case o.state == openQueued:
+		c.table.Withdraw(key)
+	case o.node == l.node:
+		delete(l.node.offers, key)
+	default: // on offer elsewhere: that is taken back
+		c.revoke(o.node, key, session.ErrWithdrawn, fx)
+		c.table.Free(now, o.node.id, o.ask.Pool)
+		delete(o.node.offers, key)
+	}
+	c.leave(o)
+	if o.withdrawn {
+		c.takeBack(l, session.ErrWithdrawn, fx)
+		return
+	}
+	c.tellRoute(l, fx)
 }
 
 // tellRoute sends the route to the client that asked.
-func (c *Core) tellRoute(o *open, fx *Effects) {
-	l := o.lease
-	if l == nil || o.client.peer == 0 {
+func (c *Core) tellRoute(l *lease, fx *Effects) {
+	if l.client.peer == 0 {
 		return
 	}
-	fx.Control(o.client.peer, &wire.Opened{
-		Request: o.key.Request, Broker: c.cfg.ID, Node: l.node.id, NodeName: l.node.name, PID: l.node.pid, Pool: l.live.Pool,
+	fx.Control(l.client.peer, &wire.Opened{
+		Request: l.live.Request, Broker: c.cfg.ID, Node: l.node.id, NodeName: l.node.name, PID: l.node.pid, Pool: l.live.Pool,
 		Worker: l.live.Worker, Incarnation: l.live.Incarnation, Session: l.live.Session, Key: l.live.Key,
 		Epoch: l.live.Epoch, Endpoint: l.node.endpoint, Limits: l.live.Limits,
 	})
@@ -307,13 +309,12 @@ func (c *Core) ended(now time.Time, from wire.Peer, m *wire.Ended, fx *Effects) 
 // end forgets a session and frees its slot.
 func (c *Core) end(now time.Time, l *lease, code session.Code, fx *Effects) {
 	id := l.live.Session
-	delete(c.sessions, id)
 	delete(l.node.live, id)
-	delete(l.client.sessions, id)
+	l.client.live--
 	c.table.Free(now, l.node.id, l.live.Pool)
-	key := session.OpenKey{Client: l.live.Client, Request: l.live.Request}
-	if o := c.opens[key]; o != nil && o.lease == l {
-		c.finish(now, o, code)
+	if key := l.key(); c.taken[key] == l {
+		delete(c.taken, key)
+		c.past.add(now, key, code)
 	}
 	c.forget(l.client)
 	fx.Events = append(fx.Events, Event{What: EventEnded, Node: l.node.id, Name: l.node.name, Session: id, Pool: l.live.Pool, Code: code})

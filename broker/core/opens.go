@@ -17,10 +17,10 @@ type openState uint8
 const (
 	openQueued openState = iota
 	openOffered
-	openOpened
+	openOver // neither any more; it has left Core.opens
 )
 
-// open is the record of one open, from its arrival to the end of its session.
+// open is the record of one open until there is a session for it.
 type open struct {
 	key       session.OpenKey
 	state     openState
@@ -33,7 +33,6 @@ type open struct {
 	node      *node
 	again     time.Time      // when the offer is repeated
 	grant     assigner.Grant // while offered
-	lease     *lease         // once opened
 }
 
 // open takes a client's wish for a worker. A repeated one is answered with
@@ -49,8 +48,12 @@ func (c *Core) open(now time.Time, from wire.Peer, m *wire.Open, fx *Effects) {
 		c.refuse(from, key, session.ErrOverloaded, err.Error(), fx)
 		return
 	}
+	if l := c.taken[key]; l != nil {
+		c.tellRoute(l, fx)
+		return
+	}
 	if o := c.opens[key]; o != nil {
-		c.openAgain(o, fx)
+		c.tellPlace(o, fx) // an offer's answer will come by itself
 		return
 	}
 	wait := time.Duration(m.Wait) * time.Millisecond
@@ -122,16 +125,6 @@ func (c *Core) why(m *wire.Open, err error) (session.Code, string) {
 	return session.ErrBadMessage, err.Error()
 }
 
-func (c *Core) openAgain(o *open, fx *Effects) {
-	switch o.state {
-	case openOpened:
-		c.tellRoute(o, fx)
-	case openQueued:
-		c.tellPlace(o, fx)
-	case openOffered: // the answer will come
-	}
-}
-
 func (c *Core) refuse(to wire.Peer, key session.OpenKey, code session.Code, text string, fx *Effects) {
 	if to != 0 {
 		fx.Control(to, &wire.Refused{Request: key.Request, Code: code, Text: wire.Text(text)})
@@ -187,12 +180,14 @@ func (c *Core) repeatOffers(now time.Time, fx *Effects) {
 // withdraw takes an open back, in whatever state it is.
 func (c *Core) withdraw(now time.Time, from wire.Peer, m *wire.Withdraw, fx *Effects) {
 	key := session.OpenKey{Client: m.Client, Request: m.Request}
+	if cl := c.clients[m.Client]; cl != nil && cl.peer != from && cl.peer != 0 {
+		c.bad(from, wire.KindWithdraw, m.Request, session.ErrBadMessage, errors.New("withdraw of another client's open"), fx)
+		return
+	}
 	if o := c.opens[key]; o != nil {
-		if o.client.peer != from && o.client.peer != 0 {
-			c.bad(from, wire.KindWithdraw, m.Request, session.ErrBadMessage, errors.New("withdraw of another client's open"), fx)
-			return
-		}
 		c.drop(now, o, session.ErrWithdrawn, fx)
+	} else if l := c.taken[key]; l != nil {
+		c.takeBack(l, session.ErrWithdrawn, fx)
 	} else {
 		c.past.add(now, key, session.ErrWithdrawn) // it may have overtaken its open
 	}
@@ -205,12 +200,18 @@ func (c *Core) drop(now time.Time, o *open, code session.Code, fx *Effects) {
 	case openQueued:
 		c.table.Withdraw(o.key)
 		c.finish(now, o, code)
-	case openOffered, openOpened: // its slot is taken until the node says otherwise
+	case openOffered: // its slot is taken until the node says otherwise
 		if !o.withdrawn {
 			o.withdrawn = true
 			c.revoke(o.node, o.key, code, fx)
 		}
+	case openOver:
 	}
+}
+
+// takeBack ends a session whose client does not want it.
+func (c *Core) takeBack(l *lease, code session.Code, fx *Effects) {
+	c.revoke(l.node, l.key(), code, fx)
 }
 
 func (c *Core) revoke(n *node, key session.OpenKey, code session.Code, fx *Effects) {
@@ -237,20 +238,23 @@ func (c *Core) finish(now time.Time, o *open, code session.Code) {
 	if o.node != nil {
 		delete(o.node.offers, o.key)
 	}
-	if o.state != openOpened {
-		o.client.waiting--
-	}
-	o.state = openOpened // so that nothing repeats it
-	delete(c.opens, o.key)
+	c.leave(o)
 	c.past.add(now, o.key, code)
 	c.forget(o.client)
+}
+
+// leave takes an open out of everything that waits for it.
+func (c *Core) leave(o *open) {
+	o.client.waiting--
+	o.state = openOver // so that nothing repeats it
+	delete(c.opens, o.key)
 }
 
 // opensOf returns a client's opens that wait or are on offer, oldest first.
 func (c *Core) opensOf(cl *client) []*open {
 	var list []*open
 	for _, o := range c.opens {
-		if o.client == cl && o.state != openOpened {
+		if o.client == cl {
 			list = append(list, o)
 		}
 	}

@@ -13,12 +13,12 @@ import (
 
 // client is what the broker knows of one client process.
 type client struct {
-	id       uuid.UUID
-	name     string
-	peer     wire.Peer // where it was heard last, 0 if that broke
-	said     bool      // it said Hello, so it beats
-	waiting  int       // opens queued or offered
-	sessions map[session.ID]*lease
+	id      uuid.UUID
+	name    string
+	peer    wire.Peer // where it was heard last, 0 if that broke
+	said    bool      // it said Hello, so it beats
+	waiting int       // opens queued or offered
+	live    int       // sessions
 }
 
 // hello takes who a peer says it is, and answers with what it may expect.
@@ -57,7 +57,7 @@ func (c *Core) client(id uuid.UUID, peer wire.Peer) (*client, error) {
 		if len(c.clients) >= c.cfg.Peers {
 			return nil, errPeers
 		}
-		cl = &client{id: id, sessions: map[session.ID]*lease{}}
+		cl = &client{id: id}
 		c.clients[id] = cl
 	}
 	if cl.peer != peer {
@@ -128,7 +128,7 @@ func (c *Core) clientGone(now time.Time, id uuid.UUID, fx *Effects) {
 
 // forget drops the record of a client of whom nothing is left.
 func (c *Core) forget(cl *client) {
-	if cl.said || cl.waiting > 0 || len(cl.sessions) > 0 {
+	if cl.said || cl.waiting > 0 || cl.live > 0 {
 		return
 	}
 	delete(c.clientAt, cl.peer)

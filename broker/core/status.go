@@ -100,14 +100,12 @@ func (c *Core) Status(now time.Time) Status {
 		s.Nodes = append(s.Nodes, c.nodeStatus(now, n))
 	}
 	slices.SortFunc(s.Nodes, func(a, b NodeStatus) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Node, b.Node)) })
-	for _, l := range c.sessions {
-		if len(s.Sessions) == statusMost {
-			break
+	for _, n := range c.nodes {
+		for _, l := range n.live {
+			if len(s.Sessions) < statusMost {
+				s.Sessions = append(s.Sessions, sessionStatus(now, l))
+			}
 		}
-		s.Sessions = append(s.Sessions, SessionStatus{
-			Session: l.live.Session, Pool: l.live.Pool, Node: l.node.id.String(), NodeName: l.node.name, Worker: l.live.Worker,
-			Incarnation: l.live.Incarnation, Epoch: l.live.Epoch, Client: clientName(l.client), Age: now.Sub(l.since).Seconds(),
-		})
 	}
 	slices.SortFunc(s.Sessions, func(a, b SessionStatus) int {
 		return cmp.Or(cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.NodeName, b.NodeName), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Worker, b.Worker),
@@ -115,6 +113,13 @@ func (c *Core) Status(now time.Time) Status {
 	})
 	c.queueStatus(now, &s)
 	return s
+}
+
+func sessionStatus(now time.Time, l *lease) SessionStatus {
+	return SessionStatus{
+		Session: l.live.Session, Pool: l.live.Pool, Node: l.node.id.String(), NodeName: l.node.name, Worker: l.live.Worker,
+		Incarnation: l.live.Incarnation, Epoch: l.live.Epoch, Client: clientName(l.client), Age: now.Sub(l.since).Seconds(),
+	}
 }
 
 func (c *Core) poolStatus(s *Status) {
@@ -154,9 +159,6 @@ func (c *Core) nodeStatus(now time.Time, n *node) NodeStatus {
 func (c *Core) queueStatus(now time.Time, s *Status) {
 	longest := map[string]float64{}
 	for _, o := range c.opens {
-		if o.state == openOpened {
-			continue
-		}
 		w := WaitingStatus{Client: clientName(o.client), Pool: o.ask.Pool, Priority: o.ask.Priority, Waited: now.Sub(o.arrived).Seconds(), State: "offered"}
 		if o.state == openQueued {
 			w.State = "queued"

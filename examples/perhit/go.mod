@@ -7,4 +7,11 @@ require (
 	github.com/limpet-rpc/limpet v0.0.0
 )
 
+require (
+	github.com/pebbe/zmq4 v1.4.0 // indirect
+	github.com/vmihailenco/msgpack/v5 v5.4.1 // indirect
+	github.com/vmihailenco/tagparser/v2 v2.0.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+)
+
 replace github.com/limpet-rpc/limpet => ../..

@@ -84,20 +84,20 @@ func Decode(body []byte, raw bool, v any) error {
 		}
 		return errRaw
 	}
+	if size, err := Skip(body, MaxDepth, MaxList); err != nil {
+		return err
+	} else if size != len(body) {
+		return fmt.Errorf("%d bytes after the value", len(body)-size)
+	}
 	rest := bytes.NewReader(body)
 	dec := decoders.Get().(*msgpack.Decoder)
 	dec.Reset(rest)
 	dec.SetCustomStructTag("json")
 	dec.UseLooseInterfaceDecoding(true)
 	err := decode(dec, v)
+	dec.Reset(nil)
 	decoders.Put(dec)
-	if err != nil {
-		return err
-	}
-	if rest.Len() != 0 {
-		return fmt.Errorf("%d bytes after the value", rest.Len())
-	}
-	return nil
+	return err
 }
 
 // decode keeps a decoder's panic on hostile input from ending the process.

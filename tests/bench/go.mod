@@ -9,3 +9,9 @@ require (
 	github.com/pebbe/zmq4 v1.4.0
 	golang.org/x/sys v0.49.0
 )
+
+require (
+	github.com/google/uuid v1.6.0 // indirect
+	github.com/vmihailenco/msgpack/v5 v5.4.1 // indirect
+	github.com/vmihailenco/tagparser/v2 v2.0.0 // indirect
+)

@@ -1,0 +1,149 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/limpet-rpc/limpet/broker/core"
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// brokerPart is a broker process at a fixed address.
+type brokerPart struct {
+	process
+	core    *core.Core
+	fx      core.Effects
+	links   []*link             // of everybody that ever connected here and still lives
+	peers   map[wire.Peer]*link // of this life
+	dead    map[wire.Peer]bool  // whose connection broke; true once Gone was told
+	next    wire.Peer
+	started time.Duration
+	joined  map[session.NodeID]time.Duration // in this life
+	lost    map[session.NodeID]bool          // in any life
+}
+
+func (w *World) newBroker(name string) *brokerPart {
+	b := &brokerPart{process: process{w: w, name: name}, lost: map[session.NodeID]bool{}}
+	b.boot()
+	return b
+}
+
+// boot begins a life: nothing is known but the address.
+func (b *brokerPart) boot() {
+	id, _ := uuid.NewRandomFromReader(b.w.chance)
+	b.core = core.New(b.now(), core.Config{ID: id, Name: b.name, Lease: b.w.plan.lease, Tick: tick, Recovery: recovery})
+	b.peers, b.dead, b.next = map[wire.Peer]*link{}, map[wire.Peer]bool{}, 0
+	b.joined = map[session.NodeID]time.Duration{}
+	b.started = b.w.now
+	b.start(b.turn)
+	b.w.note("%-8s + starts, life %d", b.name, b.life)
+}
+
+// recovery is how long a broker waits for its nodes after its start.
+const recovery = 4 * time.Second
+
+func (b *brokerPart) crash() {
+	b.w.note("%-8s ! crashes", b.name)
+	b.die()
+	for _, l := range b.links {
+		if l.up {
+			l.up = false
+			if !l.over() {
+				l.redial()
+			}
+		}
+	}
+	b.links = slices.DeleteFunc(b.links, (*link).over)
+}
+
+// welcomePeer gives a connection that came up its peer.
+func (b *brokerPart) welcomePeer(l *link) wire.Peer {
+	b.next++
+	peer := b.next
+	b.peers[peer] = l
+	b.w.note("%-8s   %s connects as peer %d", b.name, l.dealer.proc().name, peer)
+	if b.w.plan.fresh {
+		b.run(func() {
+			b.fx.Reset()
+			b.core.Fresh(peer, &b.fx)
+			b.apply()
+		})
+	}
+	return peer
+}
+
+// cutPeer notes that a connection broke. The broker learns it when it sends
+// there, or by and by.
+func (b *brokerPart) cutPeer(peer wire.Peer) {
+	if !b.alive || b.peers[peer] == nil {
+		return
+	}
+	delete(b.peers, peer)
+	b.dead[peer] = false
+	b.after(b.w.chance.between(0, 5*time.Second), func() { b.gone(peer) })
+}
+
+func (b *brokerPart) gone(peer wire.Peer) {
+	if b.dead[peer] {
+		return
+	}
+	b.dead[peer] = true
+	b.w.note("%-8s   peer %d is gone", b.name, peer)
+	b.fx.Reset()
+	b.core.Gone(b.now(), peer, &b.fx)
+	b.apply()
+}
+
+func (b *brokerPart) receive(from wire.Peer, env []byte) {
+	b.w.note("%-8s < %-4d       %s", b.name, from, env)
+	b.fx.Reset()
+	b.core.Step(b.now(), from, env, &b.fx)
+	b.apply()
+}
+
+func (b *brokerPart) turn() {
+	b.fx.Reset()
+	b.core.Tick(b.now(), &b.fx)
+	b.apply()
+}
+
+// apply does what the server does: it sends, and forgets what cannot be sent.
+func (b *brokerPart) apply() {
+	for _, o := range b.fx.Outs {
+		l := b.peers[o.To]
+		if l == nil || !l.up || l.router != o.To {
+			peer := o.To
+			b.w.note("%-8s   unreachable  %d %s", b.name, peer, o.Env)
+			if told, known := b.dead[peer]; known && !told {
+				b.after(0, func() { b.gone(peer) })
+			}
+			continue
+		}
+		b.w.note("%-8s > %-8s   %s", b.name, l.dealer.proc().name, o.Env)
+		l.back(b.w.keep(o.Env))
+	}
+	for i := range b.fx.Events {
+		e := &b.fx.Events[i]
+		b.w.note("%-8s * %s %s %s %s", b.name, e.What, e.Name, e.Code, e.Text)
+		switch e.What {
+		case core.EventNodeJoined:
+			b.joined[e.Node] = b.w.now
+		case core.EventNodeLost:
+			b.lost[e.Node] = true
+		case core.EventBad:
+			b.w.truth.bad(b.name, e.Code, e.Text)
+		}
+	}
+	b.w.auditBroker(b)
+}
+
+// knew reports that a node was given every chance to be known to this broker:
+// it was never given up, and where the broker was restarted, it was back in
+// time.
+func (b *brokerPart) knew(n session.NodeID) bool {
+	at, joined := b.joined[n]
+	return !b.lost[n] && joined && (at <= b.started+recovery)
+}

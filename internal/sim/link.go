@@ -1,0 +1,159 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/limpet-rpc/limpet/internal/wire"
+)
+
+// link is the connection of one part's DEALER to one broker's address. The
+// DEALER keeps its peer for ever; the ROUTER sees a new one each time the
+// connection comes up.
+type link struct {
+	w      *World
+	dealer dealer
+	at     *brokerPart
+	peer   wire.Peer // of the broker, as the dealer sees it
+
+	up     bool
+	gen    int       // connections so far
+	router wire.Peer // of the dealer, as the broker sees it now
+	queue  [][]byte  // what the dealer sent while the connection was down
+	life   int       // of the dealer
+	last   [2]time.Duration
+	cut    [2]cut
+}
+
+// dealer is a part that connects.
+type dealer interface {
+	proc() *process
+	receive(from wire.Peer, env []byte)
+}
+
+// directions.
+const (
+	toBroker = 0
+	toDealer = 1
+)
+
+// cut is a partition of one direction.
+type cut struct {
+	until time.Duration
+	hold  bool // what is sent comes when it is over, instead of never
+}
+
+// queueMost is a DEALER's high-water mark.
+const queueMost = 1000
+
+func (w *World) connect(d dealer, at *brokerPart, peer wire.Peer) *link {
+	l := &link{w: w, dealer: d, at: at, peer: peer, life: d.proc().life}
+	at.links = append(at.links, l)
+	l.redial()
+	return l
+}
+
+// redial brings the connection up once the broker is there.
+func (l *link) redial() {
+	l.w.after(l.w.chance.between(time.Millisecond, 150*time.Millisecond), func() {
+		if l.up || l.over() {
+			return
+		}
+		if !l.at.alive {
+			l.redial()
+			return
+		}
+		l.up = true
+		l.gen++
+		l.router = l.at.welcomePeer(l)
+		queue := l.queue
+		l.queue = nil
+		for _, env := range queue {
+			l.send(env)
+		}
+	})
+}
+
+// over reports that the dealer is not the one any more that connected.
+func (l *link) over() bool {
+	p := l.dealer.proc()
+	return !p.alive || p.life != l.life
+}
+
+// send takes one envelope from the dealer.
+func (l *link) send(env []byte) {
+	if !l.up {
+		if len(l.queue) < queueMost {
+			l.queue = append(l.queue, env)
+		}
+		return
+	}
+	gen, life, from := l.gen, l.at.life, l.router
+	l.carry(toBroker, env, func(env []byte) {
+		if l.at.life != life || (gen != l.gen || !l.up) && l.w.chance.in(0.5) {
+			return
+		}
+		l.at.run(func() { l.at.receive(from, env) })
+	})
+}
+
+// back takes one envelope from the broker.
+func (l *link) back(env []byte) {
+	gen := l.gen
+	l.carry(toDealer, env, func(env []byte) {
+		if l.over() || (gen != l.gen || !l.up) && l.w.chance.in(0.5) {
+			return
+		}
+		l.dealer.proc().run(func() { l.dealer.receive(l.peer, env) })
+	})
+}
+
+// carry brings an envelope to the far side: late, twice, or not at all.
+func (l *link) carry(dir int, env []byte, deliver func([]byte)) {
+	w := l.w
+	p := &w.plan
+	faulty := w.now < p.lossUntil
+	delay := p.delay
+	if p.jitter > 0 {
+		delay += w.chance.skewed(0, p.jitter)
+	}
+	at := w.now + delay
+	if c := l.cut[dir]; w.now < c.until {
+		if !c.hold {
+			w.note("%-8s   cut off      %s", l.title(dir), env)
+			return
+		}
+		at = c.until + delay
+	}
+	if faulty && w.chance.in(p.loss) {
+		w.note("%-8s   lost         %s", l.title(dir), env)
+		return
+	}
+	if faulty && w.chance.in(p.double) {
+		copied := append([]byte(nil), env...)
+		w.at(at+w.chance.skewed(0, time.Second), func() { deliver(copied) })
+	}
+	if !p.reorder || !faulty {
+		at = max(at, l.last[dir])
+		l.last[dir] = at
+	}
+	w.at(at, func() { deliver(env) })
+}
+
+func (l *link) title(dir int) string {
+	if dir == toBroker {
+		return l.dealer.proc().name + ">" + l.at.name
+	}
+	return l.at.name + ">" + l.dealer.proc().name
+}
+
+// reset breaks the connection.
+func (l *link) reset() {
+	if !l.up {
+		return
+	}
+	l.up = false
+	l.at.cutPeer(l.router)
+	if !l.over() {
+		l.redial()
+	}
+}

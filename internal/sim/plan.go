@@ -1,0 +1,151 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// plan is the shape of one world: how large it is, what its parts do, and which
+// faults may befall them. The seed decides it, before anything happens.
+type plan struct {
+	brokers, nodes, clients, users, slots int
+	pools                                 int
+
+	lease, idle, maxAge time.Duration
+	window              int
+	work                time.Duration // users begin nothing after this
+	faultsEnd           time.Duration
+
+	// the network
+	delay, jitter time.Duration
+	loss, double  float64
+	reorder       bool
+	lossUntil     time.Duration
+	fresh         bool // a broker greets connections as they come up
+
+	// faults that come one by one
+	partitions, resets, brokerCrashes, nodeCrashes, clientCrashes, stops, jumps int
+
+	// what users and handlers do
+	long, stuck, panics, openFails, slowOpen, slowClose bool
+	deadlines, cancels, withdraws, shortWaits           bool
+	flood                                               bool
+}
+
+// calm reports a world in which nothing may go wrong.
+func (p *plan) calm() bool {
+	return p.loss == 0 && p.double == 0 && !p.reorder && p.single() == 0
+}
+
+func (p *plan) single() int {
+	return p.partitions + p.resets + p.brokerCrashes + p.nodeCrashes + p.clientCrashes + p.stops + p.jumps
+}
+
+// cuts reports that a node may be cut off for longer than its beats allow
+// although nothing crashes.
+func (p *plan) cuts() bool { return p.partitions+p.stops+p.jumps > 0 }
+
+func newPlan(c chance) plan {
+	p := plan{
+		brokers: 1, nodes: c.count(1, 3), clients: c.count(1, 4), users: c.count(1, 3), slots: c.count(1, 3), pools: 1,
+		lease: 4 * time.Second, window: 8, work: 15 * time.Second, faultsEnd: 14 * time.Second,
+		delay: c.skewed(50*time.Microsecond, 40*time.Millisecond), fresh: c.in(0.5),
+	}
+	if c.in(0.25) {
+		p.brokers = 2
+	}
+	if c.in(0.25) {
+		p.pools = 2
+	}
+	if c.in(0.2) {
+		p.idle = 3 * time.Second
+	}
+	if c.in(0.2) {
+		p.maxAge = c.between(3*time.Second, 8*time.Second)
+	}
+	if c.in(0.3) {
+		p.window = c.count(1, 4)
+	}
+	p.jitter = c.skewed(0, p.delay)
+	p.temper(c)
+	p.users_(c)
+	return p
+}
+
+// temper chooses the faults: none, one kind, or a mixture.
+func (p *plan) temper(c chance) {
+	kinds := []func(){
+		func() { p.loss = c.Float64() * 0.2 },
+		func() { p.double = c.Float64() * 0.3 },
+		func() { p.reorder, p.jitter = true, c.skewed(time.Millisecond, 300*time.Millisecond) },
+		func() { p.partitions = c.count(1, 3) },
+		func() { p.resets = c.count(1, 10) },
+		func() { p.brokerCrashes = c.count(1, 3) },
+		func() { p.nodeCrashes = c.count(1, 3) },
+		func() { p.clientCrashes = c.count(1, 3) },
+		func() { p.stops = c.count(1, 3) },
+		func() { p.jumps = c.count(1, 3) },
+	}
+	p.lossUntil = p.faultsEnd
+	switch mood := c.Float64(); {
+	case mood < 0.1:
+	case mood < 0.4:
+		kinds[c.IntN(len(kinds))]()
+	default:
+		share := 0.2 + 0.5*c.Float64()
+		for _, kind := range kinds {
+			if c.in(share) {
+				kind()
+			}
+		}
+	}
+}
+
+func (p *plan) users_(c chance) {
+	for _, habit := range []*bool{
+		&p.long, &p.stuck, &p.panics, &p.openFails, &p.slowOpen, &p.slowClose, &p.deadlines, &p.cancels, &p.withdraws, &p.shortWaits,
+	} {
+		*habit = c.in(0.35)
+	}
+	p.flood = c.in(0.05)
+}
+
+// String is one line, for the history and for reports.
+func (p *plan) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d brokers, %d nodes of %d slots in %d pools, %d clients of %d users, window %d, delay %s + %s",
+		p.brokers, p.nodes, p.slots, p.pools, p.clients, p.users, p.window, p.delay, p.jitter)
+	for name, d := range map[string]time.Duration{"idle": p.idle, "age": p.maxAge} {
+		if d > 0 {
+			fmt.Fprintf(&b, ", %s %s", name, d)
+		}
+	}
+	add := func(name string, n int) {
+		if n > 0 {
+			fmt.Fprintf(&b, ", %d %s", n, name)
+		}
+	}
+	if p.loss > 0 || p.double > 0 {
+		fmt.Fprintf(&b, ", loss %.2f, double %.2f", p.loss, p.double)
+	}
+	add("partitions", p.partitions)
+	add("resets", p.resets)
+	add("broker crashes", p.brokerCrashes)
+	add("node crashes", p.nodeCrashes)
+	add("client crashes", p.clientCrashes)
+	add("stops", p.stops)
+	add("jumps", p.jumps)
+	for _, h := range []struct {
+		name string
+		on   bool
+	}{
+		{"reorder", p.reorder}, {"long", p.long}, {"stuck", p.stuck}, {"panics", p.panics}, {"failing opens", p.openFails}, {"slow opens", p.slowOpen},
+		{"slow closes", p.slowClose}, {"deadlines", p.deadlines}, {"cancels", p.cancels}, {"withdraws", p.withdraws}, {"short waits", p.shortWaits}, {"flood", p.flood},
+	} {
+		if h.on {
+			b.WriteString(", " + h.name)
+		}
+	}
+	return b.String()
+}

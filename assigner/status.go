@@ -19,6 +19,7 @@ type PoolStatus struct {
 	Free     int // the sum of what the nodes have free
 	Ready    int // of Free what Grants may give: the node is neither draining nor held
 	Waiting  int
+	Room     int // how many may wait at most, see Limits.Queue
 	// Oldest is when the longest waiting request was asked, zero without one;
 	// LongestWait is its wait up to the latest time that the table was told.
 	Oldest      time.Time
@@ -57,7 +58,7 @@ func (t *Table) Pools() []PoolStatus {
 }
 
 func (t *Table) poolStatus(p *pool) PoolStatus {
-	ps := PoolStatus{Name: p.name, Waiting: p.waiting}
+	ps := PoolStatus{Name: p.name, Waiting: p.waiting, Room: t.limits.Queue}
 	for n, s := range p.seats {
 		if s.serves {
 			ps.Nodes++

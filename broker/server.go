@@ -111,10 +111,17 @@ func (s *Server) Run(ctx context.Context) error {
 var ErrStopped = errors.New("broker: stopped")
 
 // Status takes a snapshot on the loop. It blocks until the loop has come round
-// or ctx ends.
-func (s *Server) Status(ctx context.Context) (core.Status, error) {
+// or ctx ends. How many ask at once is the caller's to bound: each waits for a
+// turn of its own.
+func (s *Server) Status(ctx context.Context) (core.Status, error) { return s.ask(ctx, s.core.Status) }
+
+// Summary is Status without the lists of sessions and queue places: what it
+// costs the loop does not grow with them.
+func (s *Server) Summary(ctx context.Context) (core.Status, error) { return s.ask(ctx, s.core.Summary) }
+
+func (s *Server) ask(ctx context.Context, what func(time.Time) core.Status) (core.Status, error) {
 	answer := make(chan core.Status, 1)
-	s.loop.Do(func() { answer <- s.core.Status(time.Now()) })
+	s.loop.Do(func() { answer <- what(time.Now()) })
 	select {
 	case st := <-answer:
 		return st, nil
@@ -131,7 +138,7 @@ func (s *Server) Traffic() zmqio.Stats { return s.loop.Stats() }
 // Envelope implements zmqio.Handler.
 func (s *Server) Envelope(from wire.Peer, env []byte) {
 	s.fx.Reset()
-	s.core.Step(time.Now(), from, env, &s.fx)
+	s.core.Step(s.loop.Time(), from, env, &s.fx)
 	s.apply()
 }
 
@@ -145,7 +152,7 @@ func (s *Server) Malformed(from wire.Peer, err error) {
 // Gone implements zmqio.Handler.
 func (s *Server) Gone(peer wire.Peer) {
 	s.fx.Reset()
-	s.core.Gone(time.Now(), peer, &s.fx)
+	s.core.Gone(s.loop.Time(), peer, &s.fx)
 	s.apply()
 }
 

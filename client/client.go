@@ -202,7 +202,7 @@ func (c *Client) step(f func(now time.Time, fx *core.Effects)) bool {
 		c.spare.Put(fx)
 		return false
 	}
-	f(time.Now(), fx)
+	f(c.loop.Time(), fx)
 	c.mu.Unlock()
 	c.finish(fx)
 	return true
@@ -261,12 +261,12 @@ func (c *Client) Envelope(from wire.Peer, env []byte) {
 	if c.greeted {
 		c.fx.Reset()
 		c.mu.Lock()
-		c.core.Step(time.Now(), from, env, &c.fx)
+		c.core.Step(c.loop.Time(), from, env, &c.fx)
 		c.mu.Unlock()
 		c.apply(&c.fx)
 		return
 	}
-	c.onLoop(func() { c.core.Step(time.Now(), from, env, &c.fx) })
+	c.onLoop(func() { c.core.Step(c.loop.Time(), from, env, &c.fx) })
 }
 
 // Malformed implements zmqio.Handler.

@@ -4,11 +4,16 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/limpet-rpc/limpet/broker"
+	"github.com/limpet-rpc/limpet/broker/core"
 	"github.com/limpet-rpc/limpet/client"
 	"github.com/limpet-rpc/limpet/worker"
 )
@@ -25,6 +30,14 @@ func quiet() *slog.Logger {
 // long bounds what must happen sooner or later.
 const long = 30 * time.Second
 
+// noLeaks fails the test if goroutines are left once everything that it
+// started has been stopped. It comes first in a test, so that it looks last.
+func noLeaks(t testing.TB) {
+	t.Helper()
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, before) })
+}
+
 // cell is one broker with its nodes, all in this process but over real
 // sockets.
 type cell struct {
@@ -32,13 +45,16 @@ type cell struct {
 	url    string
 }
 
-// newCell starts a broker that ends with the test.
+// newCell starts a broker that ends with the test, and watches for leaks.
 func newCell(t testing.TB, o broker.Options) *cell {
 	t.Helper()
+	noLeaks(t)
 	if o.Listen == "" {
 		o.Listen = "tcp://127.0.0.1:*"
 	}
-	o.Logger = quiet()
+	if o.Logger == nil {
+		o.Logger = quiet()
+	}
 	b, err := broker.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +78,7 @@ func run(t testing.TB, part func(context.Context) error) (stop func()) {
 				t.Errorf("ended with %v", err)
 			}
 		case <-time.After(long):
-			t.Error("does not end")
+			t.Errorf("does not end:\n%s", stacks())
 		}
 	})
 	t.Cleanup(stop)
@@ -72,7 +88,9 @@ func run(t testing.TB, part func(context.Context) error) (stop func()) {
 // serve starts a node that ends with the test.
 func (c *cell) serve(t testing.TB, o worker.Options, pools ...worker.Served) (stop func()) {
 	t.Helper()
-	o.Broker = c.url
+	if o.Broker == "" {
+		o.Broker = c.url
+	}
 	o.Logger = quiet()
 	before := c.nodes(t)
 	stop = run(t, func(ctx context.Context) error { return worker.Serve(ctx, o, pools...) })
@@ -82,17 +100,40 @@ func (c *cell) serve(t testing.TB, o worker.Options, pools ...worker.Served) (st
 
 func (c *cell) nodes(t testing.TB) int {
 	t.Helper()
-	s, err := c.broker.Status(t.Context())
+	return len(c.status(t).Nodes)
+}
+
+func (c *cell) status(t testing.TB) core.Status {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), long)
+	defer cancel()
+	s, err := c.broker.Status(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return len(s.Nodes)
+	return s
+}
+
+// pool is one pool's line in the status.
+func (c *cell) pool(t testing.TB, name string) core.PoolStatus {
+	t.Helper()
+	for _, p := range c.status(t).Pools {
+		if p.Pool == name {
+			return p
+		}
+	}
+	return core.PoolStatus{}
 }
 
 // dial connects a client that ends with the test.
 func (c *cell) dial(t testing.TB, opts ...client.Option) *client.Client {
 	t.Helper()
-	cl, err := client.Dial(t.Context(), c.url, append(opts, client.WithLogger(quiet()))...)
+	return dial(t, c.url, opts...)
+}
+
+func dial(t testing.TB, url string, opts ...client.Option) *client.Client {
+	t.Helper()
+	cl, err := client.Dial(t.Context(), url, append(opts, client.WithLogger(quiet()))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,6 +143,90 @@ func (c *cell) dial(t testing.TB, opts ...client.Option) *client.Client {
 		}
 	})
 	return cl
+}
+
+// open opens a session, which the client's end closes.
+func open(t testing.TB, cl *client.Client, pool string, opts ...client.OpenOption) *client.Session {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), long)
+	defer cancel()
+	s, err := cl.Open(ctx, pool, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// opening is an open that runs by itself.
+type opening struct {
+	queued chan int // places, as the broker says them
+	done   chan opened
+}
+
+type opened struct {
+	session *client.Session
+	err     error
+}
+
+// openLater opens in the background; the result waits in done.
+func openLater(ctx context.Context, cl *client.Client, pool string, opts ...client.OpenOption) *opening {
+	o := &opening{queued: make(chan int, 100), done: make(chan opened, 1)}
+	opts = append(opts, client.WithPlace(func(place int) {
+		select {
+		case o.queued <- place:
+		default: // a test looks at the first few only
+		}
+	}))
+	go func() {
+		s, err := cl.Open(ctx, pool, opts...)
+		o.done <- opened{s, err}
+	}()
+	return o
+}
+
+// call calls with a bound that only a hanging call reaches.
+func call[R, A any](t testing.TB, s *client.Session, method string, arg A) (R, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), long)
+	defer cancel()
+	r, err := client.Call[R](ctx, s, method, arg)
+	if ctx.Err() != nil {
+		t.Fatalf("call of %s hangs:\n%s", method, stacks())
+	}
+	return r, err
+}
+
+func mustCall[R, A any](t testing.TB, s *client.Session, method string, arg A) R {
+	t.Helper()
+	r, err := call[R](t, s, method, arg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func closeSession(t testing.TB, s *client.Session) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), long)
+	defer cancel()
+	if err := s.Close(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// await takes what must come from a channel.
+func await[T any](t testing.TB, c <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v, ok := <-c:
+		if !ok {
+			t.Fatalf("ended before it came: %s", what)
+		}
+		return v
+	case <-time.After(long):
+		t.Fatalf("never came: %s\n%s", what, stacks())
+		panic("unreachable")
+	}
 }
 
 // eventually waits for something that has no event of its own.
@@ -115,3 +240,10 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		time.Sleep(2 * time.Millisecond) // a poll, not an event
 	}
 }
+
+func stacks() []byte {
+	buf := make([]byte, 1<<20)
+	return buf[:runtime.Stack(buf, true)]
+}
+
+func contains(s, part string) bool { return strings.Contains(s, part) }

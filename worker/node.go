@@ -247,13 +247,13 @@ func (n *node) apply(fx *core.Effects, send sender) {
 		go t.run()
 	}
 	for _, r := range fx.Run {
-		r.Session.Task.(*task).calls <- r.Call
+		r.Session.Task.(*task).orders <- order{call: r.Call}
 	}
-	for _, s := range fx.Cancel {
-		s.Task.(*task).cancel()
+	for _, c := range fx.Cancel {
+		c.Session.Task.(*task).cancel(c.Number)
 	}
 	for _, s := range fx.Stop {
-		s.Session.Task.(*task).stop <- s.Why
+		s.Session.Task.(*task).orders <- order{stop: s.Why}
 	}
 	for i := range fx.Events {
 		n.noise.event(n.log, &fx.Events[i])
@@ -270,7 +270,7 @@ func (n *node) send(o wire.Out, send sender) {
 
 // Envelope implements zmqio.Handler.
 func (n *node) Envelope(from wire.Peer, env []byte) {
-	n.step(func(fx *core.Effects) { n.core.Step(time.Now(), from, env, fx) })
+	n.step(func(fx *core.Effects) { n.core.Step(n.loop.Time(), from, env, fx) })
 }
 
 // Malformed implements zmqio.Handler.
@@ -318,7 +318,7 @@ func (n *node) done(t *task, number uint64, r session.Reply) (next core.Call, ok
 	fx := n.spare.Get().(*core.Effects)
 	fx.Reset()
 	n.mu.Lock()
-	n.core.Done(time.Now(), t.session, number, r, fx)
+	n.core.Done(n.loop.Time(), t.session, number, r, fx)
 	n.mu.Unlock()
 	if len(fx.Run) == 1 {
 		next, ok = fx.Run[0].Call, true

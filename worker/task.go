@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
@@ -23,16 +24,17 @@ type task struct {
 	pool    Served
 	lock    bool
 	check   bool
-	calls   chan core.Call      // at most one: the core runs one call of a session at a time
-	stop    chan *session.Error // at most one
+	orders  chan order // room for all: at most one call at a time, and one stop
 	opening *callContext
 
 	// owned by the goroutine
 	thread int
 	tenant served
 
-	mu      sync.Mutex
-	current *callContext // of the call that runs, for cancel
+	mu        sync.Mutex
+	current   *callContext // of the call that runs
+	running   uint64       // its number
+	cancelled uint64       // a number that was cancelled before its call began here
 }
 
 func newTask(n *node, s *core.Session, pool Served) *task {
@@ -40,7 +42,7 @@ func newTask(n *node, s *core.Session, pool Served) *task {
 		id: s.ID(), pool: s.Pool(), worker: s.Worker(), incarnation: s.Incarnation(), client: s.Client(), node: n.id, nodeName: n.name,
 	}
 	t := &task{
-		node: n, session: s, info: info, pool: pool, calls: make(chan core.Call, 1), stop: make(chan *session.Error, 1),
+		node: n, session: s, info: info, pool: pool, orders: make(chan order, 2),
 		opening: &callContext{session: info},
 	}
 	t.lock, t.check = pool.locks()
@@ -77,22 +79,22 @@ func (t *task) open() (err error) {
 	return err
 }
 
+// order is what the core wants done: a call, or the end.
+type order struct {
+	call core.Call
+	stop *session.Error
+}
+
 // serve runs calls until the session ends. A call that was handed over but not
 // begun by then is certainly not run.
 func (t *task) serve() *session.Error {
 	for {
-		select {
-		case call := <-t.calls:
-			for ok := true; ok; {
-				call, ok = t.node.done(t, call.Number, t.handle(call))
-			}
-		case why := <-t.stop:
-			select {
-			case call := <-t.calls:
-				t.node.done(t, call.Number, session.Reply{Code: why.Code, Outcome: session.NotRun, Body: wire.AppendFailure(nil, why.Text, "")})
-			default:
-			}
-			return why
+		o := <-t.orders
+		if o.stop != nil {
+			return o.stop
+		}
+		for call, ok := o.call, true; ok; {
+			call, ok = t.node.done(t, call.Number, t.handle(call))
 		}
 	}
 }
@@ -100,9 +102,11 @@ func (t *task) serve() *session.Error {
 // handle runs one call to its end, whatever that is.
 func (t *task) handle(call core.Call) (reply session.Reply) {
 	ctx := &callContext{session: t.info, deadline: call.Deadline}
-	t.setCurrent(ctx)
+	if !t.started(call.Number, ctx) {
+		return failure(session.ErrCancelled, session.NotRun, "cancelled before it began", "")
+	}
 	defer func() {
-		t.setCurrent(nil)
+		t.started(0, nil)
 		ctx.finish(context.Canceled)
 		if p := recover(); p != nil {
 			at := stack()
@@ -112,6 +116,9 @@ func (t *task) handle(call core.Call) (reply session.Reply) {
 	}()
 	if t.check && ThreadID() != t.thread {
 		return failure(session.ErrWorkerPanic, session.NotRun, fmt.Sprintf("on OS thread %d, the session's is %d", ThreadID(), t.thread), "")
+	}
+	if !call.Deadline.IsZero() && !time.Now().Before(call.Deadline) {
+		return failure(session.ErrDeadline, session.NotRun, "its time was over before its turn came", "")
 	}
 	body, raw, err := t.tenant.call(ctx, string(call.Method), call.Args, call.Raw)
 	if err != nil {
@@ -123,18 +130,24 @@ func (t *task) handle(call core.Call) (reply session.Reply) {
 	return session.Reply{Raw: raw, Body: body}
 }
 
-func (t *task) setCurrent(ctx *callContext) {
-	t.mu.Lock()
-	t.current = ctx
-	t.mu.Unlock()
-}
-
-// cancel ends the context of the call that runs, if one does.
-func (t *task) cancel() {
+// started makes ctx the context that cancel ends; it is false for a call that
+// was cancelled before.
+func (t *task) started(number uint64, ctx *callContext) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.current != nil {
+	t.running, t.current = number, ctx
+	return number == 0 || t.cancelled != number
+}
+
+// cancel ends the context of call number: the one that runs, or one that has
+// been handed over and not begun.
+func (t *task) cancel(number uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.running == number {
 		t.current.finish(context.Canceled)
+	} else {
+		t.cancelled = number
 	}
 }
 

@@ -69,6 +69,7 @@ type Core struct {
 	clientBeats *heartbeat.Monitor[uuid.UUID]
 	offered     []*open // in the order in which they are to be repeated
 	counts      Counts
+	losses      []loss // the last lossesMost, oldest first
 }
 
 // New returns a broker that starts now.
@@ -172,7 +173,7 @@ func (c *Core) control(now time.Time, from wire.Peer, m wire.Control, fx *Effect
 
 // bad answers and counts what a peer did wrong.
 func (c *Core) bad(to wire.Peer, of wire.Kind, request uuid.UUID, code session.Code, err error, fx *Effects) {
-	c.counts.Bad++
+	c.counts.bad(code)
 	fx.Events = append(fx.Events, Event{What: EventBad, Peer: to, Code: code, Text: err.Error()})
 	if to != 0 && of != wire.KindError { // an error is never answered by an error
 		fx.Control(to, &wire.Error{Code: code, Text: wire.Text(err.Error()), Of: of, Request: request})

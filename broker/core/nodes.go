@@ -133,21 +133,26 @@ func (c *Core) seat(n *node) {
 	c.table.Join(assigner.Node{ID: n.id, Name: n.name, Labels: n.labels, Slots: slots, Draining: n.drain})
 }
 
-// accept takes a node's word that a session lives there.
+// accept takes a node's word that a session lives there. A word that later
+// changes have overtaken says nothing any more: the session may have ended
+// since. If it has not, the gap in the numbers brings it back.
 func (c *Core) accept(now time.Time, from wire.Peer, m *wire.Accept, fx *Effects) {
 	n := c.nodeAt[from]
 	if n == nil {
 		c.stranger(from, wire.KindAccept, fx)
 		return
 	}
+	stale := m.Seq < n.seq
 	c.heard(now, n, m.Seq, fx)
-	c.adopt(now, n, &m.Live, fx)
+	if !stale {
+		c.adopt(now, n, &m.Live, fx)
+	}
 }
 
 // stranger answers a node's message from a connection that is no node's: the
 // broker was restarted, or the peer never registered.
 func (c *Core) stranger(from wire.Peer, of wire.Kind, fx *Effects) {
-	c.counts.Bad++
+	c.counts.bad(session.ErrKindUnknown)
 	fx.Events = append(fx.Events, Event{What: EventBad, Peer: from, Code: session.ErrKindUnknown, Text: "a " + of.String() + " from no registered node"})
 	fx.Control(from, &wire.Identify{Broker: c.cfg.ID, Epoch: c.cfg.Epoch})
 }
@@ -357,6 +362,7 @@ func (c *Core) lose(now time.Time, n *node, text string, fx *Effects) {
 	c.table.Leave(n.id)
 	c.nodeBeats.Forget(n.id)
 	c.counts.NodesLost++
+	c.mourn(now, n, text)
 	fx.Events = append(fx.Events, Event{What: EventNodeLost, Node: n.id, Name: n.name, Text: fmt.Sprintf("%s, %d sessions", text, len(n.live))})
 	c.tellLost(n, text, fx)
 	for _, l := range leasesOf(n.live) {

@@ -2,6 +2,7 @@ package core
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -12,8 +13,20 @@ import (
 
 // Counts only ever grow.
 type Counts struct {
-	Opens, Overloaded, Expired, NodesLost uint64
-	Relayed, NotPassed, Bad               uint64
+	Opens      uint64 // taken into a queue
+	Overloaded uint64 // opens refused because a queue was full
+	Expired    uint64 // opens whose wait was over before a slot came free
+	NodesLost  uint64
+	Relayed    uint64 // session messages passed on
+	NotPassed  uint64 // session messages whose receiver is not there
+	Bad        map[session.Code]uint64
+}
+
+func (c *Counts) bad(code session.Code) {
+	if c.Bad == nil {
+		c.Bad = map[session.Code]uint64{}
+	}
+	c.Bad[code]++
 }
 
 // Status is a snapshot of the broker, sorted, in plain values.
@@ -29,6 +42,7 @@ type Status struct {
 	Nodes      []NodeStatus    `json:"nodes"`
 	Sessions   []SessionStatus `json:"sessions"`
 	Queue      []WaitingStatus `json:"queue"`
+	Lost       []LostStatus    `json:"lost"` // the nodes that were lost last, the latest first
 	Counts     Counts          `json:"-"`
 }
 
@@ -41,6 +55,7 @@ type PoolStatus struct {
 	Offered int     `json:"offered"`
 	Open    int     `json:"open"`
 	Waiting int     `json:"waiting"`
+	Room    int     `json:"queue_room"` // how many may wait at most
 	Longest float64 `json:"longest_wait_seconds"`
 }
 
@@ -85,25 +100,74 @@ type WaitingStatus struct {
 	State    string  `json:"state"` // queued or offered
 }
 
+// LostStatus is one node that is gone.
+type LostStatus struct {
+	Node     string  `json:"node"`
+	Name     string  `json:"name"`
+	Host     string  `json:"host"`
+	PID      int     `json:"pid"`
+	Sessions int     `json:"sessions"` // that ended with it
+	Ago      float64 `json:"ago_seconds"`
+	Why      string  `json:"why"`
+}
+
+// loss is a node as it was when it was lost.
+type loss struct {
+	at time.Time
+	is LostStatus
+}
+
+// lossesMost bounds the lost nodes that are remembered.
+const lossesMost = 16
+
+func (c *Core) mourn(now time.Time, n *node, why string) {
+	if len(c.losses) == lossesMost {
+		c.losses = slices.Delete(c.losses, 0, 1)
+	}
+	c.losses = append(c.losses, loss{now, LostStatus{Node: n.id.String(), Name: n.name, Host: n.host, PID: n.pid, Sessions: len(n.live), Why: why}})
+}
+
+func (c *Core) lostStatus(now time.Time, s *Status) {
+	for _, l := range slices.Backward(c.losses) {
+		l.is.Ago = now.Sub(l.at).Seconds()
+		s.Lost = append(s.Lost, l.is)
+	}
+}
+
 // statusMost bounds the sessions and queue places that a snapshot lists.
 const statusMost = 10_000
 
-// Status takes a snapshot.
+// Status takes a snapshot. Its cost grows with the sessions and queue places
+// listed, of which it lists at most 10,000 each.
 func (c *Core) Status(now time.Time) Status {
+	s := c.Summary(now)
+	c.sessionStatus(now, &s)
+	c.queueStatus(now, &s)
+	return s
+}
+
+// Summary is Status without its lists of sessions and queue places.
+func (c *Core) Summary(now time.Time) Status {
 	s := Status{
 		Broker: c.cfg.ID, Name: c.cfg.Name, Program: c.cfg.Program, Epoch: c.cfg.Epoch,
 		Uptime: now.Sub(c.started).Seconds(), Recovering: c.Recovering(now), Clients: len(c.clients), Counts: c.counts,
-		Pools: []PoolStatus{}, Nodes: []NodeStatus{}, Sessions: []SessionStatus{}, Queue: []WaitingStatus{},
+		Pools: []PoolStatus{}, Nodes: []NodeStatus{}, Sessions: []SessionStatus{}, Queue: []WaitingStatus{}, Lost: []LostStatus{},
 	}
-	c.poolStatus(&s)
+	s.Counts.Bad = maps.Clone(c.counts.Bad)
+	c.poolStatus(now, &s)
 	for _, n := range c.nodes {
 		s.Nodes = append(s.Nodes, c.nodeStatus(now, n))
 	}
 	slices.SortFunc(s.Nodes, func(a, b NodeStatus) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Node, b.Node)) })
+	c.lostStatus(now, &s)
+	return s
+}
+
+func (c *Core) sessionStatus(now time.Time, s *Status) {
 	for _, n := range c.nodes {
 		for _, l := range n.live {
 			if len(s.Sessions) < statusMost {
-				s.Sessions = append(s.Sessions, sessionStatus(now, l))
+				s.Sessions = append(s.Sessions, sessionOf(now, l))
 			}
 		}
 	}
@@ -111,18 +175,16 @@ func (c *Core) Status(now time.Time) Status {
 		return cmp.Or(cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.NodeName, b.NodeName), cmp.Compare(a.Node, b.Node), cmp.Compare(a.Worker, b.Worker),
 			slices.Compare(a.Session[:], b.Session[:]))
 	})
-	c.queueStatus(now, &s)
-	return s
 }
 
-func sessionStatus(now time.Time, l *lease) SessionStatus {
+func sessionOf(now time.Time, l *lease) SessionStatus {
 	return SessionStatus{
 		Session: l.live.Session, Pool: l.live.Pool, Node: l.node.id.String(), NodeName: l.node.name, Worker: l.live.Worker,
 		Incarnation: l.live.Incarnation, Epoch: l.live.Epoch, Client: clientName(l.client), Age: now.Sub(l.since).Seconds(),
 	}
 }
 
-func (c *Core) poolStatus(s *Status) {
+func (c *Core) poolStatus(now time.Time, s *Status) {
 	offered := map[string]int{}
 	for _, n := range c.nodes {
 		for _, o := range n.offers {
@@ -132,8 +194,11 @@ func (c *Core) poolStatus(s *Status) {
 	for _, p := range c.table.Pools() {
 		s.Pools = append(s.Pools, PoolStatus{
 			Pool: p.Name, Nodes: p.Nodes, Slots: p.Slots, Free: p.Free, Offered: offered[p.Name], Open: p.Used - offered[p.Name],
-			Waiting: p.Waiting,
+			Waiting: p.Waiting, Room: p.Room,
 		})
+		if !p.Oldest.IsZero() {
+			s.Pools[len(s.Pools)-1].Longest = now.Sub(p.Oldest).Seconds()
+		}
 	}
 }
 
@@ -157,12 +222,10 @@ func (c *Core) nodeStatus(now time.Time, n *node) NodeStatus {
 }
 
 func (c *Core) queueStatus(now time.Time, s *Status) {
-	longest := map[string]float64{}
 	for _, o := range c.opens {
 		w := WaitingStatus{Client: clientName(o.client), Pool: o.ask.Pool, Priority: o.ask.Priority, Waited: now.Sub(o.arrived).Seconds(), State: "offered"}
 		if o.state == openQueued {
 			w.State = "queued"
-			longest[w.Pool] = max(longest[w.Pool], w.Waited)
 			if len(s.Queue) < 1000 {
 				w.Place, _ = c.table.Place(o.key)
 			}
@@ -174,9 +237,6 @@ func (c *Core) queueStatus(now time.Time, s *Status) {
 	slices.SortFunc(s.Queue, func(a, b WaitingStatus) int {
 		return cmp.Or(cmp.Compare(a.Pool, b.Pool), cmp.Compare(a.State, b.State), cmp.Compare(a.Place, b.Place), cmp.Compare(b.Waited, a.Waited))
 	})
-	for i := range s.Pools {
-		s.Pools[i].Longest = longest[s.Pools[i].Pool]
-	}
 }
 
 func clientName(cl *client) string {

@@ -154,7 +154,8 @@ func (c *Core) fromWorker(now time.Time, h *wire.Header, body []byte, fx *Effect
 		c.closedBy(now, s, h, fx)
 	case wire.KindExpired:
 		f := wire.ParseFailure(body)
-		c.over(s, &session.Error{Code: h.Code, Text: f.Text, Remote: true})
+		c.over(s, &session.Error{Code: h.Code, Text: f.Text, Remote: true}, fx)
+		c.forget(s)
 	}
 }
 

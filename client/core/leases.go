@@ -77,34 +77,43 @@ func (c *Core) renew(n *node, list []byte, fx *Effects) {
 }
 
 // leased takes a node's answer to a beat. It may ask for the list; and it says
-// which of a list are unknown to it: those are over.
+// which of a list are unknown to it: those are over. A broker that answers for
+// a node that is gone says so, in case its Lost never came.
 func (c *Core) leased(now time.Time, h *wire.Header, body []byte, fx *Effects) {
 	n := c.nodes[h.Node]
+	if n != nil && h.Code == session.ErrWorkerLost {
+		for _, s := range n.inOrder() {
+			c.fail(now, s, infer(session.ErrWorkerLost, session.Done, 0, "no broker knows its node %s any more", h.Node), fx)
+		}
+		return
+	}
 	if n == nil || h.Code != 0 {
 		return
 	}
 	if h.Flags&wire.FlagAgain != 0 {
-		ids := make([]session.ID, 0, len(n.sessions))
-		for id := range n.sessions {
-			ids = append(ids, id)
-		}
-		slices.SortFunc(ids, func(a, b session.ID) int { return slices.Compare(a[:], b[:]) })
-		list := make([]byte, 0, 16*len(ids))
-		for _, id := range ids {
-			list = append(list, id[:]...)
+		list := make([]byte, 0, 16*len(n.sessions))
+		for _, s := range n.inOrder() {
+			list = append(list, s.route.Session[:]...)
 		}
 		c.renew(n, list, fx)
 		return
 	}
 	for ; len(body) >= 16; body = body[16:] {
 		if s := n.sessions[session.ID(body[:16])]; s != nil {
-			c.over(s, &session.Error{Code: session.ErrSessionUnknown, Text: "its node does not know it any more", Remote: true})
-			if s.calls.InFlight() == 0 && !s.closing {
-				c.shut(s, nil, fx)
-			}
+			c.over(s, &session.Error{Code: session.ErrSessionUnknown, Text: "its node does not know it any more", Remote: true}, fx)
+			c.forget(s)
 		}
 	}
-	_ = now
+}
+
+// inOrder returns the sessions that are kept there, in the order of their ids.
+func (n *node) inOrder() []*Session {
+	list := make([]*Session, 0, len(n.sessions))
+	for _, s := range n.sessions {
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b *Session) int { return slices.Compare(a.route.Session[:], b.route.Session[:]) })
+	return list
 }
 
 func (c *Core) nodesInOrder() []*node {

@@ -242,6 +242,7 @@ func (c *Core) settle(now time.Time, s *Session, n uint64, r Result, fx *Effects
 		s.pending[0] = pending{}
 		s.pending = s.pending[1:]
 	}
+	c.forget(s)
 }
 
 // failed takes a call's fail. Some only ask for patience; some say that the
@@ -264,7 +265,7 @@ func (c *Core) failed(now time.Time, s *Session, h *wire.Header, body []byte, fx
 	what := wire.ParseFailure(body)
 	e := &session.Error{Code: h.Code, Outcome: h.Outcome(), Call: h.Number, Text: what.Text, Stack: what.Stack, Remote: true}
 	if over(h.Code) {
-		c.over(s, &session.Error{Code: h.Code, Text: what.Text, Remote: true})
+		c.over(s, &session.Error{Code: h.Code, Text: what.Text, Remote: true}, fx)
 	}
 	if h.Code == session.ErrWorkerLost && f.sent > 1 {
 		e.Outcome = session.Unknown // this copy was not passed on; an earlier one may have been
@@ -288,22 +289,20 @@ func over(code session.Code) bool {
 
 // over marks a session as over. Calls in flight are answered one by one, by
 // their worker or by retries; those that were never sent are not run.
-func (c *Core) over(s *Session, why *session.Error) {
+func (c *Core) over(s *Session, why *session.Error, fx *Effects) {
 	if s.ended == nil {
 		s.ended = why
 	}
 	c.unhold(s)
+	for _, p := range s.pending {
+		fx.Results = append(fx.Results, Result{Tag: p.tag, Err: s.refusal()})
+	}
+	s.pending = nil
 }
 
 // fail ends everything of a session whose worker will not answer any more.
 func (c *Core) fail(now time.Time, s *Session, why *session.Error, fx *Effects) {
-	c.over(s, why)
-	for _, p := range s.pending {
-		e := *why
-		e.Outcome = session.NotRun
-		fx.Results = append(fx.Results, Result{Tag: p.tag, Err: &e})
-	}
-	s.pending = nil
+	c.over(s, why, fx)
 	for _, n := range s.calls.All() {
 		f, _ := s.calls.Get(n)
 		e := *why
@@ -338,12 +337,8 @@ func (c *Core) Close(now time.Time, s *Session, tag any, fx *Effects) {
 	}
 	s.closing, s.giveUp = true, now.Add(max(s.limits.Lease, closeFor))
 	if s.ended == nil {
-		c.over(s, &session.Error{Code: session.ErrSessionClosed, Text: "closed here"})
+		c.over(s, &session.Error{Code: session.ErrSessionClosed, Text: "closed here"}, fx)
 	}
-	for _, p := range s.pending {
-		fx.Results = append(fx.Results, Result{Tag: p.tag, Err: s.refusal()})
-	}
-	s.pending = nil
 	c.sendClose(now, s, fx)
 }
 
@@ -387,15 +382,20 @@ func (c *Core) closedBy(now time.Time, s *Session, h *wire.Header, fx *Effects) 
 	c.shut(s, nil, fx)
 }
 
-// shut forgets a session, if nothing of it is in flight, and tells those that
-// wait for its Close.
+// shut tells those that wait for a session's Close.
 func (c *Core) shut(s *Session, err *session.Error, fx *Effects) {
 	for _, tag := range s.closers {
 		fx.Results = append(fx.Results, Result{Tag: tag, Err: err})
 	}
 	s.closers = nil
 	s.closing = false
-	if s.calls.InFlight() > 0 {
+	c.forget(s)
+}
+
+// forget drops a session that is over, once nothing of it is in flight and
+// nobody waits for its Close.
+func (c *Core) forget(s *Session) {
+	if s.ended == nil || s.closing || s.calls.InFlight() > 0 || c.sessions[s.route.Session] != s {
 		return
 	}
 	if s.place >= 0 {

@@ -84,19 +84,26 @@ func Decode(body []byte, raw bool, v any) error {
 		}
 		return errRaw
 	}
-	if size, err := Skip(body, MaxDepth, MaxList); err != nil {
+	if size, err := Skip(body, MaxDepth, MaxItems); err != nil {
 		return err
 	} else if size != len(body) {
 		return fmt.Errorf("%d bytes after the value", len(body)-size)
+	}
+	body, err := disarm(body)
+	if err != nil {
+		return err
 	}
 	rest := bytes.NewReader(body)
 	dec := decoders.Get().(*msgpack.Decoder)
 	dec.Reset(rest)
 	dec.SetCustomStructTag("json")
 	dec.UseLooseInterfaceDecoding(true)
-	err := decode(dec, v)
+	err = decode(dec, v)
 	dec.Reset(nil)
 	decoders.Put(dec)
+	if err == nil && rest.Len() != 0 {
+		return fmt.Errorf("%d bytes after the value", rest.Len())
+	}
 	return err
 }
 

@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,8 +13,8 @@ import (
 const (
 	// MaxDepth is how deep values may be nested.
 	MaxDepth = 64
-	// MaxList is for Skip: no bound but the bytes that are there.
-	MaxList = 1 << 31
+	// MaxItems is no bound on a list or map but the bytes that are there.
+	MaxItems = 1 << 32
 )
 
 // Errors of a value that no decoder may see.
@@ -21,6 +22,7 @@ var (
 	ErrCut  = errors.New("cut short")
 	ErrDeep = fmt.Errorf("nested more than %d deep", MaxDepth)
 	ErrCode = errors.New("not MessagePack: code 0xc1")
+	ErrExt  = errors.New("extension that is not taken")
 )
 
 // Form is what kind of value the first byte of a MessagePack value announces.
@@ -145,4 +147,63 @@ func skipItems(b []byte, head int, form Form, items uint64, depth int, most uint
 		size += n
 	}
 	return size, nil
+}
+
+// map32 is the code of a map whose length takes four bytes.
+const map32 = 0xdf
+
+// disarm returns a value that was walked over in a form that is safe to
+// decode. Where a map is wanted and an extension comes, the decoder takes the
+// extension's content for the map, with a length that nobody has looked at. So
+// no content may begin like a long map: a timestamp that does is written the
+// long way, in which none can; any other extension is refused.
+func disarm(b []byte) ([]byte, error) {
+	if bytes.IndexByte(b, map32) < 0 {
+		return b, nil
+	}
+	var out []byte
+	copied := 0
+	for at := 0; at < len(b); {
+		form, head, follow, err := Peek(b[at:])
+		if err != nil {
+			return nil, err
+		}
+		if form == FormList || form == FormMap { // its items come next
+			at += head
+			continue
+		}
+		end := at + head + int(follow)
+		if content := b[at+head : end]; form == FormExt && len(content) > 1 && content[1] == map32 {
+			long, err := longTimestamp(content)
+			if err != nil {
+				return nil, err
+			}
+			out = append(append(out, b[copied:at]...), long...)
+			copied = end
+		}
+		at = end
+	}
+	if copied == 0 {
+		return b, nil
+	}
+	return append(out, b[copied:]...), nil
+}
+
+// longTimestamp writes a timestamp of four or eight bytes as one of twelve:
+// nanoseconds, then seconds.
+func longTimestamp(content []byte) ([]byte, error) {
+	const timestamp = 0xff
+	var nanos uint32
+	var seconds uint64
+	switch {
+	case content[0] == timestamp && len(content) == 1+4:
+		seconds = uint64(binary.BigEndian.Uint32(content[1:]))
+	case content[0] == timestamp && len(content) == 1+8:
+		both := binary.BigEndian.Uint64(content[1:])
+		nanos, seconds = uint32(both>>34), both&(1<<34-1)
+	default:
+		return nil, fmt.Errorf("%w: type %d of %d bytes", ErrExt, int8(content[0]), len(content)-1)
+	}
+	long := binary.BigEndian.AppendUint32([]byte{0xc7, 12, timestamp}, nanos)
+	return binary.BigEndian.AppendUint64(long, seconds), nil
 }

@@ -1,8 +1,10 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -30,8 +32,21 @@ func short(field, s string, most int) error {
 	if len(s) > most {
 		return fmt.Errorf("%s of %d bytes, at most %d", field, len(s), most)
 	}
+	if !utf8.ValidString(s) {
+		return fmt.Errorf("%s is not UTF-8", field)
+	}
 	return nil
 }
+
+// coded wants the reason where there has to be one.
+func coded(c session.Code) error {
+	if c == 0 {
+		return errCode
+	}
+	return nil
+}
+
+var errCode = errors.New("code is missing")
 
 func given(field string, id uuid.UUID) error {
 	if id == uuid.Nil {
@@ -42,11 +57,14 @@ func given(field string, id uuid.UUID) error {
 
 func labels(m map[string]string) error {
 	if len(m) > MaxLabels {
-		return fmt.Errorf("%d labels, at most %d", len(m), MaxLabels)
+		return fmt.Errorf("labels: %d of them, at most %d", len(m), MaxLabels)
 	}
 	for k, v := range m {
 		if k == "" || len(k) > MaxName || len(v) > MaxName {
-			return fmt.Errorf("a label's key or value is empty or over %d bytes", MaxName)
+			return fmt.Errorf("labels: a key is empty, or a key or value over %d bytes", MaxName)
+		}
+		if !utf8.ValidString(k) || !utf8.ValidString(v) {
+			return errors.New("labels: a key or value is not UTF-8")
 		}
 	}
 	return nil
@@ -57,10 +75,10 @@ func (m *Hello) Check() error {
 	switch m.Role {
 	case RoleClient, RoleNode, RoleBroker:
 	default:
-		return fmt.Errorf("role %.20q, want client, node or broker", m.Role)
+		return fmt.Errorf("role is %.20q, want client, node or broker", m.Role)
 	}
 	if m.Min > m.Max || m.Max == 0 {
-		return fmt.Errorf("versions %d to %d", m.Min, m.Max)
+		return fmt.Errorf("min %d, max %d: no range of versions", m.Min, m.Max)
 	}
 	return first(given("id", m.ID), short("name", m.Name, MaxName), short("program", m.Program, MaxName))
 }
@@ -89,12 +107,16 @@ func (m *Opened) Check() error {
 	if m.Node == 0 {
 		return fmt.Errorf("node is missing")
 	}
-	return first(given("request", m.Request), given("session", m.Session), name("pool", m.Pool), short("endpoint", m.Endpoint, MaxName))
+	if m.Worker < 0 {
+		return fmt.Errorf("worker is %d", m.Worker)
+	}
+	return first(given("request", m.Request), given("session", m.Session), name("pool", m.Pool),
+		short("node_name", m.NodeName, MaxName), short("endpoint", m.Endpoint, MaxName))
 }
 
 // Check reports an impossible field.
 func (m *Refused) Check() error {
-	return first(given("request", m.Request), short("text", m.Text, MaxText))
+	return first(given("request", m.Request), coded(m.Code), short("text", m.Text, MaxText))
 }
 
 // Check reports an impossible field.
@@ -112,8 +134,11 @@ func (m *Offer) Check() error {
 
 // Check reports an impossible field.
 func (m *Live) Check() error {
-	if m.Worker < 0 || m.Epoch == 0 {
-		return fmt.Errorf("worker %d, epoch %d", m.Worker, m.Epoch)
+	if m.Worker < 0 {
+		return fmt.Errorf("worker is %d", m.Worker)
+	}
+	if m.Epoch == 0 {
+		return errors.New("epoch is missing")
 	}
 	return first(given("client", m.Client), given("request", m.Request), given("session", m.Session), name("pool", m.Pool))
 }
@@ -123,11 +148,13 @@ func (m *Accept) Check() error { return m.Live.Check() }
 
 // Check reports an impossible field.
 func (m *Decline) Check() error {
-	return first(given("client", m.Client), given("request", m.Request), name("pool", m.Pool), short("text", m.Text, MaxText))
+	return first(given("client", m.Client), given("request", m.Request), name("pool", m.Pool), coded(m.Code), short("text", m.Text, MaxText))
 }
 
 // Check reports an impossible field.
-func (m *Revoke) Check() error { return first(given("client", m.Client), given("request", m.Request)) }
+func (m *Revoke) Check() error {
+	return first(given("client", m.Client), given("request", m.Request), coded(m.Code))
+}
 
 // Check reports an impossible field.
 func (m *Register) Check() error {
@@ -135,22 +162,40 @@ func (m *Register) Check() error {
 		return fmt.Errorf("node is missing")
 	}
 	if len(m.Pools) > MaxPools {
-		return fmt.Errorf("%d pools, at most %d", len(m.Pools), MaxPools)
+		return fmt.Errorf("pools: %d of them, at most %d", len(m.Pools), MaxPools)
 	}
 	for i := range m.Pools {
-		if err := name("pool", m.Pools[i].Name); err != nil {
+		if err := name("pools: name", m.Pools[i].Name); err != nil {
 			return err
 		}
-		if s := m.Pools[i].Slots; s < 0 || s > 1<<24 {
-			return fmt.Errorf("pool %.40q has %d slots", m.Pools[i].Name, s)
+		if err := m.Pools[i].check(); err != nil {
+			return fmt.Errorf("pool %.40q: %w", m.Pools[i].Name, err)
 		}
 	}
 	for i := range m.Live {
 		if err := m.Live[i].Check(); err != nil {
-			return fmt.Errorf("session %d: %w", i, err)
+			return fmt.Errorf("live[%d]: %w", i, err)
 		}
 	}
 	return first(name("name", m.Name), short("host", m.Host, MaxName), short("endpoint", m.Endpoint, MaxName), labels(m.Labels))
+}
+
+// MaxSlots bounds what a node may claim for a pool.
+const MaxSlots = 1 << 24
+
+func (p *Pool) check() error {
+	if p.Slots < 0 || p.Slots > MaxSlots {
+		return fmt.Errorf("%d slots, want 0 to %d", p.Slots, MaxSlots)
+	}
+	if len(p.Methods) > MaxMethods {
+		return fmt.Errorf("methods: %d of them, at most %d", len(p.Methods), MaxMethods)
+	}
+	for _, m := range p.Methods {
+		if err := name("methods", m); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Check reports an impossible field.
@@ -158,11 +203,11 @@ func (m *Registered) Check() error { return nil }
 
 // Check reports an impossible field.
 func (m *Ended) Check() error {
-	return first(given("session", m.Session), short("text", m.Text, MaxText))
+	return first(given("session", m.Session), coded(m.Code), short("text", m.Text, MaxText))
 }
 
 // Check reports an impossible field.
-func (m *Lost) Check() error { return short("text", m.Text, MaxText) }
+func (m *Lost) Check() error { return first(coded(m.Code), short("text", m.Text, MaxText)) }
 
 // LimitsOf puts a session's limits on the wire.
 func LimitsOf(l session.Limits) Limits {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 
 	"github.com/google/uuid"
@@ -33,6 +34,8 @@ const (
 	MaxLabels = 32
 	MaxText   = 4096
 	MaxPools  = 256
+	// MaxMethods bounds the methods that a pool names.
+	MaxMethods = 1024
 )
 
 // Hello says who a peer is. Durations are milliseconds throughout.
@@ -335,15 +338,14 @@ func ParseControl(env []byte) (Control, error) {
 	if m == nil {
 		return nil, fmt.Errorf("%w: no control message is of %s", ErrControl, KindOf(env))
 	}
-	dec := decoders.Get().(*msgpack.Decoder)
-	defer decoders.Put(dec)
-	rest := bytes.NewReader(env[1:])
-	dec.Reset(rest)
-	if err := decode(dec, m); err != nil {
+	if err := shape(env[1:], reflect.TypeOf(m).Elem()); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrControl, m.Kind(), err)
 	}
-	if rest.Len() != 0 {
-		return nil, fmt.Errorf("%w: %s: %d bytes after its end", ErrControl, m.Kind(), rest.Len())
+	dec := decoders.Get().(*msgpack.Decoder)
+	defer decoders.Put(dec)
+	dec.Reset(bytes.NewReader(env[1:]))
+	if err := decode(dec, m); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrControl, m.Kind(), err)
 	}
 	if err := m.Check(); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrControl, m.Kind(), err)

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"reflect"
 	"strings"
 
 	"github.com/vmihailenco/msgpack/v5"
@@ -28,18 +29,21 @@ func ParseFailure(body []byte) Failure {
 	if len(body) == 0 {
 		return f
 	}
-	dec := msgpack.NewDecoder(bytes.NewReader(body))
-	if err := dec.Decode(&f); err != nil {
-		return Failure{Text: cut(strings.ToValidUTF8(string(body), "?"), MaxText)}
+	if err := shape(body, reflect.TypeFor[Failure]()); err != nil {
+		return Failure{Text: cut(strings.ToValidUTF8(string(body[:min(len(body), 2*MaxText)]), "?"), MaxText)}
 	}
-	return f
+	if err := msgpack.NewDecoder(bytes.NewReader(body)).Decode(&f); err != nil {
+		return Failure{Text: cut(err.Error(), MaxText)}
+	}
+	return Failure{Text: cut(f.Text, MaxText), Stack: cut(f.Stack, MaxStack)}
 }
 
+// cut returns s as valid UTF-8 of at most that many bytes.
 func cut(s string, most int) string {
-	if len(s) <= most {
-		return s
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most-3], "") + "..."
 	}
-	return strings.ToValidUTF8(s[:most-3], "") + "..."
+	return strings.ToValidUTF8(s, "?")
 }
 
 // Text cuts words to what a control message may carry.

@@ -139,7 +139,7 @@ func Millis(d time.Duration) uint32 {
 	if d <= 0 {
 		return 0
 	}
-	ms := (d + time.Millisecond - 1) / time.Millisecond
+	ms := (d-1)/time.Millisecond + 1
 	return uint32(min(int64(ms), math.MaxUint32))
 }
 

@@ -44,7 +44,7 @@ const (
 	KindExpired Kind = 85 // the session ended at the worker's side
 )
 
-var kindNames = map[Kind]string{
+var kindNames = [256]string{
 	KindHello: "hello", KindWelcome: "welcome", KindError: "error", KindIdentify: "identify", KindBeat: "beat",
 	KindOpen: "open", KindOpened: "opened", KindRefused: "refused", KindQueued: "queued", KindWithdraw: "withdraw",
 	KindOffer: "offer", KindAccept: "accept", KindDecline: "decline", KindRevoke: "revoke",
@@ -55,14 +55,14 @@ var kindNames = map[Kind]string{
 
 // String is the kind's name in docs, logs and metrics.
 func (k Kind) String() string {
-	if name, ok := kindNames[k]; ok {
-		return name
+	if k.Known() {
+		return kindNames[k]
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
 
 // Known reports whether this version has such a kind.
-func (k Kind) Known() bool { _, ok := kindNames[k]; return ok }
+func (k Kind) Known() bool { return kindNames[k] != "" }
 
 // ToWorker reports whether envelopes of this kind travel from the holder to
 // the worker.
@@ -82,8 +82,8 @@ func KindOf(env []byte) Kind {
 
 // Kinds lists every kind, for tests of the specification.
 func Kinds() []Kind {
-	all := make([]Kind, 0, len(kindNames))
-	for k := range 255 {
+	var all []Kind
+	for k := range len(kindNames) {
 		if Kind(k).Known() {
 			all = append(all, Kind(k))
 		}

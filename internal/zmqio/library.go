@@ -27,6 +27,9 @@ func CheckLibrary() (version string, err error) {
 	return judgeLibrary(major, minor, patch, zmq.HasCurve())
 }
 
+// HasCurve reports whether the installed libzmq can encrypt.
+func HasCurve() bool { return zmq.HasCurve() }
+
 func judgeLibrary(major, minor, patch int, curve bool) (string, error) {
 	version := fmt.Sprintf("%d.%d.%d", major, minor, patch)
 	needed := fmt.Sprintf("libzmq %d.%d or later of the %d series, with CURVE", neededMajor, neededMinor, neededMajor)

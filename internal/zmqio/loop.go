@@ -54,10 +54,12 @@ type Loop struct {
 	done    chan struct{}
 
 	// Shared, each atomic or with a lock of its own.
-	awake     atomic.Bool // the loop will flush, and look for work, before it sleeps
-	stopping  atomic.Bool // Run shall end
-	closing   atomic.Bool // nothing more is accepted
-	now       atomic.Int64
+	awake     atomic.Bool  // the loop will flush, and look for work, before it sleeps
+	stopping  atomic.Bool  // Run shall end
+	closing   atomic.Bool  // nothing more is accepted
+	now       atomic.Int64 // of the current round, Unix nanoseconds
+	base      time.Time    // fixed after NewLoop
+	elapsed   atomic.Int64 // the same, monotonic: nanoseconds since base
 	directory directory
 	inbox     inbox
 	count     counters
@@ -93,7 +95,8 @@ func NewLoop(h Handler, o Options) (*Loop, error) {
 	}
 	l := &Loop{handler: h, options: o.withDefaults(), context: zc, waker: w, done: make(chan struct{})}
 	l.sockets.Store(&[]*socket{})
-	l.now.Store(time.Now().UnixNano())
+	l.base = time.Now()
+	l.now.Store(l.base.UnixNano())
 	return l, nil
 }
 
@@ -261,9 +264,17 @@ func (l *Loop) Run(ctx context.Context) error {
 	return l.shutdown()
 }
 
+// Time is when the loop's current round began, or its last one if it sleeps: at
+// most Options.Tick ago as long as the loop turns. It costs no look at the
+// clock. Any goroutine may call it.
+func (l *Loop) Time() time.Time { return l.base.Add(time.Duration(l.elapsed.Load())) }
+
 // turn is one round: receive a batch from every socket, work, flush, and sleep
 // if there was nothing to receive.
 func (l *Loop) turn() {
+	now := time.Now()
+	l.now.Store(now.UnixNano())
+	l.elapsed.Store(int64(now.Sub(l.base)))
 	busy := l.receive()
 	l.work()
 	// Whoever the batch has woken gets the chance to join the flush.
@@ -327,8 +338,7 @@ func (l *Loop) work() {
 	for _, f := range calls {
 		f()
 	}
-	now := time.Now()
-	l.now.Store(now.UnixNano())
+	now := l.Time()
 	if now.Before(l.tickAt) {
 		return
 	}

@@ -79,7 +79,12 @@ func roles() map[string]Role {
 
 // roleMain runs one role process and returns its exit code.
 func roleMain(args []string) int {
-	if err := runRole(args, os.Stdin, os.Stdout); err != nil {
+	stop, err := startProfile(strings.Join(args[:min(len(args), 1)], ""))
+	if err == nil {
+		err = runRole(args, os.Stdin, os.Stdout)
+		stop()
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return exitFailed
 	}

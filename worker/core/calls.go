@@ -201,11 +201,17 @@ func (c *Core) cancel(now time.Time, from wire.Peer, h *wire.Header, fx *Effects
 	}
 	s.from, s.via = from, h.Via
 	s.clocks.Beat(now)
+	if h.Ack < h.Number { // it makes room in the window, as the call itself would have
+		if code := s.callee.Ack(h.Ack); code != 0 {
+			c.failTo(from, h, code, session.NotRun, c.explain(s, h, code), fx)
+			return
+		}
+	}
 	switch s.callee.Cancel(h.Number) {
 	case session.CancelRefused:
 		c.failTo(from, h, session.ErrFuture, session.NotRun, c.explain(s, h, session.ErrFuture), fx)
 	case session.CancelRunning:
-		fx.Cancel = append(fx.Cancel, s)
+		fx.Cancel = append(fx.Cancel, Cancel{s, s.callee.Running()})
 		s.callee.Redirect(h.Number, func(call *Call) { call.from, call.via = from, h.Via })
 		c.say(from, h, wire.KindHeld, 0, fx)
 	case session.CancelBefore, session.CancelLate:

@@ -62,6 +62,12 @@ type Run struct {
 	Call    Call
 }
 
+// Cancel ends the context of one call, which was handed over before.
+type Cancel struct {
+	Session *Session
+	Number  uint64
+}
+
 // Stop ends a session's goroutine after the call that it is in.
 type Stop struct {
 	Session *Session
@@ -73,7 +79,7 @@ type Effects struct {
 	wire.Batch
 	Start  []*Session
 	Run    []Run
-	Cancel []*Session // the context of the call that runs
+	Cancel []Cancel
 	Stop   []Stop
 	Events []Event
 }

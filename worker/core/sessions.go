@@ -247,7 +247,7 @@ func (c *Core) end(now time.Time, s *Session, code session.Code, text string, fx
 		c.fail(s, calls[i].from, calls[i].via, n, code, session.NotRun, text, fx)
 	}
 	if s.callee.Running() != 0 {
-		fx.Cancel = append(fx.Cancel, s)
+		fx.Cancel = append(fx.Cancel, Cancel{s, s.callee.Running()})
 	}
 	delete(s.client.sessions, s.id)
 	s.client.digest ^= Digest(s.id)

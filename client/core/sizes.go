@@ -1,0 +1,48 @@
+package core
+
+import "fmt"
+
+// Sizes is how much a client holds in each of its tables.
+type Sizes struct {
+	Opens    int // not answered, or being withdrawn
+	Sessions int // not over
+	Leases   int // nodes whose leases are kept
+	Retries  int // sessions with something to send again
+	Spare    int // buffers kept for reuse; bounded
+}
+
+// Sizes counts what the client holds.
+func (c *Core) Sizes() Sizes {
+	return Sizes{Opens: len(c.opens), Sessions: len(c.sessions), Leases: len(c.nodes), Retries: len(c.retries), Spare: len(c.spare)}
+}
+
+// Audit checks that the client's tables agree with each other. It is for tests
+// and costs time in proportion to what is held.
+func (c *Core) Audit() error {
+	for id, n := range c.nodes {
+		var d uint64
+		for sid, s := range n.sessions {
+			d ^= digest(sid)
+			if s.node != n || c.sessions[sid] != s {
+				return fmt.Errorf("node %s lists session %s, which is not held", id, sid)
+			}
+		}
+		if d != n.digest || len(n.sessions) == 0 {
+			return fmt.Errorf("node %s has %d sessions with digest %x, want %x", id, len(n.sessions), n.digest, d)
+		}
+	}
+	for id, s := range c.sessions {
+		if s.route.Session != id {
+			return fmt.Errorf("session %s is listed under %s", s.route.Session, id)
+		}
+		if s.place < 0 && (s.closing || s.calls.InFlight() > 0) {
+			return fmt.Errorf("session %s has something to send again and nobody to look at it", id)
+		}
+	}
+	for i, s := range c.retries {
+		if s.place != i || c.sessions[s.route.Session] != s {
+			return fmt.Errorf("session %s at place %d of the retries says place %d, or is over", s.route.Session, i, s.place)
+		}
+	}
+	return nil
+}

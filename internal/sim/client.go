@@ -1,0 +1,98 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/limpet-rpc/limpet/client/core"
+	"github.com/limpet-rpc/limpet/internal/wire"
+)
+
+// clientPart is a client process. One that crashes never comes back.
+type clientPart struct {
+	process
+	id    uuid.UUID
+	core  *core.Core
+	fx    core.Effects
+	links map[wire.Peer]*link
+	users []*user
+}
+
+func (c *clientPart) proc() *process { return &c.process }
+
+func (w *World) newClient() *clientPart {
+	c := &clientPart{process: process{w: w, name: fmt.Sprintf("client%d", len(w.clients)+1)}}
+	c.id, _ = uuid.NewRandomFromReader(w.chance)
+	c.core = core.New(core.Config{ID: c.id, Name: c.name, Tick: tick}, w.chance)
+	c.links = map[wire.Peer]*link{}
+	c.start(c.turn)
+	w.note("%-8s + starts as %s", c.name, c.id)
+	for i, b := range w.brokers {
+		peer := wire.Peer(i + 1)
+		c.links[peer] = w.connect(c, b, peer)
+		c.core.AddBroker(c.now(), peer, &c.fx)
+	}
+	c.apply()
+	for range w.plan.users {
+		u := &user{client: c, number: len(c.users)}
+		c.users = append(c.users, u)
+		c.after(w.chance.between(0, time.Second), u.open)
+	}
+	return c
+}
+
+func (c *clientPart) crash() {
+	c.w.note("%-8s ! crashes", c.name)
+	c.w.truth.abandonedBy(c)
+	c.die()
+	for _, l := range c.links {
+		l.reset()
+	}
+}
+
+func (c *clientPart) receive(from wire.Peer, env []byte) {
+	c.w.note("%-8s < %-4d       %s", c.name, from, env)
+	c.step(func(fx *core.Effects) { c.core.Step(c.now(), from, env, fx) })
+}
+
+func (c *clientPart) turn() {
+	c.step(func(fx *core.Effects) { c.core.Tick(c.now(), fx) })
+}
+
+// step runs a step of the core and hands out what it brought.
+func (c *clientPart) step(f func(fx *core.Effects)) {
+	c.fx.Reset()
+	f(&c.fx)
+	c.apply()
+}
+
+// apply sends, and wakes whoever waited. Who was woken acts later: the core is
+// not entered again from here.
+func (c *clientPart) apply() {
+	for _, o := range c.fx.Outs {
+		l := c.links[o.To]
+		if l == nil {
+			c.w.fail("%s sends to peer %d, which it does not have: %s", c.name, o.To, describe(o.Env))
+			continue
+		}
+		c.w.note("%-8s > %-8s   %s", c.name, l.at.name, o.Env)
+		l.send(c.w.keep(o.Env))
+	}
+	for i := range c.fx.Results {
+		r := c.fx.Results[i]
+		r.Tag.(waiter).settle(&r)
+	}
+	for i := range c.fx.Events {
+		e := &c.fx.Events[i]
+		c.w.note("%-8s * %s %s %s", c.name, e.What, e.Code, e.Text)
+		if e.What == core.EventBad {
+			c.w.truth.bad(c.name, e.Code, e.Text)
+		}
+	}
+	c.w.auditClient(c)
+}
+
+// waiter is whoever waits for the end of an open, a call or a close.
+type waiter interface{ settle(r *core.Result) }

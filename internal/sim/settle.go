@@ -1,0 +1,83 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+)
+
+// patience is how long after the end of all faults and all users' work
+// everything has to be over: the longest handler, the longest Close, a lease,
+// and the longest that a client repeats something nobody answers.
+const patience = 75 * time.Second
+
+// settle waits until nothing is open anywhere, and says what still is if that
+// takes too long.
+func (w *World) settle() {
+	end := w.now + patience
+	for w.failure == nil {
+		until := w.now + 500*time.Millisecond
+		for w.failure == nil && w.now < until {
+			w.step()
+		}
+		rest := w.rest()
+		if rest == "" {
+			break
+		}
+		if w.now > end {
+			w.fail("%s after the end of all faults and work, %s", patience, rest)
+		}
+	}
+}
+
+// rest names the first thing that is not over.
+func (w *World) rest() string {
+	for _, c := range w.clients {
+		if s := c.core.Sizes(); c.alive && s.Opens+s.Sessions+s.Leases+s.Retries > 0 {
+			return fmt.Sprintf("%s still holds %+v", c.name, s)
+		}
+	}
+	for _, n := range w.nodes {
+		if s := n.core.Sizes(); s.Free != s.Slots || s.Opens+s.Sessions+s.Clients+s.Clocks > 0 {
+			return fmt.Sprintf("%s still holds %+v", n.name, s)
+		}
+	}
+	living := 0
+	for _, c := range w.clients {
+		if c.alive {
+			living++
+		}
+	}
+	for _, b := range w.brokers {
+		s := b.core.Sizes()
+		if s.Opens+s.Waiting+s.Offers+s.Sessions+s.Taken+s.Repeats+s.Used > 0 || s.Nodes != len(w.nodes) || s.Clients != living || s.Beating != living {
+			return fmt.Sprintf("%s still holds %+v, while %d nodes and %d clients live", b.name, s, len(w.nodes), living)
+		}
+		for _, n := range w.nodes {
+			if !b.core.NodeSizes(n.id).Known {
+				return fmt.Sprintf("%s does not know %s", b.name, n.name)
+			}
+		}
+	}
+	if n := len(w.truth.opens); n > 0 {
+		return fmt.Sprintf("%d opens have not ended", n)
+	}
+	return w.truth.rest()
+}
+
+func (w *World) auditBroker(b *brokerPart) {
+	if err := b.core.Audit(); err != nil {
+		w.fail("%s: %w", b.name, err)
+	}
+}
+
+func (w *World) auditNode(n *nodePart) {
+	if err := n.core.Audit(); err != nil {
+		w.fail("%s: %w", n.name, err)
+	}
+}
+
+func (w *World) auditClient(c *clientPart) {
+	if err := c.core.Audit(); err != nil {
+		w.fail("%s: %w", c.name, err)
+	}
+}

@@ -1,0 +1,187 @@
+package sim
+
+import (
+	"errors"
+	"time"
+
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/session"
+	"github.com/limpet-rpc/limpet/worker/core"
+)
+
+// task is one session's goroutine on its node, as package worker runs it: Open,
+// then one call at a time, then Close.
+type task struct {
+	node    *nodePart
+	session *core.Session
+	record  *sessionRecord
+
+	call    *core.Call // handed over, not begun
+	stop    *session.Error
+	busy    bool // in Open, in a handler or in Close
+	waking  bool
+	current *running
+}
+
+// running is the handler that runs.
+type running struct {
+	call      core.Call
+	work      work
+	end       func(code session.Code)
+	cancelled bool
+}
+
+func taskOf(s *core.Session) *task { return s.Task.(*task) }
+
+func newTask(n *nodePart, s *core.Session) *task {
+	t := &task{node: n, session: s, record: n.w.truth.session(s.ID())}
+	s.Task = t
+	return t
+}
+
+// open runs the pool's Open.
+func (t *task) open() {
+	w, n := t.node.w, t.node
+	t.busy = true
+	d := w.chance.skewed(0, 5*time.Millisecond)
+	if w.plan.slowOpen && w.chance.in(0.3) {
+		d = w.chance.skewed(0, 6*time.Second)
+	}
+	fails := w.plan.openFails && w.chance.in(0.2)
+	n.after(d, func() {
+		t.busy = false
+		var err error
+		if fails {
+			err = errOpen
+			t.leave()
+		}
+		n.step(func(fx *core.Effects) { n.core.OpenDone(n.now(), t.session, err, fx) })
+	})
+}
+
+var errOpen = errors.New("no such library")
+
+// hand gives the goroutine its next call; its channel has room for one.
+func (t *task) hand(call core.Call) {
+	if t.call != nil || t.current != nil {
+		t.node.w.fail("%s: session %s is handed call %d while it has another", t.node.name, t.session.ID(), call.Number)
+	}
+	t.call = &call
+	t.wake()
+}
+
+// halt tells the goroutine to end; its channel has room for one.
+func (t *task) halt(why *session.Error) {
+	if t.stop != nil {
+		t.node.w.fail("%s: session %s is stopped twice", t.node.name, t.session.ID())
+	}
+	t.stop = why
+	t.wake()
+}
+
+func (t *task) wake() {
+	if t.busy || t.waking {
+		return
+	}
+	t.waking = true
+	t.node.after(t.node.w.chance.skewed(0, 2*time.Millisecond), t.turn)
+}
+
+// turn is the goroutine's select.
+func (t *task) turn() {
+	t.waking = false
+	w, n := t.node.w, t.node
+	switch {
+	case t.busy:
+	case t.call != nil && (t.stop == nil || w.chance.in(0.5)):
+		call := *t.call
+		t.call = nil
+		t.handle(call)
+	case t.stop != nil:
+		if t.call != nil {
+			call, why := *t.call, t.stop
+			t.call = nil
+			n.step(func(fx *core.Effects) {
+				n.core.Done(n.now(), t.session, call.Number, session.Reply{Code: why.Code, Outcome: session.NotRun, Body: wire.AppendFailure(nil, why.Text, "")}, fx)
+			})
+		}
+		t.close()
+	}
+}
+
+// handle runs one call.
+func (t *task) handle(call core.Call) {
+	w, n := t.node.w, t.node
+	t.busy = true
+	r := &running{call: call, work: parseWork(call.Args)}
+	t.current = r
+	w.note("%-8s   runs call %d of session %s: %s", n.name, call.Number, t.session.ID().String()[:8], describeWork(call.Args))
+	counter := w.truth.started(t, &r.work, call.Number)
+	if !call.Deadline.IsZero() && n.now().After(call.Deadline.Add(5*time.Millisecond)) {
+		w.truth.lateStart(call.Number, n.now().Sub(call.Deadline))
+	}
+	ended := false
+	r.end = func(code session.Code) {
+		if ended {
+			return
+		}
+		ended = true
+		t.done(r, counter, code)
+	}
+	n.after(r.work.takes, func() { r.end(r.work.fails()) })
+	if !call.Deadline.IsZero() && r.work.obeys {
+		n.after(call.Deadline.Sub(n.now()), func() { r.end(session.ErrDeadline) })
+	}
+}
+
+// cancel ends the context of the call that runs. A handler that looks at it
+// ends soon.
+func (t *task) cancel() {
+	if r := t.current; r != nil && !r.cancelled {
+		r.cancelled = true
+		if r.work.obeys {
+			t.node.after(t.node.w.chance.skewed(0, 20*time.Millisecond), func() { r.end(session.ErrCancelled) })
+		}
+	}
+}
+
+// done reports a call's end; if the next one has arrived by then, the
+// goroutine goes straight on with it.
+func (t *task) done(r *running, counter uint64, code session.Code) {
+	w, n := t.node.w, t.node
+	reply := session.Reply{Raw: true, Body: appendReply(nil, r.work.id, counter)}
+	if code != 0 {
+		reply = session.Reply{Code: code, Outcome: session.Done, Body: wire.AppendFailure(nil, "as told", "")}
+	}
+	w.truth.finished(r.work.id)
+	w.note("%-8s   call %d of session %s ends %s", n.name, r.call.Number, t.session.ID().String()[:8], code)
+	t.busy, t.current = false, nil
+	var next []core.Run
+	n.step(func(fx *core.Effects) {
+		n.core.Done(n.now(), t.session, r.call.Number, reply, fx)
+		next = append(next, fx.Run...)
+		fx.Run = fx.Run[:0]
+	})
+	if len(next) > 0 {
+		t.handle(next[0].Call)
+	} else if t.call != nil || t.stop != nil {
+		t.wake()
+	}
+}
+
+// close runs the pool's Close.
+func (t *task) close() {
+	w, n := t.node.w, t.node
+	t.busy = true
+	d := w.chance.skewed(0, 5*time.Millisecond)
+	if w.plan.slowClose && w.chance.in(0.3) {
+		d = w.chance.skewed(0, 5*time.Second)
+	}
+	n.after(d, func() {
+		t.leave()
+		n.step(func(fx *core.Effects) { n.core.Closed(n.now(), t.session, fx) })
+	})
+}
+
+// leave gives the slot up.
+func (t *task) leave() { delete(t.node.seats, seat{t.session.Pool(), t.session.Worker()}) }

@@ -1,0 +1,303 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/limpet-rpc/limpet/session"
+	"github.com/limpet-rpc/limpet/worker/core"
+)
+
+// truth is what really happened, as nobody in the world can see it: it judges
+// what the parts say.
+type truth struct {
+	w        *World
+	calls    []*callRecord
+	sessions map[session.ID]*sessionRecord
+	nodes    map[session.NodeID]*nodeRecord
+	opens    map[*opening]bool // not ended
+
+	done, notRun, unknown, opened, refusals int
+}
+
+// callRecord is one call, from its caller's wish to what was said of it.
+type callRecord struct {
+	id       uint64
+	session  session.ID
+	runs     int
+	finished bool
+	counter  uint64 // of the session, after it ran
+	ended    bool
+	outcome  session.Outcome
+	client   *clientPart
+}
+
+// sessionRecord is one session on its slot.
+type sessionRecord struct {
+	id      session.ID
+	node    *nodeRecord
+	counter uint64 // runs
+	last    uint64 // the number that ran last
+	ended   session.Code
+	over    bool
+}
+
+type nodeRecord struct {
+	id    session.NodeID
+	name  string
+	died  bool
+	given map[grant]session.ID
+}
+
+// grant is one incarnation of one slot: it has one owner for ever.
+type grant struct {
+	seat
+	incarnation uint64
+}
+
+func newTruth(w *World) *truth {
+	return &truth{w: w, sessions: map[session.ID]*sessionRecord{}, nodes: map[session.NodeID]*nodeRecord{}, opens: map[*opening]bool{}}
+}
+
+func (t *truth) born(n *nodePart) {
+	t.nodes[n.id] = &nodeRecord{id: n.id, name: n.name, given: map[grant]session.ID{}}
+}
+
+func (t *truth) died(n *nodePart) { t.nodes[n.id].died = true }
+
+// begun notes a session on its slot.
+func (t *truth) begun(n *nodePart, s *core.Session) {
+	g := grant{seat{s.Pool(), s.Worker()}, s.Incarnation()}
+	node := t.nodes[n.id]
+	if other, taken := node.given[g]; taken {
+		t.w.fail("%s: slot %d of pool %s has two owners in incarnation %d: sessions %s and %s", n.name, g.slot, g.pool, g.incarnation, other, s.ID())
+	}
+	node.given[g] = s.ID()
+	t.session(s.ID()).node = node
+}
+
+func (t *truth) session(id session.ID) *sessionRecord {
+	s := t.sessions[id]
+	if s == nil {
+		s = &sessionRecord{id: id}
+		t.sessions[id] = s
+	}
+	return s
+}
+
+func (t *truth) ended(id session.ID, code session.Code) {
+	s := t.session(id)
+	s.over, s.ended = true, code
+}
+
+// routed notes that a client was told a route: it must be one that exists.
+func (t *truth) routed(c *clientPart, r session.Route) {
+	t.opened++
+	s := t.sessions[r.Session]
+	if s == nil || s.node == nil {
+		t.w.fail("%s was given session %s, which no node has", c.name, r.Session)
+		return
+	}
+	if s.node.id != r.Node || s.node.given[grant{seat{r.Pool, r.Worker}, r.Incarnation}] != r.Session {
+		t.w.fail("%s was given a route to session %s that does not lead there: %+v", c.name, r.Session, r)
+	}
+}
+
+func (t *truth) calling(by *clientPart, id session.ID) *callRecord {
+	c := &callRecord{id: uint64(len(t.calls) + 1), client: by, session: id}
+	t.calls = append(t.calls, c)
+	return c
+}
+
+func (t *truth) call(id uint64) *callRecord {
+	if id == 0 || id > uint64(len(t.calls)) {
+		return nil
+	}
+	return t.calls[id-1]
+}
+
+// started notes that a handler begins. It is the place where a second run, a
+// run out of order, a run in another session and a run of what was said not to
+// run are seen.
+func (t *truth) started(k *task, work *work, number uint64) (counter uint64) {
+	c, s := t.call(work.id), k.record
+	if c == nil {
+		t.w.fail("%s runs a call that nobody made: %+v", k.node.name, work)
+		return 0
+	}
+	c.runs++
+	s.counter++
+	c.counter = s.counter
+	switch {
+	case c.runs > 1:
+		t.w.fail("work %d runs a second time, as call %d of session %s", c.id, number, s.id)
+	case c.session != s.id:
+		t.w.fail("work %d was meant for session %s and runs in session %s", c.id, c.session, s.id)
+	case number <= s.last:
+		t.w.fail("session %s runs call %d after call %d", s.id, number, s.last)
+	case c.ended && c.outcome == session.NotRun:
+		t.w.fail("work %d runs after its caller was told that it did not", c.id)
+	}
+	s.last = number
+	return s.counter
+}
+
+func (t *truth) lateStart(number uint64, by time.Duration) {
+	t.w.fail("call %d was started %s after its deadline", number, by)
+}
+
+func (t *truth) finished(id uint64) {
+	if c := t.call(id); c != nil {
+		c.finished = true
+	}
+}
+
+// replied judges a reply.
+func (t *truth) replied(k *calling, body []byte) {
+	c := k.record
+	t.done++
+	t.end(c, session.Done)
+	id, counter, ok := parseReply(body)
+	switch {
+	case !ok || id != c.id:
+		t.w.fail("work %d got the reply of work %d", c.id, id)
+	case c.runs != 1 || !c.finished:
+		t.w.fail("work %d is done, but ran %d times (finished: %v)", c.id, c.runs, c.finished)
+	case counter != c.counter:
+		t.w.fail("work %d got the counter %d, it was %d", c.id, counter, c.counter)
+	}
+}
+
+func (t *truth) end(c *callRecord, o session.Outcome) {
+	if c.ended {
+		t.w.fail("work %d ends twice: %s, then %s", c.id, c.outcome, o)
+	}
+	c.ended, c.outcome = true, o
+}
+
+// callFailed judges the end of a call that brought no reply.
+func (t *truth) callFailed(k *calling, err *session.Error) {
+	c := k.record
+	t.w.note("%-8s . work %d ends: %v (%s)", k.user.client.name, c.id, err, err.Outcome)
+	t.end(c, err.Outcome)
+	switch err.Outcome {
+	case session.Done:
+		t.done++
+		if c.runs != 1 {
+			t.w.fail("work %d ends as done (%v), but ran %d times", c.id, err, c.runs)
+		}
+	case session.NotRun:
+		t.notRun++
+		if c.runs != 0 {
+			t.w.fail("work %d ends as not run (%v), but ran", c.id, err)
+		}
+	case session.Unknown:
+		t.unknown++
+		t.excuse(k, err)
+	}
+	if t.w.plan.calm() {
+		t.calmEnd(k, err)
+	}
+}
+
+// excuse demands a reason for an unknown outcome.
+func (t *truth) excuse(k *calling, err *session.Error) {
+	if k.abandoned {
+		return
+	}
+	s := t.session(k.record.session)
+	switch {
+	case s.node != nil && s.node.died:
+	case s.over && (s.ended == session.ErrSessionExpired || s.ended == session.ErrSessionDrained):
+	case s.node != nil && t.cutOff(s.node.id):
+	default:
+		t.w.fail("work %d ends as unknown (%v) without a reason: its node lives and was never given up, its session was not ended by a clock", k.record.id, err)
+	}
+}
+
+// cutOff reports that some broker could not know a node although it lives.
+func (t *truth) cutOff(n session.NodeID) bool {
+	for _, b := range t.w.brokers {
+		if !b.knew(n) {
+			return true
+		}
+	}
+	return false
+}
+
+// calmEnd: in a calm world nothing fails that nobody asked to fail.
+func (t *truth) calmEnd(k *calling, err *session.Error) {
+	p := &t.w.plan
+	switch err.Code {
+	case session.ErrMethod, session.ErrWorkerPanic:
+	case session.ErrDeadline, session.ErrCancelled:
+		if !p.deadlines && !p.cancels && k.session.Ended() == nil { // its own user may have closed early
+			t.w.fail("work %d ends in a calm world: %v", k.record.id, err)
+		}
+	case session.ErrSessionExpired:
+		if p.idle == 0 && p.maxAge == 0 {
+			t.w.fail("work %d ends in a calm world: %v", k.record.id, err)
+		}
+	case session.ErrSessionClosed: // its own user closed early
+	default:
+		t.w.fail("work %d ends in a calm world: %v", k.record.id, err)
+	}
+}
+
+func (t *truth) opening(o *opening) { t.opens[o] = true }
+
+func (t *truth) openEnded(o *opening) { delete(t.opens, o) }
+
+// refused judges an open that got no session.
+func (t *truth) refused(o *opening, err *session.Error) {
+	t.refusals++
+	p := &t.w.plan
+	switch err.Code {
+	case session.ErrOpenFailed:
+		if !p.openFails {
+			t.w.fail("an open fails that nobody had fail: %v", err)
+		}
+	case session.ErrNoWorker: // its wait was over
+	case session.ErrPoolUnknown, session.ErrWithdrawn:
+		if p.calm() && t.w.now > 2*time.Second {
+			t.w.fail("an open ends in a calm world: %v", err)
+		}
+	default:
+		if p.calm() {
+			t.w.fail("an open ends in a calm world: %v", err)
+		}
+	}
+}
+
+// abandonedBy notes that a client died: nobody waits for its opens and calls.
+func (t *truth) abandonedBy(c *clientPart) {
+	for _, u := range c.users {
+		if u.opening != nil {
+			delete(t.opens, u.opening)
+		}
+	}
+	for o := range t.opens {
+		if o.user.client == c {
+			delete(t.opens, o)
+		}
+	}
+}
+
+// bad notes that a part was sent something that it found malformed or not
+// allowed. Nobody here sends such things, but a broker that was restarted, or
+// lost a connection, does not know from whom it hears.
+func (t *truth) bad(who string, code session.Code, text string) {
+	if t.w.plan.calm() {
+		t.w.fail("%s was sent something bad: %s: %s", who, code, text)
+	}
+}
+
+// rest names the first call that has not ended although its caller lives.
+func (t *truth) rest() string {
+	for _, c := range t.calls {
+		if !c.ended && c.client.alive {
+			return fmt.Sprintf("work %d has not ended", c.id)
+		}
+	}
+	return ""
+}

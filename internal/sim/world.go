@@ -1,0 +1,94 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+	"time"
+)
+
+// World is one run of all parts together under the faults that its seed has
+// chosen. It is deterministic: the same seed is the same history.
+type World struct {
+	agenda
+	seed    uint64
+	plan    plan
+	chance  chance
+	history io.Writer
+	truth   *truth
+	failure error
+	memory  []byte
+
+	brokers []*brokerPart
+	nodes   []*nodePart
+	clients []*clientPart // every one that ever was
+}
+
+// Result is what came of a world.
+type Result struct {
+	Failure               error // the first promise that was broken, nil if none was
+	Plan                  string
+	Steps                 int
+	Virtual               time.Duration
+	Done, NotRun, Unknown int // calls
+	Opened, Refused       int // opens
+}
+
+// Run lets the world of a seed happen, and writes its history to w unless that
+// is nil.
+func Run(seed uint64, history io.Writer) Result {
+	w := newWorld(seed, history)
+	w.run()
+	return Result{
+		Failure: w.failure, Plan: w.plan.String(), Steps: w.steps, Virtual: w.now,
+		Done: w.truth.done, NotRun: w.truth.notRun, Unknown: w.truth.unknown, Opened: w.truth.opened, Refused: w.truth.refusals,
+	}
+}
+
+func newWorld(seed uint64, history io.Writer) *World {
+	w := &World{seed: seed, chance: newChance(seed, 1), history: history}
+	w.plan = newPlan(newChance(seed, 2))
+	w.truth = newTruth(w)
+	w.note("seed %d: %s", seed, w.plan.String())
+	return w
+}
+
+func (w *World) run() {
+	for i := range w.plan.brokers {
+		w.brokers = append(w.brokers, w.newBroker(fmt.Sprintf("broker%d", i+1)))
+	}
+	for i := range w.plan.nodes {
+		w.nodes = append(w.nodes, w.newNode(fmt.Sprintf("node%d", i+1)))
+	}
+	for range w.plan.clients {
+		w.clients = append(w.clients, w.newClient())
+	}
+	w.schedule()
+	w.at(w.plan.faultsEnd, w.heal)
+	for w.failure == nil && w.now < w.plan.work {
+		w.step()
+	}
+	w.settle()
+}
+
+// fail notes the first broken promise; the world ends with it.
+func (w *World) fail(format string, args ...any) {
+	if w.failure != nil {
+		return
+	}
+	w.failure = fmt.Errorf("at %s: %w", w.now.Round(time.Microsecond), fmt.Errorf(format, args...))
+	w.note("FAILED: %v", w.failure)
+}
+
+// pools are the names of the pools that every node serves.
+func (w *World) pools() []string { return []string{"a", "b"}[:w.plan.pools] }
+
+// keep copies what a core wants sent: the memory of its effects is used again.
+func (w *World) keep(env []byte) []byte {
+	if len(w.memory) < len(env) {
+		w.memory = make([]byte, max(64<<10, len(env)))
+	}
+	kept := w.memory[:len(env):len(env)]
+	w.memory = w.memory[len(env):]
+	copy(kept, env)
+	return kept
+}

@@ -1,0 +1,172 @@
+package wire
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// The cast of the golden frames.
+var (
+	sampleClient  = uuid.MustParse("c11e0000-0000-4000-8000-000000000001")
+	sampleBroker  = uuid.MustParse("b20ce000-0000-4000-8000-000000000002")
+	sampleRequest = uuid.MustParse("4e900000-0000-4000-8000-000000000003")
+	sampleSession = uuid.MustParse("5e550000-0000-4000-8000-000000000004")
+	sampleKey     = session.Key{0x6b, 0x65, 0x79, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5}
+)
+
+const sampleNode session.NodeID = 0x0de0000000000006
+
+// controlSamples holds one message of every control kind.
+func controlSamples() []Control {
+	limits := Limits{Lease: 10_000, Window: 64}
+	live := Live{
+		Client: sampleClient, Request: sampleRequest, Pool: "counter", Worker: 2, Incarnation: 7,
+		Session: sampleSession, Key: sampleKey, Epoch: 1, Limits: limits,
+	}
+	return []Control{
+		&Hello{Min: 1, Max: 1, Role: RoleClient, ID: sampleClient, Name: "shop", Program: "shop/1.0", Beat: 1000},
+		&Welcome{
+			Version: 1, Broker: sampleBroker, Name: "broker-1", Program: "limpet/1.0", Epoch: 3, Beat: 1000, Misses: 3,
+			Lease: 10_000, MaxBody: MaxEnvelope,
+		},
+		&Error{Code: session.ErrBadMessage, Text: "wire: malformed control message: open: pool is empty", Of: KindOpen},
+		&Identify{Broker: sampleBroker, Epoch: 3},
+		&Beat{Seq: 9, Epoch: 3, Late: 4},
+		&Open{
+			Client: sampleClient, Request: sampleRequest, Pool: "counter", Labels: map[string]string{"zone": "a", "gpu": "yes"},
+			Priority: -1, Wait: 5000, Notify: true, Limits: Limits{Idle: 60_000},
+		},
+		&Opened{
+			Request: sampleRequest, Broker: sampleBroker, Node: sampleNode, NodeName: "node-1", PID: 4711, Pool: "counter",
+			Worker: 2, Incarnation: 7, Session: sampleSession, Key: sampleKey, Epoch: 1, Limits: limits,
+		},
+		&Refused{Request: sampleRequest, Code: session.ErrPoolUnknown, Text: `no node serves a pool "counter"`},
+		&Queued{Request: sampleRequest, Place: 2},
+		&Withdraw{Client: sampleClient, Request: sampleRequest},
+		&Offer{Epoch: 3, Client: sampleClient, Request: sampleRequest, Pool: "counter", Limits: Limits{Idle: 60_000}},
+		&Accept{Seq: 10, Live: live},
+		&Decline{
+			Seq: 9, Client: sampleClient, Request: sampleRequest, Pool: "counter", Code: session.ErrOverloaded, Text: "no slot is free",
+		},
+		&Revoke{Epoch: 3, Client: sampleClient, Request: sampleRequest, Code: session.ErrWithdrawn},
+		&Register{
+			Seq: 10, Node: sampleNode, Name: "node-1", Host: "host-1", PID: 4711, Labels: map[string]string{"zone": "a"},
+			Pools: []Pool{{Name: "counter", Slots: 4, Methods: []string{"add", "get"}, Locked: true}},
+			Beat:  1000, Misses: 3, Epoch: 3, Live: []Live{live},
+		},
+		&Registered{Epoch: 3, Seq: 10},
+		&Ended{Seq: 11, Session: sampleSession, Pool: "counter", Code: session.ErrSessionClosed, Text: "closed by its holder"},
+		&Lost{Node: sampleNode, Sessions: []session.ID{sampleSession}, Code: session.ErrWorkerLost, Text: "node-1: no beat for 3s"},
+	}
+}
+
+// sessionSamples holds one envelope of every session kind.
+func sessionSamples() map[Kind][]byte {
+	held := Header{Epoch: 1, Node: sampleNode, Session: sampleSession, Key: sampleKey, Number: 5, Ack: 4}
+	answer := func(k Kind) Header {
+		return Header{Kind: k, Epoch: 1, Via: 0x11, Node: sampleNode, Session: sampleSession, Number: 5}
+	}
+	all := map[Kind][]byte{}
+	keep := func(h Header, body []byte) { all[h.Kind] = append(h.Append(nil), body...) }
+
+	call := held
+	call.Budget = 1500 * time.Millisecond
+	all[KindCall] = AppendCall(nil, &call, "add", []byte{0x81, 0xa1, 'n', 3})
+	cancel := held
+	cancel.Kind = KindCancel
+	keep(cancel, nil)
+	closing := held
+	closing.Kind = KindClose
+	keep(closing, nil)
+	keep(Header{Kind: KindLease, Node: sampleNode, Session: sampleClient, Number: 1, Ack: 0xde55000000004004}, sampleSession[:])
+
+	keep(answer(KindReply), []byte{8})
+	fail := answer(KindFail)
+	fail.Code = session.ErrDeadline
+	fail.SetOutcome(session.NotRun)
+	keep(fail, AppendFailure(nil, "the caller's time was over", ""))
+	keep(answer(KindHeld), nil)
+	keep(answer(KindClosed), nil)
+	keep(Header{Kind: KindLeased, Flags: FlagAgain, Via: 0x11, Node: sampleNode, Session: sampleClient}, nil)
+	expired := answer(KindExpired)
+	expired.Number, expired.Code = 0, session.ErrSessionExpired
+	keep(expired, AppendFailure(nil, "lease over", ""))
+	return all
+}
+
+// envelopes holds one envelope of every kind.
+func envelopes() map[Kind][]byte {
+	all := sessionSamples()
+	for _, m := range controlSamples() {
+		all[m.Kind()] = AppendControl(nil, m)
+	}
+	return all
+}
+
+// fill sets every field below v to a random value that Check lets pass.
+func fill(chance *rand.Rand, v reflect.Value, field string) {
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(chance, v.Field(i), fieldName(v.Type().Field(i)))
+		}
+	case reflect.Array:
+		for i := range v.Len() {
+			v.Index(i).SetUint(uint64(chance.UintN(255) + 1))
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), chance.IntN(4), 4))
+		for i := range v.Len() {
+			fill(chance, v.Index(i), "name")
+		}
+	case reflect.Map:
+		labels := map[string]string{}
+		for i := range chance.IntN(20) {
+			labels[fmt.Sprintf("%d-%s", i, word(chance, 20))] = word(chance, MaxName)
+		}
+		v.Set(reflect.ValueOf(labels))
+	case reflect.String:
+		v.SetString(word(chance, MaxName))
+		if field == "role" {
+			v.SetString([]string{RoleClient, RoleNode, RoleBroker}[chance.IntN(3)])
+		}
+	case reflect.Bool:
+		v.SetBool(chance.IntN(2) == 0)
+	default:
+		integerFill(chance, v, field)
+	}
+}
+
+func integerFill(chance *rand.Rand, v reflect.Value, field string) {
+	width := chance.IntN(v.Type().Bits()) + 1
+	n := chance.Uint64() >> (64 - width)
+	switch field {
+	case "min":
+		n = 0
+	case "slots":
+		n %= MaxSlots
+	}
+	if v.CanUint() {
+		v.SetUint(max(n, 1))
+		return
+	}
+	i := int64(n >> 1) // so that it is positive
+	if field == "priority" && chance.IntN(2) == 0 {
+		i = -i
+	}
+	v.SetInt(i)
+}
+
+func word(chance *rand.Rand, most int) string {
+	b := make([]byte, chance.IntN(most)+1)
+	for i := range b {
+		b[i] = byte('a' + chance.IntN(26))
+	}
+	return string(b)
+}

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/pprof"
+)
+
+// profileDir, where it is set, is a folder in which every role process leaves
+// its CPU profile.
+const profileDir = "LIMPET_BENCH_PROFILE"
+
+// startProfile profiles a role process to its end, if profileDir asks for it.
+func startProfile(role string) (stop func(), err error) {
+	dir := os.Getenv(profileDir)
+	if dir == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(filepath.Join(dir, fmt.Sprintf("%s-%d.pprof", filepath.Base(role), os.Getpid())))
+	if err != nil {
+		return nil, fmt.Errorf("profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, fmt.Errorf("profile: %w", err)
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close() // a profile that is cut short shows itself
+	}, nil
+}

@@ -1,0 +1,108 @@
+package core
+
+import "fmt"
+
+// Sizes is how much a node holds in each of its tables.
+type Sizes struct {
+	Slots, Free int // of all pools
+	Opens       int // slots that are not free
+	Sessions    int // open or closing
+	Clients     int
+	Clocks      int // sessions one of whose clocks runs
+	Past        int // ended ones that are remembered; bounded
+	PastBytes   int
+}
+
+// Sizes counts what the node holds.
+func (c *Core) Sizes() Sizes {
+	s := Sizes{
+		Opens: len(c.opens), Sessions: len(c.sessions), Clients: len(c.clients), Clocks: len(c.due),
+		Past: len(c.past.order), PastBytes: c.past.bytes,
+	}
+	for _, p := range c.pools {
+		s.Slots += len(p.slots)
+		s.Free += len(p.free)
+	}
+	return s
+}
+
+// Audit checks that the node's tables agree with each other: above all that
+// slots are conserved. It is for tests and costs time in proportion to what is
+// held.
+func (c *Core) Audit() error {
+	held := 0
+	for _, p := range c.pools {
+		n, err := p.audit(c)
+		if err != nil {
+			return err
+		}
+		held += n
+	}
+	if held != len(c.opens) {
+		return fmt.Errorf("%d slots are held, %d opens are known", held, len(c.opens))
+	}
+	for id, s := range c.sessions {
+		if s.id != id || c.opens[s.open] != s || s.state == stateStarting {
+			return fmt.Errorf("session %s is listed under %s in state %d", s.id, id, s.state)
+		}
+	}
+	if err := c.auditClients(held); err != nil {
+		return err
+	}
+	for i, s := range c.due {
+		if s.place != i || s.state != stateOpen {
+			return fmt.Errorf("session %s at place %d of the clocks says place %d, state %d", s.id, i, s.place, s.state)
+		}
+	}
+	return c.past.audit()
+}
+
+func (p *pool) audit(c *Core) (held int, err error) {
+	free := make([]bool, len(p.slots))
+	for _, slot := range p.free {
+		if free[slot] || p.slots[slot] != nil {
+			return 0, fmt.Errorf("pool %q: slot %d is free twice, or free and held", p.Name, slot)
+		}
+		free[slot] = true
+	}
+	for slot, s := range p.slots {
+		if s == nil {
+			continue
+		}
+		held++
+		if s.slot != slot || s.pool != p || c.opens[s.open] != s || s.incarnation != p.count[slot] {
+			return 0, fmt.Errorf("pool %q: slot %d holds session %s, which says slot %d incarnation %d", p.Name, slot, s.id, s.slot, s.incarnation)
+		}
+	}
+	if held+len(p.free) != len(p.slots) {
+		return 0, fmt.Errorf("pool %q: %d held and %d free make no %d slots", p.Name, held, len(p.free), len(p.slots))
+	}
+	return held, nil
+}
+
+func (c *Core) auditClients(held int) error {
+	for id, cl := range c.clients {
+		held -= cl.held
+		var digest uint64
+		for _, s := range cl.sessions {
+			digest ^= Digest(s.id)
+			if s.client != cl || s.state != stateOpen || c.sessions[s.id] != s {
+				return fmt.Errorf("client %s lists session %s in state %d", id, s.id, s.state)
+			}
+		}
+		if digest != cl.digest || cl.held < len(cl.sessions) || cl.held == 0 {
+			return fmt.Errorf("client %s holds %d slots, %d sessions, digest %x, want %x", id, cl.held, len(cl.sessions), cl.digest, digest)
+		}
+	}
+	if held != 0 {
+		return fmt.Errorf("%d held slots are no client's", held)
+	}
+	return nil
+}
+
+func (p *past) audit() error {
+	if len(p.byOpen) > len(p.order) || len(p.byID) > len(p.order) || len(p.order) > pastMost {
+		return fmt.Errorf("%d ended opens and %d ended sessions are remembered in a list of %d", len(p.byOpen), len(p.byID), len(p.order))
+	}
+	return nil
+}

@@ -82,13 +82,13 @@ func New(o Options) (*Server, error) {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	if s.endpoint, err = s.loop.Listen(o.Listen); err != nil {
-		return nil, fmt.Errorf("broker: %w", errors.Join(err, s.discard()))
+		return nil, fmt.Errorf("broker: %w", errors.Join(err, s.Close()))
 	}
 	return s, nil
 }
 
-// discard frees a loop that never ran.
-func (s *Server) discard() error {
+// Close gives the endpoint back where Run is not called after all.
+func (s *Server) Close() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return s.loop.Run(ctx)
@@ -146,6 +146,13 @@ func (s *Server) Envelope(from wire.Peer, env []byte) {
 func (s *Server) Malformed(from wire.Peer, err error) {
 	s.fx.Reset()
 	s.core.Malformed(from, err, &s.fx)
+	s.apply()
+}
+
+// Fresh implements zmqio.Greeter.
+func (s *Server) Fresh(peer wire.Peer) {
+	s.fx.Reset()
+	s.core.Fresh(peer, &s.fx)
 	s.apply()
 }
 

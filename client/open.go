@@ -97,20 +97,27 @@ func (c *Client) open(ctx context.Context, cfg openConfig) (*Session, error) {
 	select {
 	case <-w.done:
 	case <-ctx.Done():
-		c.step(func(now time.Time, fx *core.Effects) { c.core.Withdraw(now, o, fx) })
-		select {
-		case <-w.done: // it had ended just before
-			if w.session != nil {
-				c.step(func(now time.Time, fx *core.Effects) { c.core.Close(now, w.session, nobody{}, fx) })
-			}
-		default:
-		}
+		c.giveBack(o, w)
 		return nil, gaveUp(ctx.Err())
 	}
 	if w.err != nil {
 		return nil, w.err
 	}
 	return &Session{client: c, core: w.session, route: w.session.Route()}, nil
+}
+
+// giveBack gives an open up. One that has ended already, though its end may
+// still be on the way here, is closed if it got a session.
+func (c *Client) giveBack(o *core.Opening, w *opening) {
+	found := false
+	c.step(func(now time.Time, fx *core.Effects) { found = c.core.Withdraw(now, o, fx) })
+	if found {
+		return
+	}
+	<-w.done
+	if w.session != nil {
+		c.step(func(now time.Time, fx *core.Effects) { c.core.Close(now, w.session, nobody{}, fx) })
+	}
 }
 
 var errDone = &session.Error{Code: session.ErrClientDone, Outcome: session.NotRun}

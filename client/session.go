@@ -101,21 +101,30 @@ func (s *Session) call(ctx context.Context, method string, arg, result any) erro
 	select {
 	case <-w.done:
 	case <-ctx.Done():
-		if !s.giveUp(w) {
+		if !s.giveUp(w, ctx.Err()) {
 			return s.abandon(w, ctx.Err())
 		}
 	}
 	defer w.release()
 	if w.err != nil {
-		if w.err.Cause == nil {
-			w.err.Cause = ctx.Err()
-		}
+		blame(w.err, ctx.Err())
 		return w.err
 	}
 	if err := codec.Decode(w.body, w.raw, result); err != nil {
 		return &session.Error{Code: session.ErrBadMessage, Text: fmt.Sprintf("the call was done, its reply does not decode into %T: %s", result, err)}
 	}
 	return nil
+}
+
+// blame names the end of the caller's context as the cause of an error. What
+// the worker calls cancelled was so because the caller's time was over.
+func blame(e *session.Error, ended error) {
+	if e.Cause == nil {
+		e.Cause = ended
+	}
+	if e.Code == session.ErrCancelled && errors.Is(ended, context.DeadlineExceeded) {
+		e.Code = session.ErrDeadline
+	}
 }
 
 // send gives the call to the core, which copies args.
@@ -130,8 +139,9 @@ func (s *Session) send(method string, args []byte, raw bool, deadline time.Time,
 
 // giveUp asks the worker to cancel a call, and waits a moment for what it
 // says. It is false where nothing was heard.
-func (s *Session) giveUp(w *reply) bool {
-	s.client.step(func(now time.Time, fx *core.Effects) { s.client.core.Cancel(now, s.core, w, fx) })
+func (s *Session) giveUp(w *reply, why error) bool {
+	code := gaveUp(why).Code
+	s.client.step(func(now time.Time, fx *core.Effects) { s.client.core.Cancel(now, s.core, w, code, fx) })
 	patience := time.NewTimer(cancelWait)
 	defer patience.Stop()
 	select {

@@ -204,8 +204,8 @@ const (
 	CancelLate                     // it had ended before: the stored reply is the answer
 )
 
-// Cancel ends number n if it has not started.
-func (c *Callee[C]) Cancel(n uint64) Cancelled {
+// Cancel ends number n with code if it has not started.
+func (c *Callee[C]) Cancel(n uint64, code Code) Cancelled {
 	if n == 0 || n > c.acked+c.window {
 		return CancelRefused
 	}
@@ -225,7 +225,7 @@ func (c *Callee[C]) Cancel(n uint64) Cancelled {
 	}
 	c.top = max(c.top, n)
 	e.cancelled = true
-	c.settle(e, Reply{Code: ErrCancelled, Outcome: NotRun})
+	c.settle(e, Reply{Code: code, Outcome: NotRun})
 	return CancelBefore
 }
 

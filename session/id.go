@@ -1,6 +1,7 @@
 package session
 
 import (
+	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -27,11 +28,20 @@ func NewKey(chance io.Reader) (Key, error) {
 	return k, err
 }
 
+// Equal compares two keys in a time that tells nothing about them.
+func (k Key) Equal(other Key) bool { return subtle.ConstantTimeCompare(k[:], other[:]) == 1 }
+
 // String never shows the key, so that no log does.
 func (Key) String() string { return "(secret)" }
 
 // GoString never shows the key either.
 func (Key) GoString() string { return "session.Key(secret)" }
+
+// Format keeps every verb of package fmt from showing it.
+func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
+
+// MarshalJSON keeps structured logs from showing it.
+func (k Key) MarshalJSON() ([]byte, error) { return []byte(`"` + k.String() + `"`), nil }
 
 // Hex is the key in the clear, for tokens.
 func (k Key) Hex() string { return hex.EncodeToString(k[:]) }

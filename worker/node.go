@@ -187,9 +187,10 @@ func (n *node) drain() {
 			continue
 		case <-deadline.C:
 		}
-		n.locked(func(fx *core.Effects) {
+		n.onLoop(func(fx *core.Effects) {
 			n.core.EndAll(time.Now(), session.ErrSessionDrained, "the node is shutting down", fx)
 		})
+		n.settled() // those that were just begun have a task now
 		return
 	}
 }
@@ -250,7 +251,7 @@ func (n *node) apply(fx *core.Effects, send sender) {
 		r.Session.Task.(*task).orders <- order{call: r.Call}
 	}
 	for _, c := range fx.Cancel {
-		c.Session.Task.(*task).cancel(c.Number)
+		c.Session.Task.(*task).cancel(c.Number, c.Why)
 	}
 	for _, s := range fx.Stop {
 		s.Session.Task.(*task).orders <- order{stop: s.Why}

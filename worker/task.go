@@ -57,26 +57,27 @@ func (t *task) run() {
 		runtime.LockOSThread()
 	}
 	t.thread = ThreadID()
-	if err := t.open(); err != nil {
-		t.node.openDone(t, err)
-		return
+	if t.open() {
+		t.close(t.serve())
 	}
-	t.node.openDone(t, nil)
-	why := t.serve()
-	t.close(why)
-	t.node.closed(t)
 }
 
-func (t *task) open() (err error) {
+// errExit is what a pool's code left behind that ended its goroutine. Whatever
+// is left to do is done while the goroutine unwinds.
+var errExit = errors.New("ended its goroutine (runtime.Goexit)")
+
+func (t *task) open() (ok bool) {
+	err := fmt.Errorf("Open %w", errExit)
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic in Open: %v", p)
 			t.node.log.Error("panic in Open", "pool", t.info.pool, "session", t.info.id, "panic", p, "stack", stack())
 		}
 		t.opening.finish(context.Canceled)
+		t.node.openDone(t, err)
 	}()
 	t.tenant, err = t.pool.begin(t.opening, t.info)
-	return err
+	return err == nil
 }
 
 // order is what the core wants done: a call, or the end.
@@ -105,13 +106,15 @@ func (t *task) handle(call core.Call) (reply session.Reply) {
 	if !t.started(call.Number, ctx) {
 		return failure(session.ErrCancelled, session.NotRun, "cancelled before it began", "")
 	}
+	inside := false
 	defer func() {
 		t.started(0, nil)
 		ctx.finish(context.Canceled)
 		if p := recover(); p != nil {
-			at := stack()
-			t.node.log.Error("panic in a handler", "pool", t.info.pool, "method", string(call.Method), "session", t.info.id, "panic", p, "stack", at)
-			reply = failure(session.ErrWorkerPanic, session.Done, fmt.Sprintf("method %q: %v", call.Method, p), at)
+			reply = t.panicked(call, p)
+		} else if inside {
+			t.node.done(t, call.Number, t.panicked(call, errExit))
+			t.close(t.serve())
 		}
 	}()
 	if t.check && ThreadID() != t.thread {
@@ -120,7 +123,9 @@ func (t *task) handle(call core.Call) (reply session.Reply) {
 	if !call.Deadline.IsZero() && !time.Now().Before(call.Deadline) {
 		return failure(session.ErrDeadline, session.NotRun, "its time was over before its turn came", "")
 	}
+	inside = true
 	body, raw, err := t.tenant.call(ctx, string(call.Method), call.Args, call.Raw)
+	inside = false
 	if err != nil {
 		return failed(ctx, err)
 	}
@@ -128,6 +133,14 @@ func (t *task) handle(call core.Call) (reply session.Reply) {
 		return failure(session.ErrTooLarge, session.Done, fmt.Sprintf("reply of %d bytes, at most %d", len(body), wire.MaxEnvelope-wire.HeaderSize), "")
 	}
 	return session.Reply{Raw: raw, Body: body}
+}
+
+// panicked is the reply of a call whose handler ended with p; it ends the
+// session too.
+func (t *task) panicked(call core.Call, p any) session.Reply {
+	at := stack()
+	t.node.log.Error("panic in a handler", "pool", t.info.pool, "method", string(call.Method), "session", t.info.id, "panic", p, "stack", at)
+	return failure(session.ErrWorkerPanic, session.Done, fmt.Sprintf("method %q: %v", call.Method, p), at)
 }
 
 // started makes ctx the context that cancel ends; it is false for a call that
@@ -140,12 +153,20 @@ func (t *task) started(number uint64, ctx *callContext) bool {
 }
 
 // cancel ends the context of call number: the one that runs, or one that has
-// been handed over and not begun.
-func (t *task) cancel(number uint64) {
+// been handed over and not begun. Number zero is Open.
+func (t *task) cancel(number uint64, why session.Code) {
+	err := context.Canceled
+	if why == session.ErrDeadline {
+		err = context.DeadlineExceeded
+	}
+	if number == 0 {
+		t.opening.finish(context.Canceled)
+		return
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.running == number {
-		t.current.finish(context.Canceled)
+		t.current.finish(err)
 	} else {
 		t.cancelled = number
 	}
@@ -156,6 +177,7 @@ func (t *task) close(why *session.Error) {
 		if p := recover(); p != nil {
 			t.node.log.Error("panic in Close", "pool", t.info.pool, "session", t.info.id, "panic", p, "stack", stack())
 		}
+		t.node.closed(t)
 	}()
 	t.tenant.close(why)
 }

@@ -37,7 +37,7 @@ func Listen(address string, pages http.Handler, log *slog.Logger) (*Server, erro
 	l, err := net.Listen("tcp", address) //nolint:noctx // binding does not wait for anybody
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("admin pages: listen on %s: the port is in use by another process: %w", address, err)
+		return nil, fmt.Errorf("admin pages: listen on %s: the port is in use by another process", address)
 	case err != nil:
 		return nil, fmt.Errorf("admin pages: listen on %s: %w", address, err)
 	}

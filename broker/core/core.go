@@ -70,6 +70,7 @@ type Core struct {
 	offered     []*open // in the order in which they are to be repeated
 	counts      Counts
 	losses      []loss // the last lossesMost, oldest first
+	draining    bool   // it takes no more opens
 }
 
 // New returns a broker that starts now.
@@ -166,6 +167,8 @@ func (c *Core) control(now time.Time, from wire.Peer, m wire.Control, fx *Effect
 		c.decline(now, from, m, fx)
 	case *wire.Ended:
 		c.ended(now, from, m, fx)
+	case *wire.Leave:
+		c.leaves(now, from, fx)
 	default:
 		c.bad(from, m.Kind(), uuid.Nil, session.ErrKindUnknown, errors.New("a broker takes no "+m.Kind().String()), fx)
 	}

@@ -12,6 +12,8 @@ const (
 	EventNodeCut    = "node connection broke"
 	EventNodeState  = "node state"
 	EventNodeLost   = "node lost"
+	EventNodeLeft   = "node left"
+	EventNodeDrains = "node drains"
 	EventOpened     = "session opened"
 	EventEnded      = "session ended"
 )

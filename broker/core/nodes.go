@@ -25,8 +25,10 @@ type node struct {
 	labels   map[string]string
 	pools    []wire.Pool
 	peer     wire.Peer // 0 while its connection is broken
-	seq      uint64    // the last of its changes that is known here
+	seq      uint64    // the last of its changes that was heard of
+	gap      bool      // one before it was missed, and no Register has come since
 	drain    bool
+	asked    *wire.Drain // sent until its beats say that it drains
 	beat     wire.Beat
 	joined   time.Time
 	live     map[session.ID]*lease
@@ -41,6 +43,7 @@ type lease struct {
 	client *client
 	live   wire.Live
 	since  time.Time
+	first  bool // a call came along with its open
 }
 
 func (l *lease) key() session.OpenKey {
@@ -72,6 +75,7 @@ func (c *Core) register(now time.Time, from wire.Peer, m *wire.Register, fx *Eff
 		n.staged, n.parts = nil, 0
 	}
 	c.nodeBeats.Watch(now, n.id, c.interval(m.Beat), c.misses(m.Misses))
+	c.nodeBeats.Beat(now, n.id) // it comes from the working loop as beats do
 	if m.Part != n.parts || m.Seq < n.seq { // a part is missing, or changes overtook it
 		fx.Control(from, &wire.Registered{Epoch: c.cfg.Epoch, Seq: n.seq, Again: true})
 		return
@@ -103,7 +107,7 @@ func (c *Core) misses(n uint8) int {
 func (c *Core) join(now time.Time, n *node, m *wire.Register, live []wire.Live, fx *Effects) {
 	fresh := n.name == ""
 	n.name, n.host, n.pid, n.endpoint, n.labels, n.pools = m.Name, m.Host, m.PID, m.Endpoint, m.Labels, m.Pools
-	n.seq, n.drain = m.Seq, m.Drain
+	n.seq, n.gap, n.drain = m.Seq, false, m.Drain
 	c.seat(n)
 	lives := make(map[session.ID]bool, len(live))
 	for i := range live {
@@ -158,10 +162,11 @@ func (c *Core) stranger(from wire.Peer, of wire.Kind, fx *Effects) {
 }
 
 // heard takes the number of a node's change. A gap means that one was lost:
-// the node is asked for the whole.
+// the node is asked for the whole, and with every beat again until it comes.
 func (c *Core) heard(now time.Time, n *node, seq uint64, fx *Effects) {
 	c.nodeBeats.Beat(now, n.id)
 	if seq > n.seq+1 {
+		n.gap = true
 		fx.Control(n.peer, &wire.Registered{Epoch: c.cfg.Epoch, Seq: n.seq, Again: true})
 	}
 	n.seq = max(n.seq, seq)
@@ -171,11 +176,16 @@ func (c *Core) heard(now time.Time, n *node, seq uint64, fx *Effects) {
 // if that waits for it.
 func (c *Core) adopt(now time.Time, n *node, live *wire.Live, fx *Effects) {
 	if l := n.live[live.Session]; l != nil {
-		l.live.Epoch, l.live.Key = live.Epoch, live.Key
+		c.update(l, live)
 		return
 	}
 	key := session.OpenKey{Client: live.Client, Request: live.Request}
-	cl, err := c.client(live.Client, c.peerOf(live.Client))
+	if live.Over {
+		c.overAlready(now, key, n, live, fx)
+		return
+	}
+	holder := holderOf(live)
+	cl, err := c.client(holder, c.peerOf(holder))
 	if err != nil {
 		c.revoke(n, key, session.ErrOverloaded, fx)
 		return
@@ -186,6 +196,61 @@ func (c *Core) adopt(now time.Time, n *node, live *wire.Live, fx *Effects) {
 	cl.live++
 	c.settleOpen(now, key, l, fx)
 	fx.Events = append(fx.Events, Event{What: EventOpened, Node: n.id, Name: n.name, Session: live.Session, Pool: live.Pool})
+}
+
+// holderOf is the client whose session it is.
+func holderOf(live *wire.Live) uuid.UUID {
+	if live.Holder != uuid.Nil {
+		return live.Holder
+	}
+	return live.Client
+}
+
+// update takes a newer word on a session that is known: another client may
+// hold it now.
+func (c *Core) update(l *lease, live *wire.Live) {
+	if live.Epoch < l.live.Epoch {
+		return
+	}
+	l.live.Epoch, l.live.Key, l.live.Holder = live.Epoch, live.Key, live.Holder
+	if holder := holderOf(live); holder != l.client.id {
+		if cl, err := c.client(holder, c.peerOf(holder)); err == nil {
+			old := l.client
+			old.live--
+			cl.live++
+			l.client = cl
+			c.forget(old)
+		}
+	}
+}
+
+// overAlready takes a node's word on a session that has ended there, whose
+// reply it keeps: an open that still waits for it here gets the route, and the
+// slot that was meant for it is free.
+func (c *Core) overAlready(now time.Time, key session.OpenKey, n *node, live *wire.Live, fx *Effects) {
+	l := &lease{node: n, live: *live}
+	route := c.route(l)
+	if o := c.opens[key]; o != nil {
+		if o.client.peer != 0 && !o.withdrawn {
+			fx.Control(o.client.peer, route)
+		}
+		switch {
+		case o.state == openQueued:
+			c.table.Withdraw(key)
+		case o.node != n:
+			c.revoke(o.node, key, session.ErrWithdrawn, fx)
+			c.table.Free(now, o.node.id, o.ask.Pool)
+			delete(o.node.offers, key)
+		default:
+			c.table.Free(now, n.id, o.ask.Pool)
+			delete(n.offers, key)
+		}
+		cl := o.client
+		c.leave(o)
+		c.forget(cl)
+	}
+	c.past.add(now, key, pastOpen{code: session.ErrSessionClosed, route: route})
+	c.pump(now, fx)
 }
 
 // poolName returns the one copy of a pool's name, so that a session does not
@@ -219,8 +284,8 @@ func (c *Core) settleOpen(now time.Time, key session.OpenKey, l *lease, fx *Effe
 	}
 	c.taken[key] = l
 	if o == nil {
-		if code, over := c.past.find(key); over {
-			c.revoke(l.node, key, code, fx)
+		if p, over := c.past.find(key); over {
+			c.revoke(l.node, key, p.code, fx)
 			return
 		}
 		c.tellRoute(l, fx)
@@ -236,6 +301,7 @@ func (c *Core) settleOpen(now time.Time, key session.OpenKey, l *lease, fx *Effe
 		c.table.Free(now, o.node.id, o.ask.Pool)
 		delete(o.node.offers, key)
 	}
+	l.first = o.first
 	c.leave(o)
 	if o.withdrawn {
 		c.takeBack(l, session.ErrWithdrawn, fx)
@@ -246,14 +312,17 @@ func (c *Core) settleOpen(now time.Time, key session.OpenKey, l *lease, fx *Effe
 
 // tellRoute sends the route to the client that asked.
 func (c *Core) tellRoute(l *lease, fx *Effects) {
-	if l.client.peer == 0 {
-		return
+	if l.client.peer != 0 && l.client.id == l.live.Client {
+		fx.Control(l.client.peer, c.route(l))
 	}
-	fx.Control(l.client.peer, &wire.Opened{
+}
+
+func (c *Core) route(l *lease) *wire.Opened {
+	return &wire.Opened{
 		Request: l.live.Request, Broker: c.cfg.ID, Node: l.node.id, NodeName: l.node.name, PID: l.node.pid, Pool: l.live.Pool,
 		Worker: l.live.Worker, Incarnation: l.live.Incarnation, Session: l.live.Session, Key: l.live.Key,
 		Epoch: l.live.Epoch, Endpoint: l.node.endpoint, Limits: l.live.Limits,
-	})
+	}
 }
 
 // decline takes a node's no. A worker that could not open is the client's to
@@ -272,7 +341,7 @@ func (c *Core) decline(now time.Time, from wire.Peer, m *wire.Decline, fx *Effec
 	}
 	delete(n.offers, key)
 	c.table.Free(now, n.id, o.ask.Pool)
-	if o.withdrawn || m.Code == session.ErrOpenFailed || m.Code == session.ErrBadMessage {
+	if o.withdrawn || m.Code == session.ErrOpenFailed || m.Code == session.ErrBadMessage || m.Code == session.ErrWithdrawn {
 		if !o.withdrawn {
 			c.refuse(o.client.peer, key, m.Code, m.Text, fx)
 		}
@@ -282,6 +351,56 @@ func (c *Core) decline(now time.Time, from wire.Peer, m *wire.Decline, fx *Effec
 		c.requeue(now, o, fx)
 	}
 	c.pump(now, fx)
+}
+
+// leaves takes a node's good-bye: it holds nothing any more.
+func (c *Core) leaves(now time.Time, from wire.Peer, fx *Effects) {
+	n := c.nodeAt[from]
+	if n == nil {
+		return
+	}
+	delete(c.nodes, n.id)
+	delete(c.nodeAt, n.peer)
+	c.table.Leave(n.id)
+	c.nodeBeats.Forget(n.id)
+	fx.Events = append(fx.Events, Event{What: EventNodeLeft, Node: n.id, Name: n.name})
+	c.tellLost(n, "the node has left", fx)
+	c.bereave(now, n, fx)
+}
+
+// bereave ends what a node leaves behind: its sessions are over, its offers go
+// back into the queue.
+func (c *Core) bereave(now time.Time, n *node, fx *Effects) {
+	for _, l := range leasesOf(n.live) {
+		c.end(now, l, session.ErrWorkerLost, fx)
+	}
+	offers := make([]*open, 0, len(n.offers))
+	for _, o := range n.offers {
+		offers = append(offers, o)
+	}
+	slices.SortFunc(offers, func(a, b *open) int { return slices.Compare(a.key.Request[:], b.key.Request[:]) })
+	clear(n.offers)
+	for _, o := range offers {
+		if o.first { // the offer may have been taken, and the call have run
+			c.unknown(now, o, n, fx)
+		} else {
+			c.requeue(now, o, fx)
+		}
+	}
+	c.pump(now, fx)
+}
+
+// unknown ends an open whose call may have run on a node that is gone.
+func (c *Core) unknown(now time.Time, o *open, n *node, fx *Effects) {
+	if o.client.peer != 0 && !o.withdrawn {
+		fx.Control(o.client.peer, &wire.Refused{
+			Request: o.key.Request, Code: session.ErrWorkerLost, Unknown: true, Text: "node " + n.name + " was lost while it was on offer there",
+		})
+	}
+	cl := o.client
+	c.leave(o)
+	c.past.add(now, o.key, pastOpen{code: session.ErrWorkerLost, unknown: true})
+	c.forget(cl)
 }
 
 // requeue puts an open back into the queue whose offer came to nothing.
@@ -319,7 +438,12 @@ func (c *Core) end(now time.Time, l *lease, code session.Code, fx *Effects) {
 	c.table.Free(now, l.node.id, l.live.Pool)
 	if key := l.key(); c.taken[key] == l {
 		delete(c.taken, key)
-		c.past.add(now, key, code)
+		p := pastOpen{code: code}
+		if l.first && code != session.ErrWorkerLost {
+			p.route = c.route(l)
+		}
+		p.unknown = l.first
+		c.past.add(now, key, p)
 	}
 	c.forget(l.client)
 	fx.Events = append(fx.Events, Event{What: EventEnded, Node: l.node.id, Name: l.node.name, Session: id, Pool: l.live.Pool, Code: code})
@@ -331,10 +455,12 @@ func (c *Core) nodeBeat(now time.Time, n *node, m *wire.Beat, fx *Effects) {
 	if change, was := c.nodeBeats.Beat(now, n.id); was {
 		c.nodeChanged(now, change, fx)
 	}
-	if m.Seq > n.seq {
+	if m.Seq > n.seq || n.gap {
 		fx.Control(n.peer, &wire.Registered{Epoch: c.cfg.Epoch, Seq: n.seq, Again: true})
 	}
-	if m.Drain != n.drain {
+	if n.asked != nil && !m.Drain {
+		fx.Control(n.peer, n.asked)
+	} else if m.Drain != n.drain {
 		n.drain = m.Drain
 		c.seat(n)
 	}
@@ -365,19 +491,7 @@ func (c *Core) lose(now time.Time, n *node, text string, fx *Effects) {
 	c.mourn(now, n, text)
 	fx.Events = append(fx.Events, Event{What: EventNodeLost, Node: n.id, Name: n.name, Text: fmt.Sprintf("%s, %d sessions", text, len(n.live))})
 	c.tellLost(n, text, fx)
-	for _, l := range leasesOf(n.live) {
-		c.end(now, l, session.ErrWorkerLost, fx)
-	}
-	offers := make([]*open, 0, len(n.offers))
-	for _, o := range n.offers {
-		offers = append(offers, o)
-	}
-	slices.SortFunc(offers, func(a, b *open) int { return slices.Compare(a.key.Request[:], b.key.Request[:]) })
-	clear(n.offers)
-	for _, o := range offers {
-		c.requeue(now, o, fx)
-	}
-	c.pump(now, fx)
+	c.bereave(now, n, fx)
 }
 
 // lostMost is how many sessions one Lost names.

@@ -32,6 +32,8 @@ type open struct {
 	withdrawn bool // its client is gone: whatever comes of it is taken back
 	node      *node
 	again     time.Time      // when the offer is repeated
+	first     bool           // a call came along
+	offer     *wire.Offer    // what comes along, nil if nothing does
 	grant     assigner.Grant // while offered
 }
 
@@ -39,8 +41,12 @@ type open struct {
 // what became of the first.
 func (c *Core) open(now time.Time, from wire.Peer, m *wire.Open, fx *Effects) {
 	key := session.OpenKey{Client: m.Client, Request: m.Request}
-	if code, over := c.past.find(key); over {
-		c.refuse(from, key, code, "this open is over", fx)
+	if p, over := c.past.find(key); over {
+		c.answerPast(from, m, p, fx)
+		return
+	}
+	if c.draining {
+		c.refuse(from, key, session.ErrDraining, "the broker is shutting down", fx)
 		return
 	}
 	cl, err := c.client(m.Client, from)
@@ -56,12 +62,16 @@ func (c *Core) open(now time.Time, from wire.Peer, m *wire.Open, fx *Effects) {
 		c.tellPlace(o, fx) // an offer's answer will come by itself
 		return
 	}
+	if c.cannotKnow(now, from, m, fx) {
+		c.forget(cl)
+		return
+	}
 	wait := time.Duration(m.Wait) * time.Millisecond
 	if wait <= 0 {
 		wait = DefaultWait
 	}
 	o := &open{
-		key: key, client: cl, limits: m.Limits, arrived: now, notify: m.Notify,
+		key: key, client: cl, limits: m.Limits, first: m.Method != "", arrived: now, notify: m.Notify,
 		ask: assigner.Request{
 			OpenKey: key, Pool: m.Pool, Labels: m.Labels, Priority: int(m.Priority),
 			Deadline: now.Add(min(wait, c.cfg.MaxWait)),
@@ -73,11 +83,59 @@ func (c *Core) open(now time.Time, from wire.Peer, m *wire.Open, fx *Effects) {
 		c.forget(cl)
 		return
 	}
+	if o.first {
+		o.offer = &wire.Offer{Method: m.Method, Args: m.Args, Raw: m.Raw, Budget: m.Budget, Once: m.Once}
+	}
 	c.opens[key] = o
 	cl.waiting++
 	c.counts.Opens++
 	c.pump(now, fx)
 	c.tellPlace(o, fx)
+}
+
+// knowMargin is by how much an open may be older than it says: the time its
+// copy was on the way.
+const knowMargin = 2 * time.Second
+
+// cannotKnow answers a repeated open that this broker knows nothing of although
+// it may have been taken before: by the broker that was here before, by
+// another one, or by this one too long ago. While nodes may come back it is
+// put off; after that one that carried a call ends as unknown, for a second
+// run is the one thing that must not be.
+func (c *Core) cannotKnow(now time.Time, from wire.Peer, m *wire.Open, fx *Effects) bool {
+	if m.Since == 0 && !m.Moved {
+		return false
+	}
+	key := session.OpenKey{Client: m.Client, Request: m.Request}
+	sent := now.Add(-time.Duration(m.Since)*time.Millisecond - knowMargin)
+	if !m.Moved && sent.After(c.started) && sent.After(c.past.horizon) {
+		return false // it would be known: the first copy was lost on the way here
+	}
+	switch {
+	case c.Recovering(now):
+		c.refuse(from, key, session.ErrRecovering, "nodes may not be back yet", fx)
+	case m.Method != "":
+		fx.Control(from, &wire.Refused{
+			Request: m.Request, Code: session.ErrWorkerLost, Unknown: true,
+			Text: "the broker that took this open is gone, and no node knows it",
+		})
+		c.past.add(now, key, pastOpen{code: session.ErrWorkerLost, unknown: true})
+	default:
+		return false
+	}
+	return true
+}
+
+// answerPast answers a copy of an open that is over. One whose call was done
+// gets its route once more, so that its client can ask for the reply.
+func (c *Core) answerPast(from wire.Peer, m *wire.Open, p pastOpen, fx *Effects) {
+	if p.route != nil {
+		fx.Control(from, p.route)
+		return
+	}
+	fx.Control(from, &wire.Refused{
+		Request: m.Request, Code: p.code, Text: "this open is over", Unknown: m.Method != "" && p.unknown,
+	})
 }
 
 // expectMost bounds the pools that are waited for while recovering.
@@ -153,11 +211,16 @@ func (c *Core) pump(now time.Time, fx *Effects) {
 
 func (c *Core) sendOffer(now time.Time, o *open, fx *Effects) {
 	o.again = now.Add(offerAgain)
-	if o.node.peer != 0 {
-		fx.Control(o.node.peer, &wire.Offer{
-			Epoch: c.cfg.Epoch, Client: o.key.Client, Request: o.key.Request, Pool: o.ask.Pool, Limits: o.limits,
-		})
+	if o.node.peer == 0 {
+		return
 	}
+	m := wire.Offer{}
+	if o.offer != nil {
+		m = *o.offer
+		m.Via = o.client.peer
+	}
+	m.Epoch, m.Client, m.Request, m.Pool, m.Limits = c.cfg.Epoch, o.key.Client, o.key.Request, o.ask.Pool, o.limits
+	fx.Control(o.node.peer, &m)
 }
 
 // repeatOffers sends offers again that nobody has answered. The list is in
@@ -184,14 +247,20 @@ func (c *Core) withdraw(now time.Time, from wire.Peer, m *wire.Withdraw, fx *Eff
 		c.bad(from, wire.KindWithdraw, m.Request, session.ErrBadMessage, errors.New("withdraw of another client's open"), fx)
 		return
 	}
+	maybe := false // a call that came along may have run
 	if o := c.opens[key]; o != nil {
+		maybe = o.first && o.state == openOffered
 		c.drop(now, o, session.ErrWithdrawn, fx)
 	} else if l := c.taken[key]; l != nil {
+		maybe = true
 		c.takeBack(l, session.ErrWithdrawn, fx)
-	} else {
-		c.past.add(now, key, session.ErrWithdrawn) // it may have overtaken its open
+	} else if p, over := c.past.find(key); over {
+		maybe = p.unknown || p.route != nil
+	} else { // it may have overtaken its open
+		maybe = true
+		c.past.add(now, key, pastOpen{code: session.ErrWithdrawn})
 	}
-	c.refuse(from, key, session.ErrWithdrawn, "", fx)
+	fx.Control(from, &wire.Refused{Request: m.Request, Code: session.ErrWithdrawn, Unknown: maybe})
 }
 
 // drop ends an open that nobody waits for any more.
@@ -239,7 +308,7 @@ func (c *Core) finish(now time.Time, o *open, code session.Code) {
 		delete(o.node.offers, o.key)
 	}
 	c.leave(o)
-	c.past.add(now, o.key, code)
+	c.past.add(now, o.key, pastOpen{code: code})
 	c.forget(o.client)
 }
 

@@ -3,6 +3,7 @@ package core
 import (
 	"time"
 
+	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
 )
 
@@ -12,31 +13,40 @@ const (
 	pastMost = 1 << 16
 )
 
+// pastOpen is what is remembered of an open that is over.
 type pastOpen struct {
+	code    session.Code
+	unknown bool         // a call came along that may have run
+	route   *wire.Opened // of a session whose first call came along: its reply is kept by its node
+}
+
+type pastKey struct {
 	key session.OpenKey
 	at  time.Time
 }
 
 // past remembers opens that are over, so that a copy that comes late opens
-// nothing. It is bounded by age and by number.
+// nothing. It is bounded by age and by number; horizon is since when it knows
+// all of them.
 type past struct {
-	codes map[session.OpenKey]session.Code
-	order []pastOpen
+	opens   map[session.OpenKey]pastOpen
+	order   []pastKey
+	horizon time.Time
 }
 
-func newPast() past { return past{codes: map[session.OpenKey]session.Code{}} }
+func newPast() past { return past{opens: map[session.OpenKey]pastOpen{}} }
 
-func (p *past) find(key session.OpenKey) (session.Code, bool) {
-	code, ok := p.codes[key]
-	return code, ok
+func (p *past) find(key session.OpenKey) (pastOpen, bool) {
+	o, ok := p.opens[key]
+	return o, ok
 }
 
-func (p *past) add(now time.Time, key session.OpenKey, code session.Code) {
-	if _, known := p.codes[key]; known {
+func (p *past) add(now time.Time, key session.OpenKey, o pastOpen) {
+	if _, known := p.opens[key]; known {
 		return
 	}
-	p.codes[key] = code
-	p.order = append(p.order, pastOpen{key, now})
+	p.opens[key] = o
+	p.order = append(p.order, pastKey{key, now})
 	if len(p.order) > pastMost {
 		p.shift()
 	}
@@ -49,6 +59,7 @@ func (p *past) expire(now time.Time) {
 }
 
 func (p *past) shift() {
-	delete(p.codes, p.order[0].key)
+	p.horizon = p.order[0].at
+	delete(p.opens, p.order[0].key)
 	p.order = p.order[1:]
 }

@@ -74,11 +74,9 @@ func (c *Core) client(id uuid.UUID, peer wire.Peer) (*client, error) {
 func (c *Core) beat(now time.Time, from wire.Peer, m *wire.Beat, fx *Effects) {
 	if n := c.nodeAt[from]; n != nil {
 		c.nodeBeat(now, n, m, fx)
-	} else if cl := c.clientAt[from]; cl != nil {
-		if cl.said {
-			c.clientBeats.Beat(now, cl.id)
-		}
-	} else {
+	} else if cl := c.clientAt[from]; cl != nil && cl.said {
+		c.clientBeats.Beat(now, cl.id)
+	} else { // unknown, or given up while its sessions live on: it has to be watched anew
 		fx.Control(from, &wire.Identify{Broker: c.cfg.ID, Epoch: c.cfg.Epoch})
 		return
 	}

@@ -38,6 +38,7 @@ type Effects struct {
 	wire.Batch
 	Results []Result
 	Places  []Place
+	Steps   []Step
 	Events  []Event
 }
 
@@ -45,6 +46,13 @@ type Effects struct {
 type Place struct {
 	Tag   any
 	Place int
+}
+
+// Step is one value of a call's progress.
+type Step struct {
+	Tag  any
+	Body []byte // shares the frame's memory
+	Raw  bool
 }
 
 // Event is one thing that happened, for the log.
@@ -68,6 +76,8 @@ func (fx *Effects) Reset() {
 	fx.Batch.Reset()
 	clear(fx.Results)
 	clear(fx.Places)
+	clear(fx.Steps)
+	fx.Steps = fx.Steps[:0]
 	fx.Results, fx.Places, fx.Events = fx.Results[:0], fx.Places[:0], fx.Events[:0]
 }
 
@@ -81,6 +91,7 @@ type Core struct {
 	order    []*broker // as they were added: the first that is there is used
 	opens    map[uuid.UUID]*Opening
 	sessions map[session.ID]*Session
+	attaches map[uint64]*attaching
 	nodes    map[session.NodeID]*node
 	retries  wakeHeap
 	beats    *heartbeat.Monitor[wire.Peer]
@@ -100,6 +111,7 @@ func New(cfg Config, chance io.Reader) *Core {
 		brokers:  map[wire.Peer]*broker{},
 		opens:    map[uuid.UUID]*Opening{},
 		sessions: map[session.ID]*Session{},
+		attaches: map[uint64]*attaching{},
 		nodes:    map[session.NodeID]*node{},
 		beats:    heartbeat.New[wire.Peer](cfg.Tick),
 	}
@@ -139,6 +151,10 @@ func (c *Core) fromWorker(now time.Time, h *wire.Header, body []byte, fx *Effect
 		c.leased(now, h, body, fx)
 		return
 	}
+	if a := c.attaches[h.Number]; a != nil && a.token.Session == h.Session {
+		c.attached(now, a, h, body, fx)
+		return
+	}
 	s := c.sessions[h.Session]
 	if s == nil || s.route.Node != h.Node {
 		return // of a session that is over here
@@ -148,6 +164,8 @@ func (c *Core) fromWorker(now time.Time, h *wire.Header, body []byte, fx *Effect
 		c.settle(now, s, h.Number, Result{Body: body, Raw: h.Flags&wire.FlagRaw != 0}, fx)
 	case wire.KindFail:
 		c.failed(now, s, h, body, fx)
+	case wire.KindProgress:
+		c.progress(now, s, h, body, fx)
 	case wire.KindHeld:
 		s.calls.Postpone(h.Number, now.Add(session.RetryMost))
 	case wire.KindClosed:
@@ -202,6 +220,7 @@ func (c *Core) Malformed(from wire.Peer, err error, fx *Effects) {
 func (c *Core) Tick(now time.Time, fx *Effects) {
 	c.watchBrokers(now, fx)
 	c.watchOpens(now, fx)
+	c.watchAttaches(now, fx)
 	for len(c.retries) > 0 && !now.Before(c.retries[0].wake) {
 		c.again(now, c.retries[0], fx)
 	}
@@ -220,6 +239,7 @@ func (c *Core) Shutdown(now time.Time, fx *Effects) {
 	clear(c.opens)
 	for _, s := range c.Sessions() {
 		if s.ended == nil {
+			s.giveUp = now.Add(closeFor) // said once; the lease is for when it is lost
 			c.sendClose(now, s, fx)
 		}
 		c.fail(now, s, &session.Error{Code: session.ErrClientDone}, fx)

@@ -19,6 +19,17 @@ type Wish struct {
 	Wait     time.Duration // in the queue; 0: the broker's default
 	Notify   bool          // be told the place in the queue
 	Limits   session.Limits
+	First    *First // call 1, which comes along; its end comes as a Result with its own tag
+	Once     bool   // the session ends with call 1
+}
+
+// First is a call that travels with its session's open.
+type First struct {
+	Method   string
+	Args     []byte // must stay as they are until the call's end
+	Raw      bool
+	Deadline time.Time
+	Tag      any
 }
 
 // Opening is one open that has not been answered.
@@ -26,6 +37,8 @@ type Opening struct {
 	request   uuid.UUID
 	tag       any
 	ask       wire.Open
+	first     *First
+	since     time.Time // when it was sent first
 	deadline  time.Time // of the wait, zero: the broker's
 	broker    wire.Peer
 	sent      bool
@@ -48,6 +61,13 @@ func (c *Core) Open(now time.Time, w Wish, tag any, fx *Effects) (*Opening, *ses
 			Wait: wire.Millis(w.Wait), Notify: w.Notify, Limits: wire.LimitsOf(w.Limits),
 		},
 	}
+	if f := w.First; f != nil {
+		o.first = f
+		o.ask.Method, o.ask.Args, o.ask.Raw, o.ask.Once = f.Method, f.Args, f.Raw, w.Once
+		if len(f.Args) > wire.MaxEnvelope/2 {
+			return nil, infer(session.ErrTooLarge, session.NotRun, 0, "argument of %d bytes, at most %d with an open", len(f.Args), wire.MaxEnvelope/2)
+		}
+	}
 	if err := o.ask.Check(); err != nil {
 		return nil, &session.Error{Code: session.ErrBadMessage, Outcome: session.NotRun, Text: err.Error()}
 	}
@@ -59,18 +79,24 @@ func (c *Core) Open(now time.Time, w Wish, tag any, fx *Effects) (*Opening, *ses
 	return o, nil
 }
 
-// Withdraw takes an open back. It is over at once for its owner: no Result
-// comes any more. The broker is told until it answers.
-func (c *Core) Withdraw(now time.Time, o *Opening, fx *Effects) {
+// Withdraw takes an open back. It is over at once for its owner: no Result for
+// it comes any more, unless found is false because it has come. The broker is
+// told until it answers, and that answer is the Result of a call that came
+// along.
+func (c *Core) Withdraw(now time.Time, o *Opening, fx *Effects) (found bool) {
 	if c.opens[o.request] != o || o.withdrawn {
-		return
+		return false
 	}
 	o.withdrawn, o.tag, o.tries = true, nil, 0
 	if !o.sent {
 		delete(c.opens, o.request)
-		return
+		if o.first != nil {
+			fx.Results = append(fx.Results, Result{Tag: o.first.Tag, Err: infer(session.ErrCancelled, session.NotRun, 0, "never sent")})
+		}
+		return true
 	}
 	c.ask(now, o, fx)
+	return true
 }
 
 // withdrawMost is how often a Withdraw is repeated: by then the broker's own
@@ -80,13 +106,8 @@ const withdrawMost = 8
 // ask sends an open, or its withdrawal, and says when to send it again.
 func (c *Core) ask(now time.Time, o *Opening, fx *Effects) {
 	o.again = now.Add(min(session.RetryFirst<<min(o.tries, 8), session.RetryMost))
-	if !c.there(o.broker) {
-		for _, b := range c.order {
-			if b.welcomed && (!o.sent || !o.withdrawn) {
-				o.broker = b.peer
-				break
-			}
-		}
+	if !c.there(o.broker) && !(o.sent && o.withdrawn) {
+		c.turnTo(o)
 	}
 	if !c.there(o.broker) {
 		return
@@ -96,14 +117,34 @@ func (c *Core) ask(now time.Time, o *Opening, fx *Effects) {
 		fx.Control(o.broker, &wire.Withdraw{Client: c.cfg.ID, Request: o.request})
 		if o.tries > withdrawMost {
 			delete(c.opens, o.request)
+			if o.first != nil && o.first.Tag != nil {
+				fx.Results = append(fx.Results, Result{Tag: o.first.Tag, Err: infer(session.ErrCancelled, session.Unknown, 1, "no broker says what became of it")})
+			}
 		}
 		return
 	}
-	o.sent = true
+	if !o.sent {
+		o.sent, o.since = true, now
+	}
+	o.ask.Since = wire.Millis(now.Sub(o.since))
+	if o.first != nil && !o.first.Deadline.IsZero() {
+		o.ask.Budget = max(wire.Millis(o.first.Deadline.Sub(now)), 1)
+	}
 	if !o.deadline.IsZero() {
 		o.ask.Wait = max(wire.Millis(o.deadline.Sub(now)), 1)
 	}
 	fx.Control(o.broker, &o.ask)
+}
+
+// turnTo has an open go to the first broker that is there.
+func (c *Core) turnTo(o *Opening) {
+	for _, b := range c.order {
+		if b.welcomed {
+			o.ask.Moved = o.ask.Moved || (o.sent && o.broker != b.peer)
+			o.broker = b.peer
+			return
+		}
+	}
 }
 
 // watchOpens repeats what was not answered. A broker that does not answer at
@@ -147,8 +188,21 @@ func (c *Core) opened(now time.Time, b *broker, m *wire.Opened, fx *Effects) {
 		return
 	}
 	delete(c.opens, m.Request)
-	s := c.begin(now, b, m)
-	fx.Results = append(fx.Results, Result{Tag: o.tag, Session: s})
+	s := c.begin(now, b.peer, m, 1)
+	if o.tag != nil {
+		fx.Results = append(fx.Results, Result{Tag: o.tag, Session: s})
+	}
+	if o.first != nil {
+		c.followFirst(now, s, o, fx)
+	}
+}
+
+// followFirst puts the call that came along with an open in flight: it has been
+// sent, and is asked for again as any other.
+func (c *Core) followFirst(now time.Time, s *Session, o *Opening, fx *Effects) {
+	f := o.first
+	s.once = o.ask.Once
+	c.start(now, s, f.Method, f.Args, f.Raw, f.Deadline, f.Tag, fx, true)
 }
 
 // refused takes the end of an open that got no route.
@@ -158,15 +212,41 @@ func (c *Core) refused(now time.Time, b *broker, m *wire.Refused, fx *Effects) {
 	case o == nil || (o.withdrawn && m.Code != session.ErrWithdrawn):
 	case o.withdrawn:
 		delete(c.opens, m.Request)
+		if o.first != nil && o.first.Tag != nil {
+			e := &session.Error{Code: session.ErrCancelled, Outcome: session.NotRun, Remote: true}
+			if m.Unknown {
+				e.Outcome = session.Unknown
+			}
+			fx.Results = append(fx.Results, Result{Tag: o.first.Tag, Err: e})
+		}
 	case m.Code == session.ErrDraining && c.another(o, b):
 		c.ask(now, o, fx)
+	case m.Code == session.ErrDraining && (o.deadline.IsZero() || now.Before(o.deadline)):
+		o.again = now.Add(recoverAgain) // the next one at that address will take it
+		if !o.ask.Moved {
+			o.sent = false // it was refused, and only this one had it
+		}
 	case m.Code.Retryable():
 		o.again = now.Add(recoverAgain)
 	default:
 		delete(c.opens, m.Request)
-		fx.Results = append(fx.Results, Result{Tag: o.tag, Err: &session.Error{
-			Code: m.Code, Outcome: session.NotRun, Text: m.Text, Remote: true,
-		}})
+		e := &session.Error{Code: m.Code, Outcome: session.NotRun, Text: m.Text, Remote: true}
+		if m.Unknown {
+			e.Outcome = session.Unknown
+		}
+		c.endOpen(o, e, fx)
+	}
+}
+
+// endOpen tells whoever waits for an open, and for the call that came along,
+// that there is no session.
+func (c *Core) endOpen(o *Opening, e *session.Error, fx *Effects) {
+	if o.tag != nil {
+		fx.Results = append(fx.Results, Result{Tag: o.tag, Err: e})
+	}
+	if o.first != nil && o.first.Tag != nil {
+		also := *e
+		fx.Results = append(fx.Results, Result{Tag: o.first.Tag, Err: &also})
 	}
 }
 
@@ -178,7 +258,7 @@ const recoverAgain = 100 * time.Millisecond
 func (c *Core) another(o *Opening, b *broker) bool {
 	for _, other := range c.order {
 		if other != b && other.welcomed {
-			o.broker, o.tries = other.peer, 0
+			o.broker, o.tries, o.ask.Moved = other.peer, 0, true
 			return true
 		}
 	}

@@ -21,6 +21,7 @@ type Session struct {
 	calls   *session.Caller[flight]
 	pending []pending // calls that wait for the window
 	ended   *session.Error
+	once    bool // it ends with call 1
 	closing bool
 	closers []any
 	close   time.Time // when Close is sent again
@@ -36,7 +37,8 @@ type flight struct {
 	tag       any
 	deadline  time.Time
 	sent      int
-	cancelled bool // send Cancel instead
+	cancelled session.Code // why Cancel is sent instead, 0: it is not
+	step      uint64       // of its progress, the last that came
 }
 
 // pending is one call that waits for the window.
@@ -61,16 +63,16 @@ func (s *Session) Limits() session.Limits { return s.limits }
 func (s *Session) Ended() *session.Error { return s.ended }
 
 // begin makes a session from its route.
-func (c *Core) begin(now time.Time, b *broker, m *wire.Opened) *Session {
+func (c *Core) begin(now time.Time, broker wire.Peer, m *wire.Opened, first uint64) *Session {
 	limits := m.Limits.Session().WithDefaults()
 	s := &Session{
 		route: session.Route{
 			Broker: m.Broker, Node: m.Node, NodeName: m.NodeName, PID: m.PID, Worker: m.Worker, Incarnation: m.Incarnation,
 			Session: m.Session, Epoch: m.Epoch, Endpoint: m.Endpoint, Pool: m.Pool,
 		},
-		limits: limits, broker: b.peer, place: -1,
+		limits: limits, broker: broker, place: -1,
 		head:  wire.Header{Node: m.Node, Session: m.Session, Key: m.Key, Epoch: m.Epoch},
-		calls: session.NewCaller[flight](limits.Window, session.DefaultBytes, 1),
+		calls: session.NewCaller[flight](limits.Window, session.DefaultBytes, first),
 	}
 	c.sessions[m.Session] = s
 	c.hold(now, s)
@@ -91,7 +93,7 @@ func (c *Core) Call(now time.Time, s *Session, method string, args []byte, raw b
 	case len(s.pending) >= pendingMost:
 		return infer(session.ErrOverloaded, session.NotRun, 0, "%d calls of this session wait already", len(s.pending))
 	}
-	if len(s.pending) > 0 || !c.start(now, s, method, args, raw, deadline, tag, fx) {
+	if len(s.pending) > 0 || !c.start(now, s, method, args, raw, deadline, tag, fx, false) {
 		s.pending = append(s.pending, pending{tag, method, slices.Clone(args), raw, deadline})
 	}
 	return nil
@@ -105,8 +107,9 @@ func (s *Session) refusal() *session.Error {
 	return &e
 }
 
-// start puts a call in flight if the window has room.
-func (c *Core) start(now time.Time, s *Session, method string, args []byte, raw bool, deadline time.Time, tag any, fx *Effects) bool {
+// start puts a call in flight if the window has room. One that was sent
+// already, with its open, is only kept for sending it again.
+func (c *Core) start(now time.Time, s *Session, method string, args []byte, raw bool, deadline time.Time, tag any, fx *Effects, sent bool) bool {
 	size := wire.HeaderSize + len(method) + len(args)
 	n, ok := s.calls.Begin(now, size, flight{})
 	if !ok {
@@ -121,7 +124,9 @@ func (c *Core) start(now time.Time, s *Session, method string, args []byte, raw 
 		h.Budget = max(deadline.Sub(now), time.Millisecond)
 	}
 	f := flight{env: wire.AppendCall(c.buffer(size), &h, method, args), tag: tag, deadline: deadline}
-	if way, ok := c.way(s); ok {
+	if sent {
+		f.sent++
+	} else if way, ok := c.way(s); ok {
 		fx.Copy(way, f.env)
 		f.sent++
 	} else {
@@ -134,12 +139,13 @@ func (c *Core) start(now time.Time, s *Session, method string, args []byte, raw 
 
 // Cancel gives a call up that its owner no longer waits for: one that was never
 // sent ends as not run; for any other the worker is asked, and its answer
-// settles it. Found is false where no such call is in hand.
-func (c *Core) Cancel(now time.Time, s *Session, tag any, fx *Effects) (found bool) {
+// settles it. Why is ErrCancelled or ErrDeadline. Found is false where no such
+// call is in hand.
+func (c *Core) Cancel(now time.Time, s *Session, tag any, why session.Code, fx *Effects) (found bool) {
 	for i := range s.pending {
 		if s.pending[i].tag == tag {
 			s.pending = append(s.pending[:i], s.pending[i+1:]...)
-			fx.Results = append(fx.Results, Result{Tag: tag, Err: infer(session.ErrCancelled, session.NotRun, 0, "never sent")})
+			fx.Results = append(fx.Results, Result{Tag: tag, Err: infer(why, session.NotRun, 0, "never sent")})
 			return true
 		}
 	}
@@ -148,7 +154,7 @@ func (c *Core) Cancel(now time.Time, s *Session, tag any, fx *Effects) (found bo
 		if f.tag != tag {
 			continue
 		}
-		f.cancelled = true
+		f.cancelled = why
 		s.calls.Set(n, f)
 		s.calls.Postpone(n, now)
 		c.again(now, s, fx)
@@ -206,9 +212,9 @@ func (c *Core) resend(now time.Time, s *Session, n uint64, f flight, way wire.Pe
 		s.calls.Postpone(n, now)
 		return
 	}
-	if f.cancelled {
+	if f.cancelled != 0 {
 		h := s.head
-		h.Kind, h.Number, h.Ack = wire.KindCancel, n, s.calls.Ack()
+		h.Kind, h.Code, h.Number, h.Ack = wire.KindCancel, f.cancelled, n, s.calls.Ack()
 		fx.Session(way, &h, nil)
 	} else {
 		var budget time.Duration
@@ -236,11 +242,14 @@ func (c *Core) settle(now time.Time, s *Session, n uint64, r Result, fx *Effects
 	}
 	for len(s.pending) > 0 && s.ended == nil {
 		p := s.pending[0]
-		if !c.start(now, s, p.method, p.args, p.raw, p.deadline, p.tag, fx) {
+		if !c.start(now, s, p.method, p.args, p.raw, p.deadline, p.tag, fx, false) {
 			break
 		}
 		s.pending[0] = pending{}
 		s.pending = s.pending[1:]
+	}
+	if s.once && s.ended == nil && s.calls.InFlight() == 0 {
+		c.over(s, &session.Error{Code: session.ErrSessionClosed, Text: "it was opened for one call", Remote: true}, fx)
 	}
 	c.forget(s)
 }

@@ -5,6 +5,7 @@ import "fmt"
 // Sizes is how much a client holds in each of its tables.
 type Sizes struct {
 	Opens    int // not answered, or being withdrawn
+	Attaches int // not answered
 	Sessions int // not over
 	Leases   int // nodes whose leases are kept
 	Retries  int // sessions with something to send again
@@ -13,7 +14,7 @@ type Sizes struct {
 
 // Sizes counts what the client holds.
 func (c *Core) Sizes() Sizes {
-	return Sizes{Opens: len(c.opens), Sessions: len(c.sessions), Leases: len(c.nodes), Retries: len(c.retries), Spare: len(c.spare)}
+	return Sizes{Opens: len(c.opens), Attaches: len(c.attaches), Sessions: len(c.sessions), Leases: len(c.nodes), Retries: len(c.retries), Spare: len(c.spare)}
 }
 
 // Audit checks that the client's tables agree with each other. It is for tests

@@ -98,6 +98,9 @@ func Decode(body []byte, raw bool, v any) error {
 	dec.Reset(rest)
 	dec.SetCustomStructTag("json")
 	dec.UseLooseInterfaceDecoding(true)
+	if p, ok := v.(*any); ok {
+		*p = nil // or the decoder takes what it held for the place to decode into
+	}
 	err = decode(dec, v)
 	dec.Reset(nil)
 	decoders.Put(dec)

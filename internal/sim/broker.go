@@ -98,7 +98,9 @@ func (b *brokerPart) gone(peer wire.Peer) {
 }
 
 func (b *brokerPart) receive(from wire.Peer, env []byte) {
-	b.w.note("%-8s < %-4d       %s", b.name, from, env)
+	if b.w.history != nil {
+		b.w.note("%-8s < %-4d       %s", b.name, from, env)
+	}
 	b.fx.Reset()
 	b.core.Step(b.now(), from, env, &b.fx)
 	b.apply()
@@ -122,17 +124,22 @@ func (b *brokerPart) apply() {
 			}
 			continue
 		}
-		b.w.note("%-8s > %-8s   %s", b.name, l.dealer.proc().name, o.Env)
+		if b.w.history != nil {
+			b.w.note("%-8s > %-8s   %s", b.name, l.dealer.proc().name, o.Env)
+		}
 		l.back(b.w.keep(o.Env))
 	}
 	for i := range b.fx.Events {
 		e := &b.fx.Events[i]
-		b.w.note("%-8s * %s %s %s %s", b.name, e.What, e.Name, e.Code, e.Text)
+		if b.w.history != nil {
+			b.w.note("%-8s * %s %s %s %s", b.name, e.What, e.Name, e.Code, e.Text)
+		}
 		switch e.What {
 		case core.EventNodeJoined:
 			b.joined[e.Node] = b.w.now
 		case core.EventNodeLost:
 			b.lost[e.Node] = true
+			b.w.truth.lost(b, e.Node)
 		case core.EventBad:
 			b.w.truth.bad(b.name, e.Code, e.Text)
 		}

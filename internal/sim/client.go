@@ -16,7 +16,7 @@ type clientPart struct {
 	id    uuid.UUID
 	core  *core.Core
 	fx    core.Effects
-	links map[wire.Peer]*link
+	links []*link // peer n is links[n-1]
 	users []*user
 }
 
@@ -26,12 +26,11 @@ func (w *World) newClient() *clientPart {
 	c := &clientPart{process: process{w: w, name: fmt.Sprintf("client%d", len(w.clients)+1)}}
 	c.id, _ = uuid.NewRandomFromReader(w.chance)
 	c.core = core.New(core.Config{ID: c.id, Name: c.name, Tick: tick}, w.chance)
-	c.links = map[wire.Peer]*link{}
 	c.start(c.turn)
 	w.note("%-8s + starts as %s", c.name, c.id)
 	for i, b := range w.brokers {
 		peer := wire.Peer(i + 1)
-		c.links[peer] = w.connect(c, b, peer)
+		c.links = append(c.links, w.connect(c, b, peer))
 		c.core.AddBroker(c.now(), peer, &c.fx)
 	}
 	c.apply()
@@ -53,7 +52,9 @@ func (c *clientPart) crash() {
 }
 
 func (c *clientPart) receive(from wire.Peer, env []byte) {
-	c.w.note("%-8s < %-4d       %s", c.name, from, env)
+	if c.w.history != nil {
+		c.w.note("%-8s < %-4d       %s", c.name, from, env)
+	}
 	c.step(func(fx *core.Effects) { c.core.Step(c.now(), from, env, fx) })
 }
 
@@ -72,21 +73,30 @@ func (c *clientPart) step(f func(fx *core.Effects)) {
 // not entered again from here.
 func (c *clientPart) apply() {
 	for _, o := range c.fx.Outs {
-		l := c.links[o.To]
+		l := dialled(c.links, o.To)
 		if l == nil {
 			c.w.fail("%s sends to peer %d, which it does not have: %s", c.name, o.To, describe(o.Env))
 			continue
 		}
-		c.w.note("%-8s > %-8s   %s", c.name, l.at.name, o.Env)
+		if c.w.history != nil {
+			c.w.note("%-8s > %-8s   %s", c.name, l.at.name, o.Env)
+		}
 		l.send(c.w.keep(o.Env))
 	}
 	for i := range c.fx.Results {
 		r := c.fx.Results[i]
 		r.Tag.(waiter).settle(&r)
 	}
+	for _, step := range c.fx.Steps {
+		if _, n, ok := parseReply(step.Body); ok {
+			c.w.truth.step(step.Tag.(*calling), n)
+		}
+	}
 	for i := range c.fx.Events {
 		e := &c.fx.Events[i]
-		c.w.note("%-8s * %s %s %s", c.name, e.What, e.Code, e.Text)
+		if c.w.history != nil {
+			c.w.note("%-8s * %s %s %s", c.name, e.What, e.Code, e.Text)
+		}
 		if e.What == core.EventBad {
 			c.w.truth.bad(c.name, e.Code, e.Text)
 		}

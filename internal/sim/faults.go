@@ -17,6 +17,7 @@ func (w *World) schedule() {
 	each(w.plan.brokerCrashes, w.crashBroker)
 	each(w.plan.nodeCrashes, w.crashNode)
 	each(w.plan.clientCrashes, w.crashClient)
+	each(w.plan.drains, w.drainOne)
 	each(w.plan.stops, w.stopOne)
 	each(w.plan.jumps, w.jumpOne)
 }
@@ -110,6 +111,9 @@ func (w *World) processes() []*process {
 
 func (w *World) stopOne() {
 	all := w.processes()
+	if len(all) == 0 {
+		return
+	}
 	p := all[w.chance.IntN(len(all))]
 	if p.stopped {
 		return
@@ -126,8 +130,24 @@ func (w *World) stopOne() {
 	})
 }
 
+// drainOne has a broker drain a node, as its operator asks.
+func (w *World) drainOne() {
+	b, n := w.brokers[w.chance.IntN(len(w.brokers))], w.nodes[w.chance.IntN(len(w.nodes))]
+	deadline := w.chance.between(time.Second, 6*time.Second)
+	id := n.id
+	b.run(func() {
+		b.fx.Reset()
+		w.note("%-8s ! is asked to drain %s within %s", b.name, n.name, deadline)
+		b.core.DrainNode(id, deadline, &b.fx)
+		b.apply()
+	})
+}
+
 func (w *World) jumpOne() {
 	all := w.processes()
+	if len(all) == 0 {
+		return
+	}
 	p := all[w.chance.IntN(len(all))]
 	d := w.chance.skewed(100*time.Millisecond, 15*time.Second)
 	if w.chance.in(0.25) {

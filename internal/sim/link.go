@@ -119,13 +119,17 @@ func (l *link) carry(dir int, env []byte, deliver func([]byte)) {
 	at := w.now + delay
 	if c := l.cut[dir]; w.now < c.until {
 		if !c.hold {
-			w.note("%-8s   cut off      %s", l.title(dir), env)
+			if w.history != nil {
+				w.note("%-8s   cut off      %s", l.title(dir), env)
+			}
 			return
 		}
 		at = c.until + delay
 	}
 	if faulty && w.chance.in(p.loss) {
-		w.note("%-8s   lost         %s", l.title(dir), env)
+		if w.history != nil {
+			w.note("%-8s   lost         %s", l.title(dir), env)
+		}
 		return
 	}
 	if faulty && w.chance.in(p.double) {
@@ -156,4 +160,12 @@ func (l *link) reset() {
 	if !l.over() {
 		l.redial()
 	}
+}
+
+// dialled finds the link that a dealer knows by a peer.
+func dialled(links []*link, peer wire.Peer) *link {
+	if peer == 0 || int(peer) > len(links) {
+		return nil
+	}
+	return links[peer-1]
 }

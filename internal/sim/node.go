@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
@@ -14,8 +15,11 @@ type nodePart struct {
 	id    session.NodeID
 	core  *core.Core
 	fx    core.Effects
-	links map[wire.Peer]*link
+	links []*link        // peer n is links[n-1]
 	seats map[seat]*task // who holds a slot, as the slots themselves see it
+
+	drains  bool
+	changed time.Duration // when a slot was last taken or given back
 }
 
 // seat is one slot of one pool.
@@ -43,14 +47,15 @@ func (n *nodePart) boot() {
 		}})
 	}
 	n.core = core.New(n.now(), cfg, w.chance)
-	n.links, n.seats = map[wire.Peer]*link{}, map[seat]*task{}
+	n.links, n.seats = nil, map[seat]*task{}
+	n.drains = false
 	n.fx.Reset()
 	w.truth.born(n)
 	n.start(n.turn)
 	w.note("%-8s + starts as node %s", n.name, n.id)
 	for i, b := range w.brokers {
 		peer := wire.Peer(i + 1)
-		n.links[peer] = w.connect(n, b, peer)
+		n.links = append(n.links, w.connect(n, b, peer))
 		n.core.AddBroker(n.now(), peer, &n.fx)
 	}
 	n.apply()
@@ -66,7 +71,9 @@ func (n *nodePart) crash() {
 }
 
 func (n *nodePart) receive(from wire.Peer, env []byte) {
-	n.w.note("%-8s < %-4d       %s", n.name, from, env)
+	if n.w.history != nil {
+		n.w.note("%-8s < %-4d       %s", n.name, from, env)
+	}
 	n.fx.Reset()
 	n.core.Step(n.now(), from, env, &n.fx)
 	n.apply()
@@ -82,22 +89,26 @@ func (n *nodePart) turn() {
 func (n *nodePart) apply() {
 	w := n.w
 	for _, o := range n.fx.Outs {
-		l := n.links[o.To]
+		l := dialled(n.links, o.To)
 		if l == nil {
 			w.fail("%s sends to peer %d, which it does not have: %s", n.name, o.To, describe(o.Env))
 			continue
 		}
-		w.note("%-8s > %-8s   %s", n.name, l.at.name, o.Env)
+		if w.history != nil {
+			w.note("%-8s > %-8s   %s", n.name, l.at.name, o.Env)
+		}
 		l.send(w.keep(o.Env))
 	}
 	for i := range n.fx.Events {
 		e := &n.fx.Events[i]
-		w.note("%-8s * %s %s %s %s", n.name, e.What, e.Session, e.Code, e.Text)
+		if w.history != nil {
+			w.note("%-8s * %s %s %s %s", n.name, e.What, e.Session, e.Code, e.Text)
+		}
 		switch e.What {
 		case core.EventBad:
 			w.truth.bad(n.name, e.Code, e.Text)
 		case core.EventEnded:
-			w.truth.ended(e.Session, e.Code)
+			w.truth.ended(e.Session, e.Code, e.Text)
 		}
 	}
 	for _, s := range n.fx.Start {
@@ -106,14 +117,57 @@ func (n *nodePart) apply() {
 	for _, r := range n.fx.Run {
 		taskOf(r.Session).hand(r.Call)
 	}
-	for _, x := range n.fx.Cancel {
-		s := x.Session
-		taskOf(s).cancel()
+	for _, c := range n.fx.Cancel {
+		taskOf(c.Session).cancel(c.Number)
 	}
 	for _, s := range n.fx.Stop {
 		taskOf(s.Session).halt(s.Why)
 	}
+	if d := n.fx.Drain; d != nil {
+		n.drain(d.Deadline)
+	}
 	w.auditNode(n)
+}
+
+// drain takes nothing new, lets sessions go on until the deadline, ends those
+// that are left, and starts a new life: the new version.
+func (n *nodePart) drain(deadline time.Duration) {
+	if n.drains {
+		return
+	}
+	n.drains = true
+	n.w.note("%-8s ! drains", n.name)
+	n.core.Drain()
+	if deadline > 0 {
+		n.after(deadline, func() {
+			n.step(func(fx *core.Effects) {
+				n.core.EndAll(n.now(), session.ErrSessionDrained, "the node is shutting down", fx)
+			})
+		})
+	}
+	n.leaveWhenEmpty()
+}
+
+// leaveWhenEmpty ends the process once nothing is held, a moment later, so
+// that what it sent last is on its way, as the runtime's linger does.
+func (n *nodePart) leaveWhenEmpty() {
+	n.after(50*time.Millisecond, func() {
+		if n.core.Held() > 0 {
+			n.leaveWhenEmpty()
+			return
+		}
+		n.w.note("%-8s - ends", n.name)
+		n.w.truth.left(n)
+		n.die()
+		for _, l := range n.links {
+			l.reset()
+		}
+		n.w.after(n.w.chance.between(0, 2*time.Second), func() {
+			if !n.alive {
+				n.boot()
+			}
+		})
+	})
 }
 
 // begin puts a session's goroutine on its slot, which must be free.
@@ -124,6 +178,7 @@ func (n *nodePart) begin(s *core.Session) {
 	}
 	t := newTask(n, s)
 	n.seats[at] = t
+	n.changed = n.w.now
 	n.w.truth.begun(n, s)
 	t.open()
 }

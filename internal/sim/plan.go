@@ -30,7 +30,9 @@ type plan struct {
 	// what users and handlers do
 	long, stuck, panics, openFails, slowOpen, slowClose bool
 	deadlines, cancels, withdraws, shortWaits           bool
-	flood                                               bool
+	firsts, steps, attaches                             bool // calls carried by opens, progress, attaching
+	drains                                              int
+	hold                                                bool // users keep their last session a while, idle, when all is calm again
 }
 
 // calm reports a world in which nothing may go wrong.
@@ -38,18 +40,21 @@ func (p *plan) calm() bool {
 	return p.loss == 0 && p.double == 0 && !p.reorder && p.single() == 0
 }
 
+// plateau is when users that hold their sessions let go of them.
+func (p *plan) plateau() time.Duration { return p.work + p.lease + 3*time.Second }
+
 func (p *plan) single() int {
-	return p.partitions + p.resets + p.brokerCrashes + p.nodeCrashes + p.clientCrashes + p.stops + p.jumps
+	return p.partitions + p.resets + p.brokerCrashes + p.nodeCrashes + p.drains + p.clientCrashes + p.stops + p.jumps
 }
 
-// cuts reports that a node may be cut off for longer than its beats allow
-// although nothing crashes.
-func (p *plan) cuts() bool { return p.partitions+p.stops+p.jumps > 0 }
+// cuts reports that somebody may be silent for longer than beats and leases
+// allow although nothing crashes.
+func (p *plan) cuts() bool { return p.loss > 0 || p.partitions+p.stops+p.jumps > 0 }
 
 func newPlan(c chance) plan {
 	p := plan{
 		brokers: 1, nodes: c.count(1, 3), clients: c.count(1, 4), users: c.count(1, 3), slots: c.count(1, 3), pools: 1,
-		lease: 4 * time.Second, window: 8, work: 15 * time.Second, faultsEnd: 14 * time.Second,
+		lease: 6 * time.Second, window: 8, work: 15 * time.Second, faultsEnd: 14 * time.Second,
 		delay: c.skewed(50*time.Microsecond, 40*time.Millisecond), fresh: c.in(0.5),
 	}
 	if c.in(0.25) {
@@ -69,7 +74,7 @@ func newPlan(c chance) plan {
 	}
 	p.jitter = c.skewed(0, p.delay)
 	p.temper(c)
-	p.users_(c)
+	p.habits(c)
 	return p
 }
 
@@ -102,13 +107,18 @@ func (p *plan) temper(c chance) {
 	}
 }
 
-func (p *plan) users_(c chance) {
+// habits chooses what users and handlers do.
+func (p *plan) habits(c chance) {
 	for _, habit := range []*bool{
 		&p.long, &p.stuck, &p.panics, &p.openFails, &p.slowOpen, &p.slowClose, &p.deadlines, &p.cancels, &p.withdraws, &p.shortWaits,
+		&p.firsts, &p.steps, &p.attaches,
 	} {
 		*habit = c.in(0.35)
 	}
-	p.flood = c.in(0.05)
+	p.hold = c.in(0.3)
+	if c.in(0.15) {
+		p.drains = c.count(1, 2)
+	}
 }
 
 // String is one line, for the history and for reports.
@@ -116,10 +126,11 @@ func (p *plan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d brokers, %d nodes of %d slots in %d pools, %d clients of %d users, window %d, delay %s + %s",
 		p.brokers, p.nodes, p.slots, p.pools, p.clients, p.users, p.window, p.delay, p.jitter)
-	for name, d := range map[string]time.Duration{"idle": p.idle, "age": p.maxAge} {
-		if d > 0 {
-			fmt.Fprintf(&b, ", %s %s", name, d)
-		}
+	if p.idle > 0 {
+		fmt.Fprintf(&b, ", idle limit %s", p.idle)
+	}
+	if p.maxAge > 0 {
+		fmt.Fprintf(&b, ", absolute limit %s", p.maxAge)
 	}
 	add := func(name string, n int) {
 		if n > 0 {
@@ -136,12 +147,13 @@ func (p *plan) String() string {
 	add("client crashes", p.clientCrashes)
 	add("stops", p.stops)
 	add("jumps", p.jumps)
+	add("drains", p.drains)
 	for _, h := range []struct {
 		name string
 		on   bool
 	}{
 		{"reorder", p.reorder}, {"long", p.long}, {"stuck", p.stuck}, {"panics", p.panics}, {"failing opens", p.openFails}, {"slow opens", p.slowOpen},
-		{"slow closes", p.slowClose}, {"deadlines", p.deadlines}, {"cancels", p.cancels}, {"withdraws", p.withdraws}, {"short waits", p.shortWaits}, {"flood", p.flood},
+		{"slow closes", p.slowClose}, {"deadlines", p.deadlines}, {"cancels", p.cancels}, {"withdraws", p.withdraws}, {"short waits", p.shortWaits}, {"firsts", p.firsts}, {"steps", p.steps}, {"attaches", p.attaches}, {"hold", p.hold},
 	} {
 		if h.on {
 			b.WriteString(", " + h.name)

@@ -13,6 +13,12 @@ const patience = 75 * time.Second
 // settle waits until nothing is open anywhere, and says what still is if that
 // takes too long.
 func (w *World) settle() {
+	if w.plan.hold {
+		for w.failure == nil && w.now < w.plan.plateau() {
+			w.step()
+		}
+		w.compare()
+	}
 	end := w.now + patience
 	for w.failure == nil {
 		until := w.now + 500*time.Millisecond
@@ -32,7 +38,7 @@ func (w *World) settle() {
 // rest names the first thing that is not over.
 func (w *World) rest() string {
 	for _, c := range w.clients {
-		if s := c.core.Sizes(); c.alive && s.Opens+s.Sessions+s.Leases+s.Retries > 0 {
+		if s := c.core.Sizes(); c.alive && s.Opens+s.Attaches+s.Sessions+s.Leases+s.Retries > 0 {
 			return fmt.Sprintf("%s still holds %+v", c.name, s)
 		}
 	}
@@ -64,19 +70,62 @@ func (w *World) rest() string {
 	return w.truth.rest()
 }
 
+// compare checks, some time after the end of all faults, that everybody has
+// the same picture: what a client holds lives on its node, and a broker counts
+// what its nodes hold.
+func (w *World) compare() {
+	for _, c := range w.clients {
+		for _, s := range c.core.Sessions() {
+			if id := s.Route().Session; c.alive && s.Ended() == nil && w.truth.past(id) {
+				w.fail("%s believes that it has session %s, which is over since long", c.name, id)
+			}
+		}
+	}
+	for _, n := range w.nodes {
+		for _, b := range w.brokers {
+			if got := b.core.NodeSizes(n.id); n.settled() && (!got.Known || got.Used != len(n.seats) || got.Sessions != len(n.seats)) {
+				w.fail("%s counts %+v for %s, which holds %d slots", b.name, got, n.name, len(n.seats))
+			}
+		}
+	}
+}
+
+// settled reports that no session of the node begins, ends, or ended just now.
+func (n *nodePart) settled() bool {
+	for _, t := range n.seats {
+		if t.busy && t.current == nil || t.stop != nil {
+			return false
+		}
+	}
+	return n.w.now-n.changed > 2*time.Second
+}
+
+// audit says whether the tables of a part are to be checked now: always while
+// a history is written, else every few steps, since what is wrong stays wrong.
+func (w *World) audit(every int) bool { return w.history != nil || w.steps%every == 0 }
+
 func (w *World) auditBroker(b *brokerPart) {
+	if !w.audit(16) {
+		return
+	}
 	if err := b.core.Audit(); err != nil {
 		w.fail("%s: %w", b.name, err)
 	}
 }
 
 func (w *World) auditNode(n *nodePart) {
+	if !w.audit(4) {
+		return
+	}
 	if err := n.core.Audit(); err != nil {
 		w.fail("%s: %w", n.name, err)
 	}
 }
 
 func (w *World) auditClient(c *clientPart) {
+	if !w.audit(8) {
+		return
+	}
 	if err := c.core.Audit(); err != nil {
 		w.fail("%s: %w", c.name, err)
 	}

@@ -21,6 +21,7 @@ type task struct {
 	busy    bool // in Open, in a handler or in Close
 	waking  bool
 	current *running
+	hurry   func() // ends the context of Open
 }
 
 // running is the handler that runs.
@@ -29,6 +30,8 @@ type running struct {
 	work      work
 	end       func(code session.Code)
 	cancelled bool
+	step      uint64 // of its progress
+	epoch     uint32 // of the holder when it began
 }
 
 func taskOf(s *core.Session) *task { return s.Task.(*task) }
@@ -48,7 +51,12 @@ func (t *task) open() {
 		d = w.chance.skewed(0, 6*time.Second)
 	}
 	fails := w.plan.openFails && w.chance.in(0.2)
-	n.after(d, func() {
+	ended := false
+	end := func() {
+		if ended {
+			return
+		}
+		ended = true
 		t.busy = false
 		var err error
 		if fails {
@@ -56,7 +64,13 @@ func (t *task) open() {
 			t.leave()
 		}
 		n.step(func(fx *core.Effects) { n.core.OpenDone(n.now(), t.session, err, fx) })
-	})
+	}
+	t.hurry = func() {
+		if fails = w.chance.in(0.5); w.chance.in(0.8) {
+			n.after(time.Millisecond, end)
+		}
+	}
+	n.after(d, end)
 }
 
 var errOpen = errors.New("no such library")
@@ -113,9 +127,11 @@ func (t *task) turn() {
 func (t *task) handle(call core.Call) {
 	w, n := t.node.w, t.node
 	t.busy = true
-	r := &running{call: call, work: parseWork(call.Args)}
+	r := &running{call: call, work: parseWork(call.Args), epoch: t.record.epoch}
 	t.current = r
-	w.note("%-8s   runs call %d of session %s: %s", n.name, call.Number, t.session.ID().String()[:8], describeWork(call.Args))
+	if w.history != nil {
+		w.note("%-8s   runs call %d of session %s: %s", n.name, call.Number, t.session.ID().String()[:8], describeWork(call.Args))
+	}
 	counter := w.truth.started(t, &r.work, call.Number)
 	if !call.Deadline.IsZero() && n.now().After(call.Deadline.Add(5*time.Millisecond)) {
 		w.truth.lateStart(call.Number, n.now().Sub(call.Deadline))
@@ -129,15 +145,43 @@ func (t *task) handle(call core.Call) {
 		t.done(r, counter, code)
 	}
 	n.after(r.work.takes, func() { r.end(r.work.fails()) })
+	if w.plan.steps && w.chance.in(0.4) {
+		t.progress(r, w.chance.count(1, 5))
+	}
 	if !call.Deadline.IsZero() && r.work.obeys {
 		n.after(call.Deadline.Sub(n.now()), func() { r.end(session.ErrDeadline) })
 	}
 }
 
-// cancel ends the context of the call that runs. A handler that looks at it
-// ends soon.
-func (t *task) cancel() {
-	if r := t.current; r != nil && !r.cancelled {
+// progress has the handler send values as it works.
+func (t *task) progress(r *running, left int) {
+	n := t.node
+	n.after(n.w.chance.between(0, r.work.takes/4+time.Millisecond), func() {
+		if t.current != r || left == 0 {
+			return
+		}
+		r.step++
+		n.w.truth.call(r.work.id).steps = r.step
+		n.step(func(fx *core.Effects) {
+			if !n.core.Progress(n.now(), t.session, r.call.Number, r.step, appendReply(nil, r.work.id, r.step), true, fx) && !t.moved(r) {
+				n.w.fail("%s: work %d runs and may not make progress", n.name, r.work.id)
+			}
+		})
+		t.progress(r, left-1)
+	})
+}
+
+// moved reports that the session has another holder since a call began.
+func (t *task) moved(r *running) bool { return t.record.epoch > r.epoch }
+
+// cancel ends the context of call n if that runs, or of Open for 0. A handler
+// that looks at it ends soon.
+func (t *task) cancel(n uint64) {
+	if n == 0 {
+		t.hurry()
+		return
+	}
+	if r := t.current; r != nil && r.call.Number == n && !r.cancelled {
 		r.cancelled = true
 		if r.work.obeys {
 			t.node.after(t.node.w.chance.skewed(0, 20*time.Millisecond), func() { r.end(session.ErrCancelled) })
@@ -154,7 +198,9 @@ func (t *task) done(r *running, counter uint64, code session.Code) {
 		reply = session.Reply{Code: code, Outcome: session.Done, Body: wire.AppendFailure(nil, "as told", "")}
 	}
 	w.truth.finished(r.work.id)
-	w.note("%-8s   call %d of session %s ends %s", n.name, r.call.Number, t.session.ID().String()[:8], code)
+	if w.history != nil {
+		w.note("%-8s   call %d of session %s ends %s", n.name, r.call.Number, t.session.ID().String()[:8], code)
+	}
 	t.busy, t.current = false, nil
 	var next []core.Run
 	n.step(func(fx *core.Effects) {
@@ -184,4 +230,7 @@ func (t *task) close() {
 }
 
 // leave gives the slot up.
-func (t *task) leave() { delete(t.node.seats, seat{t.session.Pool(), t.session.Worker()}) }
+func (t *task) leave() {
+	delete(t.node.seats, seat{t.session.Pool(), t.session.Worker()})
+	t.node.changed = t.node.w.now
+}

@@ -2,7 +2,10 @@ package sim
 
 import (
 	"fmt"
+	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/limpet-rpc/limpet/session"
 	"github.com/limpet-rpc/limpet/worker/core"
@@ -27,6 +30,7 @@ type callRecord struct {
 	runs     int
 	finished bool
 	counter  uint64 // of the session, after it ran
+	steps    uint64 // of its progress
 	ended    bool
 	outcome  session.Outcome
 	client   *clientPart
@@ -40,12 +44,15 @@ type sessionRecord struct {
 	last    uint64 // the number that ran last
 	ended   session.Code
 	over    bool
+	epoch   uint32        // of the latest holder that was told its route
+	at      time.Duration // when that was
 }
 
 type nodeRecord struct {
 	id    session.NodeID
 	name  string
 	died  bool
+	left  bool // it was drained and ended
 	given map[grant]session.ID
 }
 
@@ -65,6 +72,8 @@ func (t *truth) born(n *nodePart) {
 
 func (t *truth) died(n *nodePart) { t.nodes[n.id].died = true }
 
+func (t *truth) left(n *nodePart) { t.nodes[n.id].left = true }
+
 // begun notes a session on its slot.
 func (t *truth) begun(n *nodePart, s *core.Session) {
 	g := grant{seat{s.Pool(), s.Worker()}, s.Incarnation()}
@@ -76,6 +85,13 @@ func (t *truth) begun(n *nodePart, s *core.Session) {
 	t.session(s.ID()).node = node
 }
 
+// lost notes that a broker has given a node up.
+func (t *truth) lost(b *brokerPart, id session.NodeID) {
+	if n := t.nodes[id]; !t.w.plan.cuts() && !n.died && !n.left {
+		t.w.fail("%s gives %s up, which lives and was never cut off", b.name, n.name)
+	}
+}
+
 func (t *truth) session(id session.ID) *sessionRecord {
 	s := t.sessions[id]
 	if s == nil {
@@ -85,9 +101,38 @@ func (t *truth) session(id session.ID) *sessionRecord {
 	return s
 }
 
-func (t *truth) ended(id session.ID, code session.Code) {
+func (t *truth) ended(id session.ID, code session.Code, text string) {
 	s := t.session(id)
-	s.over, s.ended = true, code
+	s.over, s.ended, s.at = true, code, t.w.now
+	if code == session.ErrSessionExpired && strings.HasPrefix(text, session.ClockLease) && !t.w.plan.cuts() && t.kept(id) {
+		t.w.fail("session %s ends because its lease is over, while its client lives and keeps it", id)
+	}
+}
+
+// step judges a value of progress: the n-th that the caller hears of must be
+// later than the one before, and of a call that runs or ran.
+func (t *truth) step(k *calling, step uint64) {
+	switch {
+	case k.record.ended && !k.abandoned:
+		t.w.fail("work %d makes progress after its end", k.record.id)
+	case step <= k.step:
+		t.w.fail("work %d makes step %d after step %d", k.record.id, step, k.step)
+	case k.record.runs != 1 || step > k.record.steps:
+		t.w.fail("work %d, which ran %d times and took %d steps, makes step %d", k.record.id, k.record.runs, k.record.steps, step)
+	}
+	k.step = step
+}
+
+// kept reports that some living client has a session and has not closed it.
+func (t *truth) kept(id session.ID) bool {
+	for _, c := range t.w.clients {
+		for _, u := range c.users {
+			if c.alive && u.session != nil && u.session.Route().Session == id && u.session.Ended() == nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // routed notes that a client was told a route: it must be one that exists.
@@ -131,6 +176,8 @@ func (t *truth) started(k *task, work *work, number uint64) (counter uint64) {
 	switch {
 	case c.runs > 1:
 		t.w.fail("work %d runs a second time, as call %d of session %s", c.id, number, s.id)
+	case c.session == uuid.Nil: // it came along with the open
+		c.session = s.id
 	case c.session != s.id:
 		t.w.fail("work %d was meant for session %s and runs in session %s", c.id, c.session, s.id)
 	case number <= s.last:
@@ -195,7 +242,7 @@ func (t *truth) callFailed(k *calling, err *session.Error) {
 		t.unknown++
 		t.excuse(k, err)
 	}
-	if t.w.plan.calm() {
+	if t.w.plan.calm() && k.opening == nil {
 		t.calmEnd(k, err)
 	}
 }
@@ -207,12 +254,21 @@ func (t *truth) excuse(k *calling, err *session.Error) {
 	}
 	s := t.session(k.record.session)
 	switch {
+	case k.opening != nil && t.anyTrouble():
 	case s.node != nil && s.node.died:
 	case s.over && (s.ended == session.ErrSessionExpired || s.ended == session.ErrSessionDrained):
-	case s.node != nil && t.cutOff(s.node.id):
+	case k.session != nil && k.session.Ended() != nil && k.session.Ended().Code == session.ErrSessionMoved:
+	case t.w.plan.cuts() && s.node != nil && t.cutOff(s.node.id):
 	default:
 		t.w.fail("work %d ends as unknown (%v) without a reason: its node lives and was never given up, its session was not ended by a clock", k.record.id, err)
 	}
+}
+
+// anyTrouble reports that the broker that a first call was carried to may not
+// be the one that was asked about it, or that its node is gone.
+func (t *truth) anyTrouble() bool {
+	p := &t.w.plan
+	return p.cuts() || p.brokerCrashes+p.nodeCrashes > 0
 }
 
 // cutOff reports that some broker could not know a node although it lives.
@@ -239,6 +295,10 @@ func (t *truth) calmEnd(k *calling, err *session.Error) {
 			t.w.fail("work %d ends in a calm world: %v", k.record.id, err)
 		}
 	case session.ErrSessionClosed: // its own user closed early
+	case session.ErrSessionMoved:
+		if !p.attaches {
+			t.w.fail("work %d ends in a calm world: %v", k.record.id, err)
+		}
 	default:
 		t.w.fail("work %d ends in a calm world: %v", k.record.id, err)
 	}
@@ -252,21 +312,29 @@ func (t *truth) openEnded(o *opening) { delete(t.opens, o) }
 func (t *truth) refused(o *opening, err *session.Error) {
 	t.refusals++
 	p := &t.w.plan
+	ok := p.cuts() // its session may have come and gone before its client heard of it
 	switch err.Code {
 	case session.ErrOpenFailed:
-		if !p.openFails {
-			t.w.fail("an open fails that nobody had fail: %v", err)
-		}
+		ok = p.openFails
 	case session.ErrNoWorker: // its wait was over
-	case session.ErrPoolUnknown, session.ErrWithdrawn:
-		if p.calm() && t.w.now > 2*time.Second {
-			t.w.fail("an open ends in a calm world: %v", err)
-		}
-	default:
-		if p.calm() {
-			t.w.fail("an open ends in a calm world: %v", err)
-		}
+		ok = true
+	case session.ErrSessionExpired:
+		ok = ok || p.maxAge > 0 || p.idle > 0
+	case session.ErrWorkerLost: // one that carried a call is not made twice
+		ok = ok || p.nodeCrashes > 0 || o.first != nil && p.brokerCrashes > 0
+	case session.ErrPoolUnknown, session.ErrDraining:
+		ok = ok || p.nodeCrashes+p.drains > 0
 	}
+	if !ok {
+		t.w.fail("an open that was not given up ends without a reason: %v", err)
+	}
+}
+
+// past reports that a session is over for so long that its holder must have
+// heard of it.
+func (t *truth) past(id session.ID) bool {
+	s := t.session(id)
+	return s.node.died || s.node.left || s.over && t.w.now-s.at > t.w.plan.lease
 }
 
 // abandonedBy notes that a client died: nobody waits for its opens and calls.

@@ -3,6 +3,8 @@ package sim
 import (
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/limpet-rpc/limpet/client/core"
 	"github.com/limpet-rpc/limpet/session"
 )
@@ -18,6 +20,8 @@ type user struct {
 	closing bool
 	idle    bool // will not begin anything any more
 	opening *opening
+
+	attaching bool
 }
 
 // opening waits for one open.
@@ -27,11 +31,33 @@ type opening struct {
 	ended bool
 	given bool // taken back
 	begun time.Duration
+	first *calling // the call that came along
+	once  bool     // the session ends with it
+}
+
+// carry puts a call into an open. In a session for one call nobody waits for
+// the open itself.
+func (o *opening) carry(wish *core.Wish) {
+	u := o.user
+	c, w := u.client, u.client.w
+	k := u.wish()
+	o.first = &calling{user: u, opening: o, record: w.truth.calling(c, uuid.Nil)}
+	k.id = o.first.record.id
+	wish.First = &core.First{Method: "work", Args: k.append(nil), Raw: true, Tag: o.first}
+	wish.Once = w.chance.in(0.5)
+	o.once = wish.Once
+	if w.plan.deadlines && w.chance.in(0.4) {
+		wish.First.Deadline = c.now().Add(w.chance.skewed(time.Millisecond, 3*time.Second))
+	}
+	w.note("%-8s . user %d's open carries work %d, once %v", c.name, u.number, k.id, wish.Once)
 }
 
 // open asks for a session.
 func (u *user) open() {
 	c, w := u.client, u.client.w
+	if u.session != nil || u.opening != nil || u.attaching {
+		return // it has attached meanwhile
+	}
 	if w.now > w.plan.work {
 		u.idle = true
 		return
@@ -46,6 +72,9 @@ func (u *user) open() {
 	wish.Notify = w.chance.in(0.3)
 	wish.Priority = w.chance.count(-2, 2)
 	o := &opening{user: u, begun: w.now}
+	if w.plan.firsts && w.chance.in(0.4) {
+		o.carry(&wish)
+	}
 	u.opening = o
 	w.truth.opening(o)
 	w.note("%-8s . user %d opens in %s", c.name, u.number, wish.Pool)
@@ -92,10 +121,74 @@ func (o *opening) settle(r *core.Result) {
 		c.after(w.chance.between(10*time.Millisecond, time.Second), u.open)
 		return
 	}
-	w.note("%-8s . user %d has session %s", c.name, u.number, r.Session.Route().Session)
-	w.truth.routed(c, r.Session.Route())
-	u.session, u.left, u.flying, u.closing = r.Session, w.chance.count(0, 12), 0, false
+	u.take(r.Session)
+	if f := o.first; f != nil && !f.record.ended {
+		f.session = r.Session
+		u.flying++
+	}
+	if o.once {
+		u.left = 0
+	}
+}
+
+// take makes a session the user's.
+func (u *user) take(s *core.Session) {
+	c, w := u.client, u.client.w
+	w.note("%-8s . user %d has session %s", c.name, u.number, s.Route().Session)
+	w.truth.routed(c, s.Route())
+	u.session, u.left, u.flying, u.closing = s, w.chance.count(0, 12), 0, false
 	c.after(0, u.act)
+	if w.plan.attaches && w.chance.in(0.3) {
+		c.after(w.chance.skewed(0, 2*time.Second), func() { u.handOver(s) })
+	}
+}
+
+// handOver has some user, of this client or another, attach to a session.
+func (u *user) handOver(s *core.Session) {
+	w := u.client.w
+	c := w.clients[w.chance.IntN(len(w.clients))]
+	if !c.alive || s.Ended() != nil {
+		return
+	}
+	by := c.users[w.chance.IntN(len(c.users))]
+	token := s.Token()
+	c.run(func() { by.attach(token) })
+}
+
+// attaching waits for one attach.
+type attaching struct {
+	user  *user
+	ended bool
+}
+
+func (u *user) attach(token session.Token) {
+	c, w := u.client, u.client.w
+	if u.session != nil || u.opening != nil || u.attaching || w.now > w.plan.work {
+		return
+	}
+	u.attaching = true
+	k := &attaching{user: u}
+	w.note("%-8s . user %d attaches to %s", c.name, u.number, token.Session)
+	c.step(func(fx *core.Effects) {
+		if refused := c.core.Attach(c.now(), token, "", k, fx); refused != nil {
+			w.fail("%s: an attach is refused before it is sent: %v", c.name, refused)
+		}
+	})
+}
+
+func (k *attaching) settle(r *core.Result) {
+	u := k.user
+	if k.ended {
+		u.client.w.fail("%s: an attach ends twice", u.client.name)
+		return
+	}
+	k.ended, u.attaching = true, false
+	if r.Err != nil {
+		u.client.w.note("%-8s . user %d's attach ends: %v", u.client.name, u.number, r.Err)
+		u.client.after(10*time.Millisecond, u.open)
+		return
+	}
+	u.take(r.Session)
 }
 
 // act makes the next call, or closes.
@@ -106,6 +199,10 @@ func (u *user) act() {
 	}
 	if w.now > w.plan.work {
 		u.left = 0
+	}
+	if u.left == 0 && w.plan.hold && w.now > w.plan.work-time.Second && w.now < w.plan.plateau() {
+		c.after(w.plan.plateau()-w.now+time.Millisecond, u.act)
+		return
 	}
 	if u.left == 0 || u.session.Ended() != nil {
 		if u.flying > 0 && !w.chance.in(0.1) {
@@ -131,7 +228,9 @@ type calling struct {
 	user      *user
 	session   *core.Session
 	record    *callRecord
+	opening   *opening // that it came along with
 	abandoned bool
+	step      uint64 // of its progress, the last one heard of
 }
 
 func (u *user) call() {
@@ -191,7 +290,7 @@ func (k *calling) giveUp() {
 	}
 	c := k.user.client
 	c.w.note("%-8s . user %d gives work %d up", c.name, k.user.number, k.record.id)
-	c.step(func(fx *core.Effects) { c.core.Cancel(c.now(), k.session, k, fx) })
+	c.step(func(fx *core.Effects) { c.core.Cancel(c.now(), k.session, k, session.ErrCancelled, fx) })
 	c.after(cancelWait, k.abandon)
 }
 
@@ -234,7 +333,7 @@ func (k *calling) end(err *session.Error) {
 
 func (k *calling) next() {
 	u := k.user
-	if u.session == k.session {
+	if k.session != nil && u.session == k.session {
 		u.flying--
 		u.client.after(u.client.w.chance.skewed(0, 100*time.Millisecond), u.act)
 	}

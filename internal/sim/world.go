@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"hash/crc32"
 	"io"
 	"time"
 )
@@ -17,6 +18,7 @@ type World struct {
 	truth   *truth
 	failure error
 	memory  []byte
+	digest  uint64
 
 	brokers []*brokerPart
 	nodes   []*nodePart
@@ -29,8 +31,10 @@ type Result struct {
 	Plan                  string
 	Steps                 int
 	Virtual               time.Duration
-	Done, NotRun, Unknown int // calls
-	Opened, Refused       int // opens
+	Longest               time.Duration // of several worlds
+	Digest                uint64        // over everything that was sent
+	Done, NotRun, Unknown int           // calls
+	Opened, Refused       int           // opens
 }
 
 // Run lets the world of a seed happen, and writes its history to w unless that
@@ -39,7 +43,7 @@ func Run(seed uint64, history io.Writer) Result {
 	w := newWorld(seed, history)
 	w.run()
 	return Result{
-		Failure: w.failure, Plan: w.plan.String(), Steps: w.steps, Virtual: w.now,
+		Failure: w.failure, Plan: w.plan.String(), Steps: w.steps, Virtual: w.now, Digest: w.digest,
 		Done: w.truth.done, NotRun: w.truth.notRun, Unknown: w.truth.unknown, Opened: w.truth.opened, Refused: w.truth.refusals,
 	}
 }
@@ -90,5 +94,6 @@ func (w *World) keep(env []byte) []byte {
 	kept := w.memory[:len(env):len(env)]
 	w.memory = w.memory[len(env):]
 	copy(kept, env)
+	w.digest = w.digest*31 + uint64(crc32.ChecksumIEEE(env)) + uint64(w.now)
 	return kept
 }

@@ -99,7 +99,8 @@ func (m *Beat) Check() error { return nil }
 
 // Check reports an impossible field.
 func (m *Open) Check() error {
-	return first(given("client", m.Client), given("request", m.Request), name("pool", m.Pool), labels(m.Labels))
+	return first(given("client", m.Client), given("request", m.Request), name("pool", m.Pool), labels(m.Labels),
+		short("method", m.Method, MaxMethod))
 }
 
 // Check reports an impossible field.
@@ -129,7 +130,7 @@ func (m *Withdraw) Check() error {
 
 // Check reports an impossible field.
 func (m *Offer) Check() error {
-	return first(given("client", m.Client), given("request", m.Request), name("pool", m.Pool))
+	return first(given("client", m.Client), given("request", m.Request), name("pool", m.Pool), short("method", m.Method, MaxMethod))
 }
 
 // Check reports an impossible field.
@@ -208,6 +209,12 @@ func (m *Ended) Check() error {
 
 // Check reports an impossible field.
 func (m *Lost) Check() error { return first(coded(m.Code), short("text", m.Text, MaxText)) }
+
+// Check reports an impossible field.
+func (m *Drain) Check() error { return nil }
+
+// Check reports an impossible field.
+func (m *Leave) Check() error { return nil }
 
 // LimitsOf puts a session's limits on the wire.
 func LimitsOf(l session.Limits) Limits {

@@ -105,6 +105,13 @@ type Open struct {
 	Wait     uint32            `msgpack:"wait,omitempty"`   // the client waits this long, 0 = as long as the broker lets it
 	Notify   bool              `msgpack:"notify,omitempty"` // tell me my place while I wait
 	Limits   Limits            `msgpack:"limits"`
+	Since    uint32            `msgpack:"since,omitempty"`  // how long ago it was sent first, 0 for the first time
+	Moved    bool              `msgpack:"moved,omitempty"`  // it was sent to another broker before
+	Method   string            `msgpack:"method,omitempty"` // of call 1, which comes along; empty: none does
+	Args     []byte            `msgpack:"args,omitempty"`
+	Raw      bool              `msgpack:"raw,omitempty"`
+	Budget   uint32            `msgpack:"budget,omitempty"`
+	Once     bool              `msgpack:"once,omitempty"` // the session ends with call 1
 }
 
 // Opened is the route.
@@ -129,6 +136,7 @@ type Refused struct {
 	Request uuid.UUID    `msgpack:"request"`
 	Code    session.Code `msgpack:"code"`
 	Text    string       `msgpack:"text"`
+	Unknown bool         `msgpack:"unknown,omitempty"` // the call that came along may have run
 }
 
 // Queued tells a waiting client its place, 1 for the next.
@@ -151,6 +159,12 @@ type Offer struct {
 	Request uuid.UUID `msgpack:"request"`
 	Pool    string    `msgpack:"pool"`
 	Limits  Limits    `msgpack:"limits"`
+	Method  string    `msgpack:"method,omitempty"` // of call 1, which comes along; empty: none does
+	Args    []byte    `msgpack:"args,omitempty"`
+	Raw     bool      `msgpack:"raw,omitempty"`
+	Budget  uint32    `msgpack:"budget,omitempty"`
+	Once    bool      `msgpack:"once,omitempty"`
+	Via     Peer      `msgpack:"via,omitempty"` // the return path of call 1
 }
 
 // Accept takes it.
@@ -170,6 +184,8 @@ type Live struct {
 	Key         session.Key `msgpack:"key"`
 	Epoch       uint32      `msgpack:"epoch"`
 	Limits      Limits      `msgpack:"limits"`
+	Holder      uuid.UUID   `msgpack:"holder,omitempty"` // the client that attached to it, zero while it is Client
+	Over        bool        `msgpack:"over,omitempty"`   // it has ended; its reply is kept for its client
 }
 
 // Decline does not take it.
@@ -236,6 +252,18 @@ type Ended struct {
 	Text    string       `msgpack:"text"`
 }
 
+// Drain asks a node to take nothing new and to end when its sessions have,
+// or when the deadline has passed.
+type Drain struct {
+	Epoch    uint64 `msgpack:"epoch"`
+	Deadline uint32 `msgpack:"deadline"` // from now, 0 = none
+}
+
+// Leave says that a node ends on purpose and holds nothing any more.
+type Leave struct {
+	Seq uint64 `msgpack:"seq"`
+}
+
 // Lost tells a client that the worker of these sessions is gone.
 type Lost struct {
 	Node     session.NodeID `msgpack:"node"`
@@ -263,6 +291,8 @@ func (*Register) Kind() Kind   { return KindRegister }
 func (*Registered) Kind() Kind { return KindRegistered }
 func (*Ended) Kind() Kind      { return KindEnded }
 func (*Lost) Kind() Kind       { return KindLost }
+func (*Drain) Kind() Kind      { return KindDrain }
+func (*Leave) Kind() Kind      { return KindLeave }
 
 // New returns an empty message of a control kind, nil for any other.
 func New(k Kind) Control {
@@ -303,6 +333,10 @@ func New(k Kind) Control {
 		return new(Ended)
 	case KindLost:
 		return new(Lost)
+	case KindDrain:
+		return new(Drain)
+	case KindLeave:
+		return new(Leave)
 	default:
 		return nil
 	}

@@ -119,6 +119,8 @@ func TestCheckNamesTheField(t *testing.T) {
 		{"labels", func(m Control) { m.(*Open).Labels = map[string]string{"": "v"} }, KindOpen},
 		{"labels", func(m Control) { m.(*Open).Labels = map[string]string{"k": long} }, KindOpen},
 		{"labels", func(m Control) { m.(*Open).Labels = map[string]string{"k": bad} }, KindOpen},
+		{"method", func(m Control) { m.(*Open).Method = long }, KindOpen},
+		{"method", func(m Control) { m.(*Offer).Method = long }, KindOffer},
 		{"node", func(m Control) { m.(*Opened).Node = 0 }, KindOpened},
 		{"request", func(m Control) { m.(*Opened).Request = uuid.Nil }, KindOpened},
 		{"session", func(m Control) { m.(*Opened).Session = uuid.Nil }, KindOpened},
@@ -238,7 +240,7 @@ func fitting(t reflect.Type, v any) bool {
 	case bool:
 		return t.Kind() == reflect.Bool
 	case string, []byte:
-		return t.Kind() == reflect.String
+		return t.Kind() == reflect.String || t == reflect.TypeFor[[]byte]()
 	case uint64:
 		return t.Kind() == reflect.Uint64
 	case int64:

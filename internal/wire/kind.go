@@ -25,6 +25,8 @@ const (
 	KindRegistered Kind = 25 // broker -> node: known
 	KindEnded      Kind = 26 // node -> broker: a session is over, its slot free
 	KindLost       Kind = 27 // broker -> client: these sessions' node is gone
+	KindDrain      Kind = 28 // broker -> node: take nothing new, end when you are empty
+	KindLeave      Kind = 29 // node -> broker: I am done, forget me
 )
 
 // Session messages: the fixed header, then the body. Brokers pass them on by
@@ -35,6 +37,7 @@ const (
 	KindCancel Kind = 65
 	KindClose  Kind = 66
 	KindLease  Kind = 67 // a client's beat for all its sessions on one node
+	KindAttach Kind = 68 // by token: the session is mine from now on
 
 	KindReply   Kind = 80
 	KindFail    Kind = 81
@@ -42,6 +45,9 @@ const (
 	KindClosed  Kind = 83
 	KindLeased  Kind = 84
 	KindExpired Kind = 85 // the session ended at the worker's side
+
+	KindAttached Kind = 86
+	KindProgress Kind = 87 // of a call that runs
 )
 
 var kindNames = [256]string{
@@ -49,8 +55,10 @@ var kindNames = [256]string{
 	KindOpen: "open", KindOpened: "opened", KindRefused: "refused", KindQueued: "queued", KindWithdraw: "withdraw",
 	KindOffer: "offer", KindAccept: "accept", KindDecline: "decline", KindRevoke: "revoke",
 	KindRegister: "register", KindRegistered: "registered", KindEnded: "ended", KindLost: "lost",
-	KindCall: "call", KindCancel: "cancel", KindClose: "close", KindLease: "lease",
+	KindDrain: "drain", KindLeave: "leave",
+	KindCall: "call", KindCancel: "cancel", KindClose: "close", KindLease: "lease", KindAttach: "attach",
 	KindReply: "reply", KindFail: "fail", KindHeld: "held", KindClosed: "closed", KindLeased: "leased", KindExpired: "expired",
+	KindAttached: "attached", KindProgress: "progress",
 }
 
 // String is the kind's name in docs, logs and metrics.

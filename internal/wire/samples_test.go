@@ -62,6 +62,8 @@ func controlSamples() []Control {
 		},
 		&Registered{Epoch: 3, Seq: 10},
 		&Ended{Seq: 11, Session: sampleSession, Pool: "counter", Code: session.ErrSessionClosed, Text: "closed by its holder"},
+		&Drain{Epoch: 3, Deadline: 30_000},
+		&Leave{Seq: 12},
 		&Lost{Node: sampleNode, Sessions: []session.ID{sampleSession}, Code: session.ErrWorkerLost, Text: "node-1: no beat for 3s"},
 	}
 }
@@ -86,6 +88,12 @@ func sessionSamples() map[Kind][]byte {
 	keep(closing, nil)
 	keep(Header{Kind: KindLease, Node: sampleNode, Session: sampleClient, Number: 1, Ack: 0xde55000000004004}, sampleSession[:])
 
+	attach := held
+	attach.Kind, attach.Number, attach.Ack = KindAttach, 0, 0
+	keep(attach, nil)
+
+	keep(answer(KindAttached), nil)
+	keep(answer(KindProgress), nil)
 	keep(answer(KindReply), []byte{8})
 	fail := answer(KindFail)
 	fail.Code = session.ErrDeadline
@@ -121,6 +129,10 @@ func fill(chance *rand.Rand, v reflect.Value, field string) {
 			v.Index(i).SetUint(uint64(chance.UintN(255) + 1))
 		}
 	case reflect.Slice:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			v.SetBytes([]byte(word(chance, 500)))
+			return
+		}
 		v.Set(reflect.MakeSlice(v.Type(), chance.IntN(4), 4))
 		for i := range v.Len() {
 			fill(chance, v.Index(i), "name")

@@ -126,6 +126,9 @@ func wanted(t reflect.Type) codec.Form {
 	case reflect.Array:
 		return codec.FormBytes
 	case reflect.Slice:
+		if t.Elem().Kind() == reflect.Uint8 {
+			return codec.FormBytes
+		}
 		return codec.FormList
 	case reflect.Map, reflect.Struct:
 		return codec.FormMap
@@ -220,7 +223,7 @@ func scalarFits(b []byte, head int, t reflect.Type) error {
 		return nil
 	case reflect.Map:
 		return pairsFit(b[head:])
-	case reflect.Bool, reflect.String:
+	case reflect.Bool, reflect.String, reflect.Slice:
 		return nil
 	default:
 		return integerFits(b, t)
@@ -242,9 +245,9 @@ func pairsFit(b []byte) error {
 // integerFits checks that an integer lies within its type.
 func integerFits(b []byte, t reflect.Type) error {
 	negative, magnitude := integer(b)
-	probe := reflect.New(t).Elem()
-	out := probe.CanUint() && (negative || probe.OverflowUint(magnitude)) ||
-		probe.CanInt() && (magnitude > math.MaxInt64 || probe.OverflowInt(signed(negative, magnitude)))
+	signedType := t.Kind() >= reflect.Int && t.Kind() <= reflect.Int64
+	out := !signedType && (negative || t.OverflowUint(magnitude)) ||
+		signedType && (magnitude > math.MaxInt64 || t.OverflowInt(signed(negative, magnitude)))
 	switch {
 	case !out:
 		return nil

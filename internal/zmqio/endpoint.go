@@ -7,6 +7,13 @@ import (
 	"strings"
 )
 
+// EndpointError is an endpoint that could not be one, whatever the state of
+// the machine.
+type EndpointError struct{ error }
+
+// Unwrap is what is wrong with it.
+func (e EndpointError) Unwrap() error { return e.error }
+
 // checkEndpoint refuses what libzmq would misread (it takes port 99999 for
 // 34463) or what leads nowhere (inproc ends at this loop's own context).
 // Listening allows the port to be chosen by the system.

@@ -75,6 +75,7 @@ func TestMalformedMessages(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			_, endpoint, complaints := complaining(t)
 			dealer, bystander := raw(t, zmq.DEALER, endpoint), raw(t, zmq.DEALER, endpoint)
+			ask(t, dealer, "good day") // the first message may be empty: see Greeter
 			for range 2 {
 				if _, err := dealer.SendMessage(c.parts...); err != nil {
 					t.Fatal(err)

@@ -44,6 +44,13 @@ type Handler interface {
 	Tick(now time.Time)
 }
 
+// Greeter is a Handler that wants to know of connections as they come up, and
+// not only once they say something. Whoever else is
+// told nothing of them.
+type Greeter interface {
+	Fresh(peer wire.Peer)
+}
+
 // Loop owns sockets. Create it with NewLoop, give it to one goroutine with Run.
 type Loop struct {
 	// Fixed after NewLoop.
@@ -143,7 +150,7 @@ func (l *Loop) Connect(endpoint string) (wire.Peer, error) {
 // open makes a socket, has it attached, and gives it to the loop.
 func (l *Loop) open(kind zmq.Type, endpoint string, attach func(*socket) error) (*socket, error) {
 	if err := checkEndpoint(endpoint, kind == zmq.ROUTER); err != nil {
-		return nil, err
+		return nil, EndpointError{err}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -304,6 +311,12 @@ func (l *Loop) receive() (busy bool) {
 
 func (l *Loop) deliver(a arrival) {
 	fault := a.fault
+	if a.fresh {
+		if g, ok := l.handler.(Greeter); ok {
+			g.Fresh(a.from)
+		}
+		return
+	}
 	if fault == nil {
 		fault = l.unpack(a)
 	}

@@ -52,6 +52,7 @@ type arrival struct {
 	from  wire.Peer
 	body  []byte
 	fault error
+	fresh bool // the empty message by which a connection announces itself
 }
 
 func newSocket(l *Loop, kind zmq.Type, endpoint string) (*socket, error) {
@@ -116,6 +117,9 @@ func configure(zs *zmq.Socket, kind zmq.Type, endpoint string, o Options) error 
 		// Off: what is sent before the connection stands, or while it is being
 		// renewed, waits in the pipe. On, a renewal would throw the pipe away.
 		settings = append(settings, zs.SetImmediate(false))
+		// The far ROUTER gets an empty message whenever a connection comes up, the
+		// first time and every time again: see Greeter.
+		settings = append(settings, zs.SetProbeRouter(1))
 	}
 	if err := errors.Join(settings...); err != nil {
 		return fmt.Errorf("zmqio: set socket options: %w", err)
@@ -161,6 +165,7 @@ func (s *socket) receivePart() (part []byte, more, ok bool, err error) {
 // arrived turns the assembled message into an arrival. The caller holds mu.
 func (s *socket) arrived() arrival {
 	m := &s.incoming
+	known := s.lead != nil || s.roster.lookup(m.identity) != nil
 	p, err := s.sender(m.identity)
 	if err != nil {
 		return arrival{fault: err}
@@ -168,7 +173,8 @@ func (s *socket) arrived() arrival {
 	p.delimiter = m.delimiter
 	s.inlet.completed(p, m.origin, time.Unix(0, s.loop.now.Load()))
 	if m.fault != nil {
-		return arrival{from: p.id, fault: m.fault}
+		fresh := !known && !m.delimiter && errors.Is(m.fault, ErrNoBody)
+		return arrival{from: p.id, fault: m.fault, fresh: fresh}
 	}
 	return arrival{from: p.id, body: m.body}
 }

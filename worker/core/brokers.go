@@ -24,6 +24,14 @@ type broker struct {
 	pacer      *heartbeat.Pacer
 }
 
+// count numbers the next thing that the broker has to hear: every Accept,
+// Decline and Ended has a number of its own, so that one that is lost leaves a
+// gap.
+func (b *broker) count() uint64 {
+	b.seq++
+	return b.seq
+}
+
 // helloAgain is after how long an unanswered Hello or Register is repeated.
 const helloAgain = 500 * time.Millisecond
 
@@ -81,6 +89,10 @@ func (c *Core) fromBroker(now time.Time, b *broker, m wire.Control, fx *Effects)
 		c.offer(now, b, m, fx)
 	case *wire.Revoke:
 		c.revoke(now, b, m, fx)
+	case *wire.Drain:
+		if m.Epoch >= b.epoch {
+			fx.Drain = &Drain{Deadline: time.Duration(m.Deadline) * time.Millisecond}
+		}
 	case *wire.Error:
 		fx.Events = append(fx.Events, Event{What: EventRefusedBy, Peer: b.peer, Code: m.Code, Text: m.Text})
 	default:
@@ -114,6 +126,7 @@ func (c *Core) register(now time.Time, b *broker, fx *Effects) {
 			live = append(live, s.live())
 		}
 	}
+	live = append(live, c.past.replies()...)
 	for {
 		n := min(len(live), liveMost)
 		m.Live, live = live[:n], live[n:]
@@ -135,7 +148,7 @@ func (c *Core) registered(now time.Time, b *broker, m *wire.Registered, fx *Effe
 	if b.registered {
 		return
 	}
-	b.registered = true
+	b.registered, b.welcomed = true, true // it may have overtaken the Welcome
 	c.still = time.Time{}
 	for _, cl := range c.clients { // leases stood still: they run anew
 		cl.beat = now
@@ -181,12 +194,12 @@ func (c *Core) brokersInOrder() []*broker {
 }
 
 // report sends a change to every broker that knows this node, numbered for
-// each.
+// each. It is counted for the others too: the gap tells them that they missed
+// it.
 func (c *Core) report(fx *Effects, change func(seq uint64) wire.Control) {
 	for _, b := range c.brokersInOrder() {
-		if b.welcomed {
-			b.seq++
-			fx.Control(b.peer, change(b.seq))
+		if seq := b.count(); b.welcomed {
+			fx.Control(b.peer, change(seq))
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package core
 
 import (
-	"crypto/subtle"
 	"fmt"
 	"hash/crc32"
 	"time"
@@ -89,13 +88,13 @@ func (c *Core) holding(from wire.Peer, h *wire.Header, fx *Effects) *Session {
 		c.notHere(from, h, fx)
 		return nil
 	}
-	if subtle.ConstantTimeCompare(s.key[:], h.Key[:]) != 1 {
+	if !s.key.Equal(h.Key) {
 		c.failTo(from, h, session.ErrSessionForeign, session.NotRun, "the key is not this session's", fx)
 		return nil
 	}
 	switch {
 	case h.Epoch < s.epoch:
-		c.failTo(from, h, session.ErrSessionMoved, session.Unknown, fmt.Sprintf("epoch %d, now %d", h.Epoch, s.epoch), fx)
+		c.moved(from, h, s.epoch, s.moves, fx)
 		return nil
 	case h.Epoch > s.epoch:
 		c.failTo(from, h, session.ErrEpoch, session.NotRun, fmt.Sprintf("epoch %d, now %d", h.Epoch, s.epoch), fx)
@@ -113,12 +112,26 @@ func (c *Core) ending(from wire.Peer, h *wire.Header, s *Session, fx *Effects) {
 	c.remains(from, h, s.callee, s.why, fx)
 }
 
+// moved answers a holder from whom the session was taken: what he had not
+// started by then was never run.
+func (c *Core) moved(from wire.Peer, h *wire.Header, epoch uint32, moves []uint64, fx *Effects) {
+	outcome := session.Unknown
+	if i := len(moves) - int(epoch-h.Epoch); i >= 0 && h.Number >= moves[i] {
+		outcome = session.NotRun
+	}
+	c.failTo(from, h, session.ErrSessionMoved, outcome, fmt.Sprintf("epoch %d, now %d", h.Epoch, epoch), fx)
+}
+
 // notHere answers for a session that does not live here: from what is
 // remembered of it, or that nothing is.
 func (c *Core) notHere(from wire.Peer, h *wire.Header, fx *Effects) {
 	p := c.past.find(h.Session)
-	if p == nil || subtle.ConstantTimeCompare(p.key[:], h.Key[:]) != 1 {
+	if p == nil || !p.key.Equal(h.Key) {
 		c.failTo(from, h, session.ErrSessionUnknown, session.Unknown, "node "+c.cfg.Name+" has no such session", fx)
+		return
+	}
+	if h.Epoch != 0 && h.Epoch < p.epoch {
+		c.moved(from, h, p.epoch, p.moves, fx)
 		return
 	}
 	c.remains(from, h, p.callee, p.why, fx)
@@ -164,6 +177,14 @@ func (c *Core) next(now time.Time, s *Session, fx *Effects) {
 	if s.callee.Running() == 0 && s.callee.Turn() != before {
 		c.rest(now, s)
 	}
+	c.endOnce(now, s, fx)
+}
+
+// endOnce ends a session that was opened for one call, once that has ended.
+func (c *Core) endOnce(now time.Time, s *Session, fx *Effects) {
+	if s.once && s.callee.Running() == 0 && s.callee.Turn() > 1 {
+		c.end(now, s, session.ErrSessionClosed, "it was opened for one call", fx)
+	}
 }
 
 // rest starts a session's idle clock, which may be the next to run out.
@@ -177,8 +198,7 @@ func (c *Core) rest(now time.Time, s *Session) {
 // Done takes the end of the call that a session's goroutine was running. A
 // reply whose code says that the worker panicked ends the session.
 func (c *Core) Done(now time.Time, s *Session, n uint64, r session.Reply, fx *Effects) {
-	from, via := s.from, s.via
-	s.callee.Redirect(n, func(call *Call) { from, via = call.from, call.via })
+	from, via := s.wayBack(n)
 	s.callee.Finish(n, r)
 	c.reply(s, from, via, n, r, fx)
 	if s.state != stateOpen {
@@ -190,6 +210,16 @@ func (c *Core) Done(now time.Time, s *Session, n uint64, r session.Reply, fx *Ef
 	}
 	c.rest(now, s)
 	c.next(now, s, fx)
+}
+
+// wayBack is where the answer to call n, which runs, is to go.
+func (s *Session) wayBack(n uint64) (from, via wire.Peer) {
+	if n == s.orphan.Number {
+		return s.orphan.from, s.orphan.via
+	}
+	from, via = s.from, s.via
+	s.callee.Redirect(n, func(call *Call) { from, via = call.from, call.via })
+	return from, via
 }
 
 // cancel ends a call that has not started, or cancels the context of the one
@@ -207,11 +237,15 @@ func (c *Core) cancel(now time.Time, from wire.Peer, h *wire.Header, fx *Effects
 			return
 		}
 	}
-	switch s.callee.Cancel(h.Number) {
+	code := session.ErrCancelled
+	if h.Code == session.ErrDeadline {
+		code = h.Code
+	}
+	switch s.callee.Cancel(h.Number, code) {
 	case session.CancelRefused:
 		c.failTo(from, h, session.ErrFuture, session.NotRun, c.explain(s, h, session.ErrFuture), fx)
 	case session.CancelRunning:
-		fx.Cancel = append(fx.Cancel, Cancel{s, s.callee.Running()})
+		fx.Cancel = append(fx.Cancel, Cancel{s, s.callee.Running(), code})
 		s.callee.Redirect(h.Number, func(call *Call) { call.from, call.via = from, h.Via })
 		c.say(from, h, wire.KindHeld, 0, fx)
 	case session.CancelBefore, session.CancelLate:
@@ -233,7 +267,7 @@ func (c *Core) close(now time.Time, from wire.Peer, h *wire.Header, fx *Effects)
 			code = p.why.Code
 		}
 		c.say(from, h, wire.KindClosed, code, fx)
-	case subtle.ConstantTimeCompare(s.key[:], h.Key[:]) != 1:
+	case !s.key.Equal(h.Key):
 		c.say(from, h, wire.KindClosed, session.ErrSessionForeign, fx)
 	case h.Epoch < s.epoch:
 		c.say(from, h, wire.KindClosed, session.ErrSessionMoved, fx)

@@ -62,10 +62,12 @@ type Run struct {
 	Call    Call
 }
 
-// Cancel ends the context of one call, which was handed over before.
+// Cancel ends the context of one call, which was handed over before, or that
+// of the pool's Open where the number is zero.
 type Cancel struct {
 	Session *Session
 	Number  uint64
+	Why     session.Code // ErrCancelled or ErrDeadline
 }
 
 // Stop ends a session's goroutine after the call that it is in.
@@ -81,7 +83,13 @@ type Effects struct {
 	Run    []Run
 	Cancel []Cancel
 	Stop   []Stop
+	Drain  *Drain // a broker asks the node to end
 	Events []Event
+}
+
+// Drain is a broker's wish that the node ends.
+type Drain struct {
+	Deadline time.Duration // from now, 0: none
 }
 
 // Reset empties the effects for the next step.
@@ -91,6 +99,7 @@ func (fx *Effects) Reset() {
 	clear(fx.Run)
 	clear(fx.Cancel)
 	clear(fx.Stop)
+	fx.Drain = nil
 	fx.Start, fx.Run, fx.Cancel, fx.Stop, fx.Events = fx.Start[:0], fx.Run[:0], fx.Cancel[:0], fx.Stop[:0], fx.Events[:0]
 }
 
@@ -209,6 +218,8 @@ func (c *Core) holder(now time.Time, from wire.Peer, h *wire.Header, rest []byte
 		c.close(now, from, h, fx)
 	case wire.KindLease:
 		c.lease(now, from, h, rest, fx)
+	case wire.KindAttach:
+		c.attach(now, from, h, rest, fx)
 	default:
 		c.badFrom(from, h.Kind, session.ErrKindUnknown, errors.New("a node takes no "+h.Kind.String()), fx)
 	}

@@ -1,8 +1,10 @@
 package core
 
 import (
+	"slices"
 	"time"
 
+	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
 )
 
@@ -21,6 +23,9 @@ type pastSession struct {
 	key    session.Key
 	callee *session.Callee[Call] // nil for an open that never became a session
 	why    *session.Error
+	epoch  uint32 // of its last holder
+	moves  []uint64
+	live   *wire.Live // of one that was opened for one call: brokers may be asked for it again
 	at     time.Time
 }
 
@@ -36,6 +41,15 @@ func newPast() past {
 	return past{byID: map[session.ID]*pastSession{}, byOpen: map[session.OpenKey]*pastSession{}}
 }
 
+// verdict is the answer to a repeated offer: a worker that could not open is
+// its client's to know, also where the first answer was lost.
+func (p *pastSession) verdict() session.Code {
+	if p.why.Code == session.ErrOpenFailed {
+		return session.ErrOpenFailed
+	}
+	return session.ErrWithdrawn
+}
+
 func (p *past) find(id session.ID) *pastSession { return p.byID[id] }
 
 func (p *past) opened(key session.OpenKey) (*pastSession, bool) {
@@ -44,7 +58,12 @@ func (p *past) opened(key session.OpenKey) (*pastSession, bool) {
 }
 
 func (p *past) add(now time.Time, s *Session) {
-	r := &pastSession{id: s.id, open: s.open, key: s.key, callee: s.callee, why: s.why, at: now}
+	r := &pastSession{id: s.id, open: s.open, key: s.key, callee: s.callee, why: s.why, epoch: s.epoch, moves: s.moves, at: now}
+	if s.once {
+		live := s.live()
+		live.Over = true
+		r.live = &live
+	}
 	p.byID[s.id], p.byOpen[s.open] = r, r
 	p.bytes += s.callee.Bytes()
 	p.push(r)
@@ -64,6 +83,21 @@ func (p *past) push(r *pastSession) {
 	for len(p.order) > pastMost || p.bytes > pastBytes {
 		p.shift()
 	}
+}
+
+// repliesMost bounds the ended sessions that a Register brings along.
+const repliesMost = 4096
+
+// replies returns the latest sessions that were opened for one call and have
+// ended: a broker that was restarted needs them to answer a repeated open.
+func (p *past) replies() []wire.Live {
+	var list []wire.Live
+	for _, r := range slices.Backward(p.order) {
+		if r.live != nil && len(list) < repliesMost {
+			list = append(list, *r.live)
+		}
+	}
+	return list
 }
 
 func (p *past) expire(now time.Time) {

@@ -35,6 +35,13 @@ type Session struct {
 	client      *client
 	limits      session.Limits
 
+	first    *Call     // the call that came along with the open
+	once     bool      // the session ends with call 1
+	holder   uuid.UUID // the client that attached to it, zero while it is the one that opened it
+	attached uint64    // the nonce of the last attach
+	moves    []uint64  // for the latest holders before this one: the first number of theirs that had not started
+	orphan   Call      // the call that ran for the holder before: its number and way back
+
 	state    state
 	reported bool   // some broker may know of it
 	epoch    uint32 // of the holder
@@ -68,7 +75,7 @@ func (s *Session) Client() uuid.UUID { return s.open.Client }
 func (s *Session) live() wire.Live {
 	return wire.Live{
 		Client: s.open.Client, Request: s.open.Request, Pool: s.pool.Name, Worker: s.slot, Incarnation: s.incarnation,
-		Session: s.id, Key: s.key, Epoch: s.epoch, Limits: wire.LimitsOf(s.limits),
+		Session: s.id, Key: s.key, Epoch: s.epoch, Limits: wire.LimitsOf(s.limits), Holder: s.holder,
 	}
 }
 
@@ -101,7 +108,7 @@ func newPool(p Pool) *pool {
 func (c *Core) offer(now time.Time, b *broker, m *wire.Offer, fx *Effects) {
 	key := session.OpenKey{Client: m.Client, Request: m.Request}
 	decline := func(code session.Code, text string) {
-		fx.Control(b.peer, &wire.Decline{Seq: b.seq, Client: m.Client, Request: m.Request, Pool: m.Pool, Code: code, Text: wire.Text(text)})
+		fx.Control(b.peer, &wire.Decline{Seq: b.count(), Client: m.Client, Request: m.Request, Pool: m.Pool, Code: code, Text: wire.Text(text)})
 	}
 	if m.Epoch < b.epoch {
 		decline(session.ErrEpoch, fmt.Sprintf("offered under master epoch %d, %d is known", m.Epoch, b.epoch))
@@ -113,7 +120,11 @@ func (c *Core) offer(now time.Time, b *broker, m *wire.Offer, fx *Effects) {
 		return
 	}
 	if p, over := c.past.opened(key); over {
-		decline(session.ErrWithdrawn, p.why.Error())
+		if p.live != nil {
+			fx.Control(b.peer, &wire.Accept{Seq: b.count(), Live: *p.live})
+		} else {
+			decline(p.verdict(), p.why.Error())
+		}
 		return
 	}
 	p := c.pools[m.Pool]
@@ -125,7 +136,7 @@ func (c *Core) offer(now time.Time, b *broker, m *wire.Offer, fx *Effects) {
 	case len(p.free) == 0:
 		decline(session.ErrOverloaded, "no slot is free")
 	default:
-		if err := c.begin(now, b, p, key, m.Limits.Session(), fx); err != nil {
+		if err := c.begin(now, b, p, key, m, fx); err != nil {
 			decline(session.ErrOverloaded, err.Error())
 		}
 	}
@@ -134,7 +145,7 @@ func (c *Core) offer(now time.Time, b *broker, m *wire.Offer, fx *Effects) {
 func (c *Core) offerAgain(b *broker, s *Session, fx *Effects) {
 	switch s.state {
 	case stateOpen:
-		fx.Control(b.peer, &wire.Accept{Seq: b.seq, Live: s.live()})
+		fx.Control(b.peer, &wire.Accept{Seq: b.count(), Live: s.live()})
 	case stateStarting:
 		s.offeredBy(b.peer)
 	case stateClosing: // its end will be reported
@@ -151,7 +162,7 @@ func (s *Session) offeredBy(peer wire.Peer) {
 }
 
 // begin takes a slot and has the pool's Open run on it.
-func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, ask session.Limits, fx *Effects) error {
+func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *wire.Offer, fx *Effects) error {
 	id, err := session.NewID(c.chance)
 	if err != nil {
 		return fmt.Errorf("draw a session id: %w", err)
@@ -163,11 +174,18 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, ask
 	slot := p.free[0]
 	p.free = p.free[1:]
 	p.count[slot]++
-	limits := p.Limits.Lowered(ask)
+	limits := p.Limits.Lowered(m.Limits.Session())
 	s := &Session{
 		id: id, key: secret, open: key, pool: p, slot: slot, incarnation: p.count[slot], limits: limits, epoch: 1,
 		callee: session.NewCallee[Call](limits.Window, session.DefaultBytes), started: now, place: -1,
 		offerers: []wire.Peer{b.peer},
+	}
+	if m.Method != "" {
+		s.once = m.Once
+		s.first = &Call{Number: 1, Method: []byte(m.Method), Args: m.Args, Raw: m.Raw, from: b.peer, via: m.Via}
+		if m.Budget > 0 {
+			s.first.Deadline = now.Add(time.Duration(m.Budget) * time.Millisecond)
+		}
 	}
 	p.slots[slot] = s
 	s.client = c.clients[key.Client]
@@ -190,11 +208,11 @@ func (c *Core) OpenDone(now time.Time, s *Session, failed error, fx *Effects) {
 		for _, peer := range s.offerers {
 			if b := c.brokers[peer]; b != nil && s.why == nil {
 				fx.Control(peer, &wire.Decline{
-					Seq: b.seq, Client: s.open.Client, Request: s.open.Request, Pool: s.pool.Name,
+					Seq: b.count(), Client: s.open.Client, Request: s.open.Request, Pool: s.pool.Name,
 					Code: session.ErrOpenFailed, Text: wire.Text(failed.Error()),
 				})
 			} else if b != nil { // revoked meanwhile: the broker only waits for its slot
-				fx.Control(peer, &wire.Decline{Seq: b.seq, Client: s.open.Client, Request: s.open.Request, Pool: s.pool.Name, Code: session.ErrWithdrawn})
+				fx.Control(peer, &wire.Decline{Seq: b.count(), Client: s.open.Client, Request: s.open.Request, Pool: s.pool.Name, Code: session.ErrWithdrawn})
 			}
 		}
 		return
@@ -210,7 +228,23 @@ func (c *Core) OpenDone(now time.Time, s *Session, failed error, fx *Effects) {
 	fx.Events = append(fx.Events, Event{What: EventOpened, Session: s.id, Pool: s.pool.Name})
 	if s.why != nil {
 		c.end(now, s, s.why.Code, s.why.Text, fx)
+		return
 	}
+	if s.first != nil {
+		c.takeFirst(now, s, fx)
+	}
+}
+
+// takeFirst takes the call that came along with the open, as if it had arrived
+// by itself.
+func (c *Core) takeFirst(now time.Time, s *Session, fx *Effects) {
+	call := *s.first
+	s.first = nil
+	body := append(append(make([]byte, 0, len(call.Method)+len(call.Args)), call.Method...), call.Args...)
+	s.from, s.via = call.from, call.via
+	s.callee.Arrive(1, 0, hashOf(body), len(body), call.Deadline, call)
+	s.clocks.Call(now)
+	c.next(now, s, fx)
 }
 
 // revoke takes an offer back: nobody came for it.
@@ -225,6 +259,7 @@ func (c *Core) revoke(now time.Time, b *broker, m *wire.Revoke, fx *Effects) {
 		c.past.addOpen(now, key, &session.Error{Code: session.ErrWithdrawn})
 	case s.state == stateStarting:
 		s.why = &session.Error{Code: m.Code, Text: "revoked by the broker"}
+		fx.Cancel = append(fx.Cancel, Cancel{Session: s})
 	case s.state == stateOpen:
 		c.end(now, s, m.Code, "revoked by the broker", fx)
 	}
@@ -243,11 +278,11 @@ func (c *Core) end(now time.Time, s *Session, code session.Code, text string, fx
 	}
 	numbers, calls := s.callee.Waiting()
 	for i, n := range numbers {
-		s.callee.Cancel(n)
+		s.callee.Cancel(n, code)
 		c.fail(s, calls[i].from, calls[i].via, n, code, session.NotRun, text, fx)
 	}
 	if s.callee.Running() != 0 {
-		fx.Cancel = append(fx.Cancel, Cancel{s, s.callee.Running()})
+		fx.Cancel = append(fx.Cancel, Cancel{s, s.callee.Running(), session.ErrCancelled})
 	}
 	delete(s.client.sessions, s.id)
 	s.client.digest ^= Digest(s.id)
@@ -295,8 +330,18 @@ func (c *Core) EndAll(now time.Time, code session.Code, text string, fx *Effects
 	for _, s := range c.Sessions() {
 		if s.state == stateStarting {
 			s.why = &session.Error{Code: code, Text: text, Remote: true}
+			fx.Cancel = append(fx.Cancel, Cancel{Session: s})
 		}
 		c.end(now, s, code, text, fx)
+	}
+}
+
+// Leave says good-bye to every broker: the node holds nothing any more.
+func (c *Core) Leave(fx *Effects) {
+	for _, b := range c.brokersInOrder() {
+		if b.welcomed {
+			fx.Control(b.peer, &wire.Leave{Seq: b.seq})
+		}
 	}
 }
 

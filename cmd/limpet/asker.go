@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/limpet-rpc/limpet/client"
+)
+
+// closeWait is how long the end of a session may take. A worker that is not
+// heard by then is freed by the session's lease.
+const closeWait = 5 * time.Second
+
+// openGrace is how much longer than the wait an open may take before the
+// broker counts as silent.
+const openGrace = 5 * time.Second
+
+// asker is what call and session have in common: one session with a pool.
+type asker struct {
+	broker   string
+	labels   map[string]string
+	priority int
+	wait     time.Duration
+	timeout  time.Duration
+	raw      bool
+}
+
+func (a *asker) flags(flags *pflag.FlagSet) {
+	flags.StringVar(&a.broker, "broker", client.DefaultBroker, "the broker's `endpoint`, or several, separated by commas: the first that answers")
+	flags.StringToStringVar(&a.labels, "label", nil, "a label that the worker's node must have, `key=value`; may be given several times")
+	flags.Lookup("label").DefValue = "" // pflag would show []
+	countFlag(flags, &a.priority, "priority", 0, -8, 8, "who goes first where several wait")
+	spanFlag(flags, &a.wait, "wait", 30*time.Second, time.Millisecond, "how long to wait for a free worker")
+	spanFlag(flags, &a.timeout, "timeout", 0, 0, "how long a call may take; 0: as long as it takes")
+	flags.BoolVar(&a.raw, "raw", false, "write replies that are bytes or strings as they are")
+}
+
+// open dials and opens the session. The caller ends both with shut.
+func (a *asker) open(ctx context.Context, name, pool string) (*client.Client, *client.Session, error) {
+	c, err := client.Dial(ctx, a.broker, client.WithName(name), client.WithLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.wait+openGrace)
+	defer cancel()
+	s, err := c.Open(ctx, pool, client.WithWait(a.wait), client.WithLabels(a.labels), client.WithPriority(a.priority))
+	if err != nil {
+		_ = c.Close() // there is no session that it could fail to close
+		return nil, nil, err
+	}
+	return c, s, nil
+}
+
+// shut closes the session, also where ctx has ended, and the connection.
+func shut(ctx context.Context, c *client.Client, s *client.Session) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWait)
+	defer cancel()
+	err := s.Close(ctx)
+	_ = c.Close() // it has nothing left to lose
+	return err
+}
+
+// call makes one call and writes its reply as one line of JSON, or as it is.
+func (a *asker) call(ctx context.Context, s *client.Session, method string, arg any, out io.Writer) error {
+	if a.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, a.timeout)
+		defer cancel()
+	}
+	value := new(msgpack.RawMessage)
+	reply := any(value) // raw bytes replace it, a value is decoded into it
+	if err := s.Call(ctx, method, arg, &reply); err != nil {
+		return err
+	}
+	raw, isRaw := reply.([]byte)
+	if !isRaw {
+		raw = *value
+	}
+	text, err := a.shown(raw, isRaw)
+	if err != nil {
+		return fmt.Errorf("call %s: it was done, its reply cannot be shown: %w", method, err)
+	}
+	_, err = out.Write(text)
+	return err
+}
+
+// shown is a reply as it is written.
+func (a *asker) shown(reply []byte, isBytes bool) ([]byte, error) {
+	switch {
+	case isBytes && a.raw:
+		return reply, nil
+	case isBytes:
+		return append(appendBytes(nil, reply), '\n'), nil
+	}
+	if a.raw {
+		if content, is := textOf(reply); is {
+			return content, nil
+		}
+	}
+	text, err := appendJSON(nil, reply)
+	return append(text, '\n'), err
+}
+
+// wordArgs wants between least and most arguments, named for the error.
+func wordArgs(least, most int, names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) < least {
+			return fmt.Errorf("%s is missing", strings.Join(names[len(args):least], " and "))
+		}
+		if len(args) > most {
+			return fmt.Errorf("too many arguments from %q on; JSON with spaces wants quotes", args[most])
+		}
+		return nil
+	}
+}

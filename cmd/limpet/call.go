@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// argumentMost bounds an argument that is read from stdin; the wire carries no
+// more.
+const argumentMost = 64 << 20
+
+// callCommand is limpet call.
+type callCommand struct {
+	asker
+
+	bytes bool
+}
+
+func newCall() *cobra.Command {
+	var c callCommand
+	cmd := &cobra.Command{
+		Use:   "call POOL METHOD [JSON]",
+		Short: "Open a session, make one call, close it",
+		Long: `Opens a session in a pool, makes one call in it, closes it, and writes the
+reply as one line of JSON. The argument is JSON, '-' reads it from stdin, and
+without one it is null.
+
+JSON becomes MessagePack and back: integers stay integers, up to 64 bits, and
+numbers with a point or an exponent are floats. Bytes are written as
+{"bytes": "…"} in base64, or with --raw as they are.`,
+		Example: `  limpet call counter add 40
+  limpet call tcl eval '{"script": "expr 6 * 7"}' --timeout 2s
+  limpet call images shrink - --bytes --raw <in.png >out.png`,
+		Args: wordArgs(2, 3, "POOL", "METHOD"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.run(cmd.Context(), args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	c.flags(cmd.Flags())
+	cmd.Flags().BoolVar(&c.bytes, "bytes", false, "send the argument as bytes, as it is, instead of reading it as JSON")
+	return cmd
+}
+
+func (c *callCommand) run(ctx context.Context, args []string, in io.Reader, out, errs io.Writer) error {
+	arg, err := c.argument(args[2:], in)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	conn, s, err := c.open(ctx, "limpet call", args[0])
+	if err != nil {
+		return err
+	}
+	err = c.call(ctx, s, args[1], arg, out)
+	if bad := shut(ctx, conn, s); bad != nil && err == nil {
+		fmt.Fprintf(errs, "limpet: the call was done, its session ends by itself: %s\n", plain(oneLine(bad.Error())))
+	}
+	return err
+}
+
+// argument is what is sent, from what was given.
+func (c *callCommand) argument(given []string, in io.Reader) (any, error) {
+	var text []byte
+	switch {
+	case len(given) == 0:
+		return nil, nil
+	case given[0] == "-":
+		all, err := io.ReadAll(io.LimitReader(in, argumentMost+1))
+		if err != nil {
+			return nil, fmt.Errorf("read the argument from stdin: %w", err)
+		}
+		if len(all) > argumentMost {
+			return nil, usageError{fmt.Errorf("the argument on stdin is larger than %d MiB", argumentMost>>20)}
+		}
+		text = all
+	default:
+		text = []byte(given[0])
+	}
+	if c.bytes {
+		return text, nil
+	}
+	v, err := parseJSON(text)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("argument: %w", err)}
+	}
+	return v, nil
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/limpet-rpc/limpet/broker/core"
+)
+
+// rowsMost is how many sessions and queue places are shown unless all are
+// asked for.
+const rowsMost = 20
+
+// lostRecent is how long a lost node is worth an alert.
+const lostRecent = 10 * time.Minute
+
+// view writes a status for people.
+type view struct{ all bool }
+
+func (v *view) write(w io.Writer, st *core.Status) {
+	for _, a := range alerts(st) {
+		fmt.Fprintln(w, "ALERT    "+plain(a))
+	}
+	fmt.Fprintf(w, "broker   %s, %s, up %s, epoch %d, %d clients\n",
+		plain(st.Name), plain(st.Program), span(st.Uptime), st.Epoch, st.Clients)
+	v.pools(w, st)
+	v.nodes(w, st)
+	v.sessions(w, st)
+	v.queue(w, st)
+	v.lost(w, st)
+}
+
+// alerts is what is wrong, the broker first.
+func alerts(st *core.Status) []string {
+	var all []string
+	if st.Recovering {
+		all = append(all, "the broker is recovering: it waits for nodes to come back after its start")
+	}
+	for i := range st.Nodes {
+		switch n := &st.Nodes[i]; n.State {
+		case "alive", "draining":
+		default:
+			all = append(all, fmt.Sprintf("node %s (%s, process %d) is %s: silent for %s, %d sessions", n.Name, n.Host, n.PID, n.State, span(n.Silent), n.Open))
+		}
+	}
+	for i := range st.Lost {
+		if l := &st.Lost[i]; l.Ago < lostRecent.Seconds() && l.Sessions > 0 {
+			all = append(all, fmt.Sprintf("node %s (%s, process %d) was lost %s ago, with %d sessions: %s", l.Name, l.Host, l.PID, span(l.Ago), l.Sessions, l.Why))
+		}
+	}
+	for i := range st.Pools {
+		switch p := &st.Pools[i]; {
+		case p.Room > 0 && p.Waiting >= p.Room-p.Room/8: // the rest is kept for clients that have none waiting
+			all = append(all, fmt.Sprintf("pool %s: the queue is full, %d of %d places", p.Pool, p.Waiting, p.Room))
+		case p.Nodes == 0 && p.Waiting > 0:
+			all = append(all, fmt.Sprintf("pool %s: %d wait, and no node serves it", p.Pool, p.Waiting))
+		}
+	}
+	return all
+}
+
+func (v *view) pools(w io.Writer, st *core.Status) {
+	t := newTable(w, "POOL", "NODES", "SLOTS", "OPEN", "OFFERED", "FREE", "WAITING", "LONGEST WAIT")
+	for i := range st.Pools {
+		p := &st.Pools[i]
+		longest := "-"
+		if p.Waiting > 0 {
+			longest = span(p.Longest)
+		}
+		t.row(p.Pool, p.Nodes, p.Slots, p.Open, p.Offered, p.Free, p.Waiting, longest)
+	}
+	t.end("no pools: no node has registered")
+}
+
+func (v *view) nodes(w io.Writer, st *core.Status) {
+	t := newTable(w, "NODE", "STATE", "SILENT", "LOOP LATE", "SESSIONS", "SLOTS", "HOST", "PROCESS", "UP", "POOLS", "LABELS")
+	for i := range st.Nodes {
+		n := &st.Nodes[i]
+		t.row(n.Name, n.State, span(n.Silent), span(n.LoopLate), n.Open, n.Slots, n.Host, n.PID, span(n.Up), strings.Join(n.Pools, ","), labels(n.Labels))
+	}
+	t.end("")
+}
+
+func (v *view) sessions(w io.Writer, st *core.Status) {
+	open := 0
+	for i := range st.Pools {
+		open += st.Pools[i].Open
+	}
+	t := newTable(w, "SESSION", "POOL", "NODE", "WORKER", "CLIENT", "AGE")
+	shown := v.bound(len(st.Sessions))
+	for i := range shown {
+		s := &st.Sessions[i]
+		t.row(s.Session, s.Pool, s.NodeName, s.Worker, s.Client, span(s.Age))
+	}
+	t.end("")
+	v.more(w, max(open, len(st.Sessions))-shown, len(st.Sessions)-shown, "sessions")
+}
+
+func (v *view) queue(w io.Writer, st *core.Status) {
+	t := newTable(w, "WAITING", "POOL", "PLACE", "PRIORITY", "STATE", "FOR")
+	shown := v.bound(len(st.Queue))
+	for i := range shown {
+		q := &st.Queue[i]
+		place := "-"
+		if q.Place > 0 {
+			place = fmt.Sprint(q.Place)
+		}
+		t.row(q.Client, q.Pool, place, q.Priority, q.State, span(q.Waited))
+	}
+	t.end("")
+	v.more(w, len(st.Queue)-shown, len(st.Queue)-shown, "that wait")
+}
+
+func (v *view) lost(w io.Writer, st *core.Status) {
+	t := newTable(w, "LOST NODE", "AGO", "SESSIONS", "HOST", "PROCESS", "WHY")
+	for i := range st.Lost {
+		l := &st.Lost[i]
+		t.row(l.Name, span(l.Ago), l.Sessions, l.Host, l.PID, l.Why)
+	}
+	t.end("")
+}
+
+func (v *view) bound(n int) int {
+	if v.all {
+		return n
+	}
+	return min(n, rowsMost)
+}
+
+// more says how many are not shown, and how to see those that are known here.
+func (v *view) more(w io.Writer, left, known int, what string) {
+	switch {
+	case left <= 0:
+	case known > 0:
+		fmt.Fprintf(w, "  and %d more %s; --all shows them\n", left, what)
+	default:
+		fmt.Fprintf(w, "  and %d more %s\n", left, what)
+	}
+}
+
+// table writes aligned columns; one without rows writes nothing.
+type table struct {
+	w    io.Writer
+	tabs *tabwriter.Writer
+	head []string
+	rows int
+}
+
+func newTable(w io.Writer, head ...string) *table {
+	return &table{w: w, tabs: tabwriter.NewWriter(w, 0, 0, 2, ' ', 0), head: head}
+}
+
+func (t *table) row(cells ...any) {
+	if t.rows == 0 {
+		fmt.Fprintln(t.w)
+		fmt.Fprintln(t.tabs, strings.Join(t.head, "\t"))
+	}
+	t.rows++
+	text := make([]string, len(cells))
+	for i, c := range cells {
+		text[i] = plain(fmt.Sprint(c))
+	}
+	fmt.Fprintln(t.tabs, strings.TrimRight(strings.Join(text, "\t"), "\t"))
+}
+
+func (t *table) end(empty string) {
+	if t.rows == 0 && empty != "" {
+		fmt.Fprintf(t.w, "\n%s\n", empty)
+	}
+	_ = t.tabs.Flush() // what it writes to is a buffer
+}
+
+// span is a time in seconds as people say it, in at most two units.
+func span(seconds float64) string {
+	d := time.Duration(seconds * float64(time.Second))
+	switch {
+	case d < 10*time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(time.Second).String()
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	default:
+		return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+	}
+}
+
+func labels(m map[string]string) string {
+	all := make([]string, 0, len(m))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		all = append(all, k+"="+m[k])
+	}
+	return strings.Join(all, ",")
+}

@@ -1,0 +1,24 @@
+package core
+
+import (
+	"time"
+
+	"github.com/limpet-rpc/limpet/internal/wire"
+)
+
+// Progress sends one value of the call that runs to its caller: the step-th of
+// that call, from 1. It is a sign of life of the call. It is false where the
+// call is not the one that runs.
+func (c *Core) Progress(now time.Time, s *Session, n, step uint64, body []byte, raw bool, fx *Effects) bool {
+	if s.callee.Running() != n {
+		return false
+	}
+	h := wire.Header{Kind: wire.KindProgress, Node: c.cfg.Node, Session: s.id, Epoch: s.epoch, Number: n, Ack: step}
+	if raw {
+		h.Flags |= wire.FlagRaw
+	}
+	var to wire.Peer
+	to, h.Via = s.wayBack(n)
+	fx.Session(to, &h, body)
+	return true
+}

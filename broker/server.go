@@ -15,6 +15,7 @@ import (
 	"github.com/limpet-rpc/limpet/internal/version"
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/internal/zmqio"
+	"github.com/limpet-rpc/limpet/session"
 )
 
 // DefaultListen is where a broker listens when nobody says otherwise.
@@ -101,10 +102,84 @@ func (s *Server) Endpoint() string { return s.endpoint }
 func (s *Server) Run(ctx context.Context) error {
 	defer close(s.done)
 	s.log.Info("broker listens", "endpoint", s.endpoint)
-	if err := s.loop.Run(ctx); err != nil {
+	loopCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	drained := make(chan struct{})
+	undrain := context.AfterFunc(ctx, func() { defer close(drained); s.drain(); stop() })
+	err := s.loop.Run(loopCtx)
+	if !undrain() {
+		<-drained
+	}
+	if err != nil {
 		return fmt.Errorf("broker: %w", err)
 	}
 	return nil
+}
+
+// drainFor bounds the wait for offers that are out when the broker ends.
+const drainFor = 500 * time.Millisecond
+
+// drain sends those that wait to another broker and waits a moment for the
+// offers that are out.
+func (s *Server) drain() {
+	s.loop.Do(func() { s.step(func() { s.core.Drain(s.loop.Time(), &s.fx) }) })
+	ctx, cancel := context.WithTimeout(context.Background(), drainFor)
+	defer cancel()
+	look := time.NewTicker(tick)
+	defer look.Stop()
+	for s.offers(ctx) > 0 {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// offers is how many opens are on offer, 0 where nobody can say.
+func (s *Server) offers(ctx context.Context) int {
+	left := make(chan int, 1)
+	s.loop.Do(func() { left <- s.core.Offers() })
+	select {
+	case n := <-left:
+		return n
+	case <-s.loop.Done():
+	case <-ctx.Done():
+	}
+	return 0
+}
+
+// ErrNoNode is DrainNode for a node that is not known, has no connection, or
+// whose name is another's too.
+var ErrNoNode = errors.New("broker: no such node")
+
+// DrainNode asks the node with that id or name to take nothing new and to end
+// when its sessions have, or when the deadline (0: none) has passed. It blocks
+// until the loop has come round, not until the node has ended; Status shows
+// what it still waits for.
+func (s *Server) DrainNode(ctx context.Context, node string, deadline time.Duration) (session.NodeID, error) {
+	type answer struct {
+		id session.NodeID
+		ok bool
+	}
+	got := make(chan answer, 1)
+	s.loop.Do(func() {
+		id, ok := s.core.NodeNamed(node)
+		if ok {
+			s.step(func() { ok = s.core.DrainNode(id, deadline, &s.fx) })
+		}
+		got <- answer{id, ok}
+	})
+	select {
+	case a := <-got:
+		if !a.ok {
+			return 0, fmt.Errorf("drain node %q: %w", node, ErrNoNode)
+		}
+		return a.id, nil
+	case <-s.done:
+		return 0, ErrStopped
+	case <-ctx.Done():
+		return 0, fmt.Errorf("broker: its loop does not come round: %w", ctx.Err())
+	}
 }
 
 // ErrStopped is Status of a broker that does not run any more.
@@ -146,6 +221,13 @@ func (s *Server) Envelope(from wire.Peer, env []byte) {
 func (s *Server) Malformed(from wire.Peer, err error) {
 	s.fx.Reset()
 	s.core.Malformed(from, err, &s.fx)
+	s.apply()
+}
+
+// step runs one step of the core and carries out what it asks for.
+func (s *Server) step(f func()) {
+	s.fx.Reset()
+	f()
 	s.apply()
 }
 

@@ -234,6 +234,11 @@ func (c *Client) apply(fx *core.Effects) {
 	for _, p := range fx.Places {
 		p.Tag.(*opening).moved(p.Place)
 	}
+	for _, s := range fx.Steps {
+		if p, ok := s.Tag.(*Pending); ok {
+			p.step(s.Body, s.Raw)
+		}
+	}
 	for _, e := range fx.Events {
 		c.log.Debug(e.What, "client", c.name, "code", e.Code.Error(), "text", e.Text)
 	}

@@ -66,6 +66,19 @@ func (o *opening) moved(place int) {
 // worker. Errors are *session.Error, among them ErrPoolUnknown, ErrNoWorker,
 // ErrOverloaded, ErrOpenFailed and ErrUnreachable.
 func (c *Client) Open(ctx context.Context, pool string, opts ...OpenOption) (*Session, error) {
+	cfg, err := c.wish(ctx, pool, opts)
+	if err != nil {
+		return nil, fmt.Errorf("open session in pool %q: %w", pool, err)
+	}
+	s, err := c.open(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open session in pool %q: %w", pool, err)
+	}
+	return s, nil
+}
+
+// wish gathers what an open asks for; it is an error where ctx has ended.
+func (c *Client) wish(ctx context.Context, pool string, opts []OpenOption) (openConfig, error) {
 	var cfg openConfig
 	for _, o := range opts {
 		o(&cfg)
@@ -75,13 +88,9 @@ func (c *Client) Open(ctx context.Context, pool string, opts ...OpenOption) (*Se
 		cfg.wish.Wait = max(time.Until(deadline), time.Millisecond)
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("open session in pool %q: %w", pool, gaveUp(err))
+		return cfg, gaveUp(err)
 	}
-	s, err := c.open(ctx, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("open session in pool %q: %w", pool, err)
-	}
-	return s, nil
+	return cfg, nil
 }
 
 func (c *Client) open(ctx context.Context, cfg openConfig) (*Session, error) {
@@ -103,7 +112,7 @@ func (c *Client) open(ctx context.Context, cfg openConfig) (*Session, error) {
 	if w.err != nil {
 		return nil, w.err
 	}
-	return &Session{client: c, core: w.session, route: w.session.Route()}, nil
+	return c.session(w.session), nil
 }
 
 // giveBack gives an open up. One that has ended already, though its end may

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -31,24 +30,35 @@ func (s *Session) Route() session.Route { return s.route }
 // worker to say what became of the call.
 const cancelWait = 250 * time.Millisecond
 
-// reply waits for one call.
-type reply struct {
-	done chan struct{} // holds one
-	body []byte
-	raw  bool
-	err  *session.Error
+// replyTo waits for one call.
+type replyTo struct {
+	done  chan struct{} // holds one
+	ended chan struct{} // closed at the end; nil for a waiter that is used again
+	body  []byte
+	raw   bool
+	err   *session.Error
 }
 
-var replies = sync.Pool{New: func() any { return &reply{done: make(chan struct{}, 1)} }}
+// newReply returns a waiter that is not used again.
+func newReply() *replyTo {
+	return &replyTo{done: make(chan struct{}, 1), ended: make(chan struct{})}
+}
 
-func (w *reply) settle(r *core.Result) {
+var replies = sync.Pool{New: func() any { return &replyTo{done: make(chan struct{}, 1)} }}
+
+func (w *replyTo) settle(r *core.Result) {
 	w.body, w.raw, w.err = r.Body, r.Raw, r.Err
+	if w.ended != nil {
+		close(w.ended)
+	}
 	w.done <- struct{}{}
 }
 
-func (w *reply) release() {
-	w.body, w.err = nil, nil
-	replies.Put(w)
+func (w *replyTo) release() {
+	if w.ended == nil {
+		w.body, w.err = nil, nil
+		replies.Put(w)
+	}
 }
 
 // Call runs a method of the session's worker and blocks until its end is
@@ -87,7 +97,7 @@ func (s *Session) call(ctx context.Context, method string, arg, result any) erro
 	if err != nil {
 		return &session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: err.Error()}
 	}
-	w := replies.Get().(*reply)
+	w := replies.Get().(*replyTo)
 	deadline, _ := ctx.Deadline()
 	refused := s.send(method, args, raw, deadline, w)
 	if cap(args) <= argKeep {
@@ -98,37 +108,29 @@ func (s *Session) call(ctx context.Context, method string, arg, result any) erro
 		w.release()
 		return refused
 	}
+	return s.await(ctx, w, result)
+}
+
+// await waits for a call's end or ctx's.
+func (s *Session) await(ctx context.Context, w *replyTo, result any) error {
+	return s.awaitAs(ctx, w, w, result)
+}
+
+// awaitAs does so for a call whose tag in the core is not w itself.
+func (s *Session) awaitAs(ctx context.Context, w *replyTo, tag waiter, result any) error {
 	select {
 	case <-w.done:
 	case <-ctx.Done():
-		if !s.giveUp(w, ctx.Err()) {
-			return s.abandon(w, ctx.Err())
+		if !s.giveUp(w, tag, ctx.Err()) {
+			return s.abandon(w, tag, ctx.Err())
 		}
 	}
 	defer w.release()
-	if w.err != nil {
-		blame(w.err, ctx.Err())
-		return w.err
-	}
-	if err := codec.Decode(w.body, w.raw, result); err != nil {
-		return &session.Error{Code: session.ErrBadMessage, Text: fmt.Sprintf("the call was done, its reply does not decode into %T: %s", result, err)}
-	}
-	return nil
-}
-
-// blame names the end of the caller's context as the cause of an error. What
-// the worker calls cancelled was so because the caller's time was over.
-func blame(e *session.Error, ended error) {
-	if e.Cause == nil {
-		e.Cause = ended
-	}
-	if e.Code == session.ErrCancelled && errors.Is(ended, context.DeadlineExceeded) {
-		e.Code = session.ErrDeadline
-	}
+	return w.take(ctx, result)
 }
 
 // send gives the call to the core, which copies args.
-func (s *Session) send(method string, args []byte, raw bool, deadline time.Time, w *reply) (refused *session.Error) {
+func (s *Session) send(method string, args []byte, raw bool, deadline time.Time, w waiter) (refused *session.Error) {
 	if !s.client.step(func(now time.Time, fx *core.Effects) {
 		refused = s.client.core.Call(now, s.core, method, args, raw, deadline, w, fx)
 	}) {
@@ -139,9 +141,9 @@ func (s *Session) send(method string, args []byte, raw bool, deadline time.Time,
 
 // giveUp asks the worker to cancel a call, and waits a moment for what it
 // says. It is false where nothing was heard.
-func (s *Session) giveUp(w *reply, why error) bool {
+func (s *Session) giveUp(w *replyTo, tag waiter, why error) bool {
 	code := gaveUp(why).Code
-	s.client.step(func(now time.Time, fx *core.Effects) { s.client.core.Cancel(now, s.core, w, code, fx) })
+	s.client.step(func(now time.Time, fx *core.Effects) { s.client.core.Cancel(now, s.core, tag, code, fx) })
 	patience := time.NewTimer(cancelWait)
 	defer patience.Stop()
 	select {
@@ -153,11 +155,11 @@ func (s *Session) giveUp(w *reply, why error) bool {
 }
 
 // abandon stops waiting for a call of which nothing is known.
-func (s *Session) abandon(w *reply, why error) error {
+func (s *Session) abandon(w *replyTo, tag waiter, why error) error {
 	e := gaveUp(why)
 	c := s.client
 	c.mu.Lock()
-	n, sent := c.core.Abandon(s.core, w)
+	n, sent := c.core.Abandon(s.core, tag)
 	c.mu.Unlock()
 	if n == 0 { // it was settled after all
 		<-w.done
@@ -201,7 +203,7 @@ func (s *Session) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("close session %s: %w", s.ID(), ctx.Err())
 	}
-	if w.err != nil && !errors.Is(w.err, session.ErrClientDone) {
+	if w.err != nil && !isDone(w.err) {
 		return fmt.Errorf("close session %s: %w", s.ID(), w.err)
 	}
 	return nil

@@ -115,9 +115,19 @@ func (c *Callee[C]) check(n, ack uint64) Code {
 	return 0
 }
 
-// answered reports whether every number up to ack has been answered.
+// answered reports whether every number up to ack has been answered. Numbers
+// whose turn has not come are, where they were cancelled: that happens behind a
+// call that runs for an earlier holder.
 func (c *Callee[C]) answered(ack uint64) bool {
-	return ack < c.turn && (c.running == 0 || ack < c.running || c.running <= c.acked)
+	if c.running > c.acked && ack >= c.running {
+		return false
+	}
+	for n := c.turn; n <= ack; n++ {
+		if e := c.at(n); e == nil || e.state != callDone {
+			return false
+		}
+	}
+	return true
 }
 
 // Ack forgets the replies up to ack. It refuses to forget what was never

@@ -88,7 +88,9 @@ func (p *pair) callArrives(f frame) {
 }
 
 func (p *pair) cancelArrives(f frame) {
-	p.callee.Ack(f.ack)
+	if code := p.callee.Ack(f.ack); code != 0 {
+		p.t.Fatalf("an honest acknowledgement of %d is refused: %v", f.ack, code)
+	}
 	switch p.callee.Cancel(f.n, ErrCancelled) {
 	case CancelRefused:
 		p.t.Fatalf("an honest cancel of %d is refused", f.n)
@@ -209,6 +211,7 @@ func (p *pair) cancel() {
 }
 
 func newPair(t *testing.T, seed uint64) *pair {
+	t.Helper()
 	chance := rand.New(rand.NewPCG(seed, 6))
 	window, maxBytes := 1+chance.IntN(20), 100+chance.IntN(1000)
 	return &pair{

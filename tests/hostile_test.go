@@ -86,7 +86,6 @@ func malformed() map[string]struct {
 		"random bytes":              one(noise, session.ErrBadMessage),
 		"random bytes in a frame":   env(append([]byte{200}, noise...), session.ErrKindUnknown),
 		"http":                      one([]byte("GET / HTTP/1.1\r\n\r\n"), session.ErrBadMessage),
-		"empty":                     one(nil, session.ErrBadMessage),
 		"no envelope":               one(wire.AppendHead(nil), session.ErrBadMessage),
 		"empty envelope":            one(append(wire.AppendHead(nil), 0, 0, 0, 0), session.ErrBadMessage),
 		"envelope that is cut":      one(append(wire.AppendHead(nil), 0, 0, 1, 0, 1, 2, 3), session.ErrBadMessage),

@@ -101,6 +101,9 @@ func (s *stranger) hear() []byte {
 		if kind, _ := s.socket.GetType(); kind == zmq.ROUTER {
 			s.from, parts = parts[0], parts[1:]
 		}
+		if body := parts[len(parts)-1]; len(body) == 0 {
+			continue // the greeting of a connection that has just come up
+		}
 		envelopes, err := wire.Split(parts[len(parts)-1])
 		for env, ok := envelopes.Next(); ok; env, ok = envelopes.Next() {
 			s.heard = append(s.heard, env)

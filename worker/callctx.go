@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,7 +12,11 @@ import (
 // for handlers that wait on it.
 type callContext struct {
 	session  *Session  // fixed
+	task     *task     // fixed, nil for Open's
+	number   uint64    // fixed, the call's
 	deadline time.Time // fixed, zero: none
+
+	steps atomic.Uint64 // of its progress
 
 	mu    sync.Mutex
 	err   error
@@ -20,13 +25,20 @@ type callContext struct {
 	after []func()
 }
 
+// callKey is under which a call's context finds itself in those that derive
+// from it.
+type callKey struct{}
+
 // Deadline implements context.Context.
 func (c *callContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
 
 // Value implements context.Context.
 func (c *callContext) Value(key any) any {
-	if key == (sessionKey{}) {
+	switch key.(type) {
+	case sessionKey:
 		return c.session
+	case callKey:
+		return c
 	}
 	return nil
 }

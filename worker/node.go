@@ -38,16 +38,18 @@ type Options struct {
 	// be missed before its sessions are given up; default 1 s and 3.
 	Beat   time.Duration
 	Misses int
-	// Grace is how long sessions may go on after ctx has ended, before they
-	// are ended too; default 0: they end at once, after the call that runs.
+	// Grace is how long open sessions may go on after ctx has ended, before
+	// they are ended too; nothing new is taken meanwhile. Default 0: they end at
+	// once, after the call that runs. A drain that a broker asks for brings its
+	// own deadline.
 	Grace time.Duration
 	// Logger gets what happens; default slog.Default.
 	Logger *slog.Logger
 }
 
-// Serve makes this process a node: it serves the pools until ctx ends, then
-// takes nothing new, ends its sessions (their Close runs), reports that, and
-// returns nil. It blocks. Brokers may come and go meanwhile; only mistakes in
+// Serve makes this process a node: it serves the pools until ctx ends or a
+// broker drains it, then takes nothing new, lets its sessions end or ends them
+// (their Close runs), says good-bye, and returns nil. It blocks. Brokers may come and go meanwhile; only mistakes in
 // the options or pools, and a missing ZeroMQ library, are errors.
 func Serve(ctx context.Context, o Options, pools ...Served) error {
 	n, err := newNode(o, pools)
@@ -74,6 +76,8 @@ type node struct {
 	fx    core.Effects // owned by the loop
 	spare sync.Pool    // of *core.Effects, for the sessions' goroutines
 
+	drained chan time.Duration // holds one: a broker asks the node to end by then, 0: whenever
+
 	noise noise // owned by the loop
 }
 
@@ -84,7 +88,7 @@ func newNode(o Options, pools []Served) (*node, error) {
 	if _, err := zmqio.CheckLibrary(); err != nil {
 		return nil, err
 	}
-	n := &node{log: o.Logger, name: o.Name, grace: o.Grace, pools: map[string]Served{}}
+	n := &node{log: o.Logger, name: o.Name, grace: o.Grace, pools: map[string]Served{}, drained: make(chan time.Duration, 1)}
 	n.spare.New = func() any { return new(core.Effects) }
 	if n.log == nil {
 		n.log = slog.Default()
@@ -109,6 +113,9 @@ func newNode(o Options, pools []Served) (*node, error) {
 	}
 	n.id = session.NodeID(binary.BigEndian.Uint64(id[:]) | 1)
 	cfg.Node = n.id
+	if cfg.Secret, err = session.NewKey(rand.Reader); err != nil {
+		return nil, fmt.Errorf("draw the node's secret: %w", err)
+	}
 	n.core = core.New(time.Now(), cfg, rand.Reader)
 	n.loop, err = zmqio.NewLoop(n, zmqio.Options{Tick: tick})
 	if err != nil {
@@ -160,9 +167,13 @@ func (n *node) run(ctx context.Context) error {
 	case err := <-ended:
 		return fmt.Errorf("serve: %w", errors.Join(err, errLoopEnded))
 	case <-ctx.Done():
+		n.drain(context.Background(), n.grace, true)
+	case deadline := <-n.drained:
+		n.log.Info("draining, as a broker asks", "deadline", deadline)
+		n.drain(ctx, deadline, deadline > 0)
 	}
-	n.drain()
 	n.tasks.Wait()
+	n.onLoop(n.core.Leave)
 	n.settled()
 	stopLoop()
 	if err := <-ended; err != nil {
@@ -173,12 +184,15 @@ func (n *node) run(ctx context.Context) error {
 
 var errLoopEnded = errors.New("the socket loop ended by itself")
 
-// drain takes nothing new, lets the sessions go on for the grace, and ends
-// those that are left.
-func (n *node) drain() {
+// drain takes nothing new, lets the sessions go on for the grace or, where that
+// is not bounded, until ctx ends, and ends those that are left.
+func (n *node) drain(ctx context.Context, grace time.Duration, bounded bool) {
 	n.locked(func(*core.Effects) { n.core.Drain() })
-	deadline := time.NewTimer(n.grace)
+	deadline := time.NewTimer(grace)
 	defer deadline.Stop()
+	if !bounded {
+		deadline.Stop()
+	}
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
 	for n.held() > 0 {
@@ -186,6 +200,7 @@ func (n *node) drain() {
 		case <-look.C:
 			continue
 		case <-deadline.C:
+		case <-ctx.Done():
 		}
 		n.onLoop(func(fx *core.Effects) {
 			n.core.EndAll(time.Now(), session.ErrSessionDrained, "the node is shutting down", fx)
@@ -255,6 +270,12 @@ func (n *node) apply(fx *core.Effects, send sender) {
 	}
 	for _, s := range fx.Stop {
 		s.Session.Task.(*task).orders <- order{stop: s.Why}
+	}
+	if fx.Drain != nil {
+		select {
+		case n.drained <- fx.Drain.Deadline:
+		default: // it drains already
+		}
 	}
 	for i := range fx.Events {
 		n.noise.event(n.log, &fx.Events[i])

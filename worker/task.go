@@ -102,7 +102,7 @@ func (t *task) serve() *session.Error {
 
 // handle runs one call to its end, whatever that is.
 func (t *task) handle(call core.Call) (reply session.Reply) {
-	ctx := &callContext{session: t.info, deadline: call.Deadline}
+	ctx := &callContext{session: t.info, task: t, number: call.Number, deadline: call.Deadline}
 	if !t.started(call.Number, ctx) {
 		return failure(session.ErrCancelled, session.NotRun, "cancelled before it began", "")
 	}

@@ -2,6 +2,7 @@ package core
 
 import (
 	"cmp"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,6 +19,7 @@ import (
 // node is what the broker knows of one run of a node process.
 type node struct {
 	id       session.NodeID
+	secret   session.Key // of its first Register
 	name     string
 	host     string
 	pid      int
@@ -53,18 +55,14 @@ func (l *lease) key() session.OpenKey {
 // register takes all a node says of itself. Every part repeats the head, so
 // that the last one is enough to join with.
 func (c *Core) register(now time.Time, from wire.Peer, m *wire.Register, fx *Effects) {
+	if code, err := c.mayRegister(from, m); err != nil {
+		c.bad(from, wire.KindRegister, uuid.Nil, code, err, fx)
+		return
+	}
 	n := c.nodes[m.Node]
 	if n == nil {
-		if len(c.nodes) >= c.cfg.Peers {
-			c.bad(from, wire.KindRegister, uuid.Nil, session.ErrOverloaded, errors.New("the broker knows as many nodes as it may"), fx)
-			return
-		}
-		n = &node{id: m.Node, joined: now, live: map[session.ID]*lease{}, offers: map[session.OpenKey]*open{}}
+		n = &node{id: m.Node, secret: m.Secret, joined: now, live: map[session.ID]*lease{}, offers: map[session.OpenKey]*open{}}
 		c.nodes[m.Node] = n
-	}
-	if other := c.nodeAt[from]; other != nil && other != n {
-		c.bad(from, wire.KindRegister, uuid.Nil, session.ErrBadMessage, fmt.Errorf("this connection is node %s already", other.id), fx)
-		return
 	}
 	if n.peer != from {
 		delete(c.nodeAt, n.peer)
@@ -75,7 +73,7 @@ func (c *Core) register(now time.Time, from wire.Peer, m *wire.Register, fx *Eff
 		n.staged, n.parts = nil, 0
 	}
 	c.nodeBeats.Watch(now, n.id, c.interval(m.Beat), c.misses(m.Misses))
-	c.nodeBeats.Beat(now, n.id) // it comes from the working loop as beats do
+	c.nodeBeats.Beat(now, n.id)             // it comes from the working loop as beats do
 	if m.Part != n.parts || m.Seq < n.seq { // a part is missing, or changes overtook it
 		fx.Control(from, &wire.Registered{Epoch: c.cfg.Epoch, Seq: n.seq, Again: true})
 		return
@@ -88,6 +86,25 @@ func (c *Core) register(now time.Time, from wire.Peer, m *wire.Register, fx *Eff
 	n.staged, n.parts = nil, 0
 	c.join(now, n, m, live, fx)
 }
+
+// mayRegister refuses a Register before anything is changed by it.
+func (c *Core) mayRegister(from wire.Peer, m *wire.Register) (session.Code, error) {
+	n := c.nodes[m.Node]
+	switch other := c.nodeAt[from]; {
+	case other != nil && other.id != m.Node:
+		return session.ErrBadMessage, fmt.Errorf("this connection is node %s already", other.id)
+	case n == nil && len(c.nodes) >= c.cfg.Peers:
+		return session.ErrOverloaded, errors.New("the broker knows as many nodes as it may")
+	case n != nil && subtle.ConstantTimeCompare(n.secret[:], m.Secret[:]) != 1:
+		return session.ErrBadMessage, fmt.Errorf("node %s is registered with another secret", m.Node)
+	case n != nil && len(n.staged)+len(m.Live) > stagedMost:
+		return session.ErrTooLarge, fmt.Errorf("a register of more than %d sessions", stagedMost)
+	}
+	return 0, nil
+}
+
+// stagedMost bounds the sessions that one Register may bring along.
+const stagedMost = 1 << 18
 
 func (c *Core) interval(ms uint32) time.Duration {
 	if ms == 0 {
@@ -111,7 +128,7 @@ func (c *Core) join(now time.Time, n *node, m *wire.Register, live []wire.Live, 
 	c.seat(n)
 	lives := make(map[session.ID]bool, len(live))
 	for i := range live {
-		lives[live[i].Session] = true
+		lives[live[i].Session] = !live[i].Over
 	}
 	for _, l := range leasesOf(n.live) {
 		if !lives[l.live.Session] {
@@ -175,13 +192,17 @@ func (c *Core) heard(now time.Time, n *node, seq uint64, fx *Effects) {
 // adopt records a session that a node says lives there, and tells its client
 // if that waits for it.
 func (c *Core) adopt(now time.Time, n *node, live *wire.Live, fx *Effects) {
-	if l := n.live[live.Session]; l != nil {
-		c.update(l, live)
-		return
-	}
 	key := session.OpenKey{Client: live.Client, Request: live.Request}
-	if live.Over {
+	l := n.live[live.Session]
+	switch {
+	case live.Over:
+		if l != nil { // its Ended was lost
+			c.end(now, l, session.ErrSessionClosed, fx)
+		}
 		c.overAlready(now, key, n, live, fx)
+		return
+	case l != nil:
+		c.update(l, live)
 		return
 	}
 	holder := holderOf(live)
@@ -190,7 +211,7 @@ func (c *Core) adopt(now time.Time, n *node, live *wire.Live, fx *Effects) {
 		c.revoke(n, key, session.ErrOverloaded, fx)
 		return
 	}
-	l := &lease{node: n, client: cl, live: *live, since: now}
+	l = &lease{node: n, client: cl, live: *live, since: now}
 	l.live.Pool = n.poolName(live.Pool)
 	n.live[live.Session] = l
 	cl.live++

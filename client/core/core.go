@@ -159,6 +159,9 @@ func (c *Core) fromWorker(now time.Time, h *wire.Header, body []byte, fx *Effect
 	if s == nil || s.route.Node != h.Node {
 		return // of a session that is over here
 	}
+	if h.Epoch < s.route.Epoch {
+		return // to whoever held it before: that may have been this client, with the same numbers
+	}
 	switch h.Kind {
 	case wire.KindReply:
 		c.settle(now, s, h.Number, Result{Body: body, Raw: h.Flags&wire.FlagRaw != 0}, fx)
@@ -231,9 +234,12 @@ func (c *Core) Tick(now time.Time, fx *Effects) {
 // told without waiting, and whoever waits gets ErrClientDone.
 func (c *Core) Shutdown(now time.Time, fx *Effects) {
 	for _, o := range c.opensInOrder() {
-		if o.tag != nil {
-			fx.Results = append(fx.Results, Result{Tag: o.tag, Err: infer(session.ErrClientDone, session.NotRun, 0, "")})
+		e := infer(session.ErrClientDone, session.NotRun, 0, "")
+		if o.sent && o.first != nil {
+			e.Outcome = session.Unknown
 		}
+		c.endOpen(o, e, fx)
+		o.first = nil
 		c.Withdraw(now, o, fx)
 	}
 	clear(c.opens)

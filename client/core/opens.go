@@ -45,7 +45,8 @@ type Opening struct {
 	withdrawn bool
 	again     time.Time
 	tries     int
-	number    uint64 // order of asking
+	number    uint64   // order of asking
+	session   *Session // once it is answered, for a call that came along
 }
 
 // Open asks for a session. Its end comes as a Result with this tag.
@@ -97,6 +98,19 @@ func (c *Core) Withdraw(now time.Time, o *Opening, fx *Effects) (found bool) {
 	}
 	c.ask(now, o, fx)
 	return true
+}
+
+// GiveUpFirst gives up a call that travels with its open: while there is no
+// session the open is withdrawn, after that the call is cancelled. What is
+// known of it comes as its Result.
+func (c *Core) GiveUpFirst(now time.Time, o *Opening, why session.Code, fx *Effects) {
+	if c.opens[o.request] == o {
+		c.Withdraw(now, o, fx)
+		return
+	}
+	if o.session != nil {
+		c.Cancel(now, o.session, o.first.Tag, why, fx)
+	}
 }
 
 // withdrawMost is how often a Withdraw is repeated: by then the broker's own
@@ -201,6 +215,7 @@ func (c *Core) opened(now time.Time, b *broker, m *wire.Opened, fx *Effects) {
 // sent, and is asked for again as any other.
 func (c *Core) followFirst(now time.Time, s *Session, o *Opening, fx *Effects) {
 	f := o.first
+	o.session = s
 	s.once = o.ask.Once
 	c.start(now, s, f.Method, f.Args, f.Raw, f.Deadline, f.Tag, fx, true)
 }

@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"github.com/vmihailenco/msgpack/v5"
 
 	"github.com/limpet-rpc/limpet/client"
+	"github.com/limpet-rpc/limpet/internal/codec"
 )
 
 // closeWait is how long the end of a session may take. A worker that is not
@@ -75,16 +75,11 @@ func (a *asker) call(ctx context.Context, s *client.Session, method string, arg 
 		ctx, cancel = context.WithTimeout(ctx, a.timeout)
 		defer cancel()
 	}
-	value := new(msgpack.RawMessage)
-	reply := any(value) // raw bytes replace it, a value is decoded into it
+	var reply codec.Body
 	if err := s.Call(ctx, method, arg, &reply); err != nil {
 		return err
 	}
-	raw, isRaw := reply.([]byte)
-	if !isRaw {
-		raw = *value
-	}
-	text, err := a.shown(raw, isRaw)
+	text, err := a.shown(reply)
 	if err != nil {
 		return fmt.Errorf("call %s: it was done, its reply cannot be shown: %w", method, err)
 	}
@@ -93,19 +88,19 @@ func (a *asker) call(ctx context.Context, s *client.Session, method string, arg 
 }
 
 // shown is a reply as it is written.
-func (a *asker) shown(reply []byte, isBytes bool) ([]byte, error) {
+func (a *asker) shown(reply codec.Body) ([]byte, error) {
 	switch {
-	case isBytes && a.raw:
-		return reply, nil
-	case isBytes:
-		return append(appendBytes(nil, reply), '\n'), nil
+	case reply.Raw && a.raw:
+		return reply.Bytes, nil
+	case reply.Raw:
+		return append(appendBytes(nil, reply.Bytes), '\n'), nil
 	}
 	if a.raw {
-		if content, is := textOf(reply); is {
+		if content, is := textOf(reply.Bytes); is {
 			return content, nil
 		}
 	}
-	text, err := appendJSON(nil, reply)
+	text, err := appendJSON(nil, reply.Bytes)
 	return append(text, '\n'), err
 }
 

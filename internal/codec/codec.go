@@ -67,6 +67,13 @@ var decoders = sync.Pool{New: func() any { return msgpack.NewDecoder(nil) }}
 // errRaw is bytes where a value was wanted.
 var errRaw = errors.New("raw bytes, want a MessagePack value")
 
+// Body takes a body as it came: raw bytes, or one MessagePack value that was
+// walked over and not decoded. It shares the body's memory.
+type Body struct {
+	Bytes []byte
+	Raw   bool
+}
+
 // Decode reads body into the value that v points to. A *[]byte takes raw
 // bytes, which then share body's memory, as well as a MessagePack string.
 func Decode(body []byte, raw bool, v any) error {
@@ -81,6 +88,9 @@ func Decode(body []byte, raw bool, v any) error {
 		case *any:
 			*p = body
 			return nil
+		case *Body:
+			*p = Body{Bytes: body, Raw: true}
+			return nil
 		}
 		return errRaw
 	}
@@ -88,6 +98,10 @@ func Decode(body []byte, raw bool, v any) error {
 		return err
 	} else if size != len(body) {
 		return fmt.Errorf("%d bytes after the value", len(body)-size)
+	}
+	if p, ok := v.(*Body); ok {
+		*p = Body{Bytes: body}
+		return nil
 	}
 	body, err := disarm(body)
 	if err != nil {

@@ -156,17 +156,21 @@ func (n *nodePart) leaveWhenEmpty() {
 			n.leaveWhenEmpty()
 			return
 		}
-		n.w.note("%-8s - ends", n.name)
-		n.w.truth.left(n)
-		n.die()
-		for _, l := range n.links {
-			l.reset()
+		n.after(n.w.plan.delay+n.w.plan.jitter+time.Millisecond, n.leave)
+	})
+}
+
+func (n *nodePart) leave() {
+	n.w.note("%-8s - ends", n.name)
+	n.w.truth.left(n)
+	n.die()
+	for _, l := range n.links {
+		l.reset()
+	}
+	n.w.after(n.w.chance.between(0, 2*time.Second), func() {
+		if !n.alive {
+			n.boot()
 		}
-		n.w.after(n.w.chance.between(0, 2*time.Second), func() {
-			if !n.alive {
-				n.boot()
-			}
-		})
 	})
 }
 

@@ -40,6 +40,9 @@ func (p *plan) calm() bool {
 	return p.loss == 0 && p.double == 0 && !p.reorder && p.single() == 0
 }
 
+// loses reports that messages may be lost.
+func (p *plan) loses() bool { return p.cuts() || p.resets+p.brokerCrashes > 0 }
+
 // plateau is when users that hold their sessions let go of them.
 func (p *plan) plateau() time.Duration { return p.work + p.lease + 3*time.Second }
 

@@ -127,15 +127,16 @@ func (t *task) turn() {
 func (t *task) handle(call core.Call) {
 	w, n := t.node.w, t.node
 	t.busy = true
+	if !call.Deadline.IsZero() && n.now().After(call.Deadline) { // it was handed over, and the process stopped
+		n.after(0, func() { t.expired(call) })
+		return
+	}
 	r := &running{call: call, work: parseWork(call.Args), epoch: t.record.epoch}
 	t.current = r
 	if w.history != nil {
 		w.note("%-8s   runs call %d of session %s: %s", n.name, call.Number, t.session.ID().String()[:8], describeWork(call.Args))
 	}
 	counter := w.truth.started(t, &r.work, call.Number)
-	if !call.Deadline.IsZero() && n.now().After(call.Deadline.Add(5*time.Millisecond)) {
-		w.truth.lateStart(call.Number, n.now().Sub(call.Deadline))
-	}
 	ended := false
 	r.end = func(code session.Code) {
 		if ended {
@@ -189,8 +190,7 @@ func (t *task) cancel(n uint64) {
 	}
 }
 
-// done reports a call's end; if the next one has arrived by then, the
-// goroutine goes straight on with it.
+// done takes the end of a handler.
 func (t *task) done(r *running, counter uint64, code session.Code) {
 	w, n := t.node.w, t.node
 	reply := session.Reply{Raw: true, Body: appendReply(nil, r.work.id, counter)}
@@ -201,10 +201,23 @@ func (t *task) done(r *running, counter uint64, code session.Code) {
 	if w.history != nil {
 		w.note("%-8s   call %d of session %s ends %s", n.name, r.call.Number, t.session.ID().String()[:8], code)
 	}
-	t.busy, t.current = false, nil
+	t.current = nil
+	t.report(r.call.Number, reply)
+}
+
+// expired ends a call whose deadline passed before its handler began.
+func (t *task) expired(call core.Call) {
+	t.report(call.Number, session.Reply{Code: session.ErrDeadline, Outcome: session.NotRun, Body: wire.AppendFailure(nil, "handed over too late", "")})
+}
+
+// report ends a call; if the next one has arrived by then, the goroutine goes
+// straight on with it.
+func (t *task) report(number uint64, reply session.Reply) {
+	n := t.node
+	t.busy = false
 	var next []core.Run
 	n.step(func(fx *core.Effects) {
-		n.core.Done(n.now(), t.session, r.call.Number, reply, fx)
+		n.core.Done(n.now(), t.session, number, reply, fx)
 		next = append(next, fx.Run...)
 		fx.Run = fx.Run[:0]
 	})

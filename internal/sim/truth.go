@@ -189,10 +189,6 @@ func (t *truth) started(k *task, work *work, number uint64) (counter uint64) {
 	return s.counter
 }
 
-func (t *truth) lateStart(number uint64, by time.Duration) {
-	t.w.fail("call %d was started %s after its deadline", number, by)
-}
-
 func (t *truth) finished(id uint64) {
 	if c := t.call(id); c != nil {
 		c.finished = true
@@ -254,10 +250,11 @@ func (t *truth) excuse(k *calling, err *session.Error) {
 	}
 	s := t.session(k.record.session)
 	switch {
-	case k.opening != nil && t.anyTrouble():
+	case k.opening != nil && (k.opening.given || t.anyTrouble()):
 	case s.node != nil && s.node.died:
 	case s.over && (s.ended == session.ErrSessionExpired || s.ended == session.ErrSessionDrained):
-	case k.session != nil && k.session.Ended() != nil && k.session.Ended().Code == session.ErrSessionMoved:
+	case err.Code == session.ErrSessionMoved && t.w.plan.attaches:
+	case s.node != nil && s.node.left && t.w.plan.loses(): // its last word was lost
 	case t.w.plan.cuts() && s.node != nil && t.cutOff(s.node.id):
 	default:
 		t.w.fail("work %d ends as unknown (%v) without a reason: its node lives and was never given up, its session was not ended by a clock", k.record.id, err)

@@ -222,6 +222,7 @@ type Register struct {
 	Part     uint32            `msgpack:"part"` // 0, 1, ...
 	More     bool              `msgpack:"more"`
 	Node     session.NodeID    `msgpack:"node"`
+	Secret   session.Key       `msgpack:"secret"` // drawn with the id: only who knows it registers that node again
 	Name     string            `msgpack:"name"`
 	Host     string            `msgpack:"host"`
 	PID      int               `msgpack:"pid"`

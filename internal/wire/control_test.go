@@ -209,7 +209,11 @@ func envelopeOf(t *testing.T, k Kind, fields any) []byte {
 // of every kind, and so is an integer that does not fit.
 func TestWrongTypesNameTheField(t *testing.T) {
 	wrong := []any{
-		map[string]any{"a": 1}, []any{map[int]int{1: 1}}, "a word", true, 1.5, []byte{1, 2, 3}, uint64(1 << 63), int64(-1 << 62),
+		map[string]any{"a": 1},
+		[]any{map[int]int{1: 1}},
+		"a word", true, 1.5,
+		[]byte{1, 2, 3},
+		uint64(1 << 63), int64(-1 << 62),
 		msgpack.RawMessage{0xd4, 0x05, 0x00},
 	}
 	for _, m := range controlSamples() {

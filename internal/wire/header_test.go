@@ -51,7 +51,7 @@ func TestHeaderCuts(t *testing.T) {
 	if len(env) != HeaderSize+TraceSize {
 		t.Fatalf("%d bytes, want %d", len(env), HeaderSize+TraceSize)
 	}
-	for size := range len(env) {
+	for size := range env {
 		if _, _, err := ParseHeader(env[:size]); !errors.Is(err, ErrShort) {
 			t.Errorf("%d bytes: %v, want ErrShort", size, err)
 		}

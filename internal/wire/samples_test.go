@@ -56,7 +56,7 @@ func controlSamples() []Control {
 		},
 		&Revoke{Epoch: 3, Client: sampleClient, Request: sampleRequest, Code: session.ErrWithdrawn},
 		&Register{
-			Seq: 10, Node: sampleNode, Name: "node-1", Host: "host-1", PID: 4711, Labels: map[string]string{"zone": "a"},
+			Seq: 10, Node: sampleNode, Secret: sampleKey, Name: "node-1", Host: "host-1", PID: 4711, Labels: map[string]string{"zone": "a"},
 			Pools: []Pool{{Name: "counter", Slots: 4, Methods: []string{"add", "get"}, Locked: true}},
 			Beat:  1000, Misses: 3, Epoch: 3, Live: []Live{live},
 		},

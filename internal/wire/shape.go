@@ -102,7 +102,7 @@ func fits(b []byte, t reflect.Type, depth int) (size int, err error) {
 	switch want := wanted(t); {
 	case form == codec.FormNil:
 		return head, nil
-	case form != want && !(textual(form) && textual(want)):
+	case form != want && (!textual(form) || !textual(want)):
 		return 0, fmt.Errorf("%s where %s belongs", form, want)
 	case t.Kind() == reflect.Struct:
 		return fieldsFit(b, head, follow, fieldsOf[t], depth)

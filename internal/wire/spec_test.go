@@ -136,7 +136,7 @@ func TestSpecificationListsEveryField(t *testing.T) {
 			switch want := typeName(f); {
 			case name != fieldName(f):
 				t.Errorf("%q: field %d is %s, want %s", after, i, name, fieldName(f))
-			case as != want && !(want == "str" && strs[as]) && !(want == "u32" && as == "ms"):
+			case as != want && (want != "str" || !strs[as]) && (want != "u32" || as != "ms"):
 				t.Errorf("%q: %s is a %s, want %s", after, name, as, want)
 			}
 		}
@@ -166,8 +166,18 @@ func TestSpecificationListsTheHeader(t *testing.T) {
 		offset int
 		field  string
 	}{
-		{offKind, "kind"}, {offFlags, "flags"}, {offCode, "code"}, {offEpoch, "epoch"}, {offVia, "via"}, {offNode, "node"},
-		{offSession, "session"}, {offKey, "key"}, {offNumber, "number"}, {offAck, "ack"}, {offBudget, "budget"}, {offExtra, "extra"},
+		{offKind, "kind"},
+		{offFlags, "flags"},
+		{offCode, "code"},
+		{offEpoch, "epoch"},
+		{offVia, "via"},
+		{offNode, "node"},
+		{offSession, "session"},
+		{offKey, "key"},
+		{offNumber, "number"},
+		{offAck, "ack"},
+		{offBudget, "budget"},
+		{offExtra, "extra"},
 	}
 	rows := table(t, "\n## Session messages\n")
 	if len(rows) != len(want) {
@@ -190,8 +200,11 @@ func TestSpecificationListsTheHeader(t *testing.T) {
 
 func TestSpecificationListsTheFlags(t *testing.T) {
 	want := [][2]string{
-		{fmt.Sprint(FlagTrace), "trace"}, {fmt.Sprint(FlagRaw), "raw"}, {fmt.Sprint(FlagNotRun), "notrun"},
-		{fmt.Sprint(FlagUnknown), "unknown"}, {fmt.Sprint(FlagAgain), "again"},
+		{fmt.Sprint(FlagTrace), "trace"},
+		{fmt.Sprint(FlagRaw), "raw"},
+		{fmt.Sprint(FlagNotRun), "notrun"},
+		{fmt.Sprint(FlagUnknown), "unknown"},
+		{fmt.Sprint(FlagAgain), "again"},
 	}
 	rows := table(t, "\n## Session messages\n", "| flag |")
 	if len(rows) != len(want) {

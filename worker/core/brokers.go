@@ -114,7 +114,7 @@ func (c *Core) welcome(now time.Time, b *broker, m *wire.Welcome, fx *Effects) {
 func (c *Core) register(now time.Time, b *broker, fx *Effects) {
 	b.hello = now.Add(helloAgain)
 	m := wire.Register{
-		Seq: b.seq, Node: c.cfg.Node, Name: c.cfg.Name, Host: c.cfg.Host, PID: c.cfg.PID, Endpoint: c.cfg.Endpoint,
+		Seq: b.seq, Node: c.cfg.Node, Secret: c.cfg.Secret, Name: c.cfg.Name, Host: c.cfg.Host, PID: c.cfg.PID, Endpoint: c.cfg.Endpoint,
 		Labels: c.cfg.Labels, Beat: wire.Millis(c.cfg.Beat), Misses: uint8(min(c.cfg.Misses, 255)), Epoch: b.epoch, Drain: c.draining,
 	}
 	for _, p := range c.cfg.Pools {

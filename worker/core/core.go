@@ -27,6 +27,7 @@ type Pool struct {
 // Config is what a node is told at its start.
 type Config struct {
 	Node     session.NodeID
+	Secret   session.Key // shows brokers that it is this node that comes back
 	Name     string
 	Host     string
 	PID      int

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -67,7 +68,7 @@ func cast() [][]byte {
 		all = append(all, (&wire.Header{Kind: k, Node: 7, Session: id, Key: key, Epoch: 1, Number: 2}).Append(nil))
 	}
 	lease := (&wire.Header{Kind: wire.KindLease, Node: 7, Session: client, Number: 1, Ack: Digest(id)}).Append(nil)
-	return append(all, lease, append(lease[:len(lease):len(lease)], id[:]...))
+	return append(all, lease, append(slices.Clip(lease), id[:]...))
 }
 
 func script(who byte, steps ...[]byte) []byte {
@@ -107,7 +108,7 @@ func FuzzStep(f *testing.F) {
 				now = now.Add(time.Duration(size) * time.Millisecond)
 				node.core.Tick(now, &node.fx)
 			case who >= 0xd0:
-				node.report(now, int(size))
+				node.report(now, size)
 			default:
 				from := wire.Peer(who%4 + 1)
 				env := append([]byte(nil), steps[:min(size, len(steps))]...)

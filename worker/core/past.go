@@ -25,7 +25,7 @@ type pastSession struct {
 	why    *session.Error
 	epoch  uint32 // of its last holder
 	moves  []uint64
-	live   *wire.Live // of one that was opened for one call: brokers may be asked for it again
+	live   *wire.Live // of one whose first call came along: brokers may be asked for it again
 	at     time.Time
 }
 
@@ -59,7 +59,7 @@ func (p *past) opened(key session.OpenKey) (*pastSession, bool) {
 
 func (p *past) add(now time.Time, s *Session) {
 	r := &pastSession{id: s.id, open: s.open, key: s.key, callee: s.callee, why: s.why, epoch: s.epoch, moves: s.moves, at: now}
-	if s.once {
+	if s.carried {
 		live := s.live()
 		live.Over = true
 		r.live = &live
@@ -88,7 +88,7 @@ func (p *past) push(r *pastSession) {
 // repliesMost bounds the ended sessions that a Register brings along.
 const repliesMost = 4096
 
-// replies returns the latest sessions that were opened for one call and have
+// replies returns the latest sessions whose first call came along and that have
 // ended: a broker that was restarted needs them to answer a repeated open.
 func (p *past) replies() []wire.Live {
 	var list []wire.Live

@@ -37,6 +37,7 @@ type Session struct {
 
 	first    *Call     // the call that came along with the open
 	once     bool      // the session ends with call 1
+	carried  bool      // call 1 came along with the open
 	holder   uuid.UUID // the client that attached to it, zero while it is the one that opened it
 	attached uint64    // the nonce of the last attach
 	moves    []uint64  // for the latest holders before this one: the first number of theirs that had not started
@@ -181,7 +182,7 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 		offerers: []wire.Peer{b.peer},
 	}
 	if m.Method != "" {
-		s.once = m.Once
+		s.carried, s.once = true, m.Once
 		s.first = &Call{Number: 1, Method: []byte(m.Method), Args: m.Args, Raw: m.Raw, from: b.peer, via: m.Via}
 		if m.Budget > 0 {
 			s.first.Deadline = now.Add(time.Duration(m.Budget) * time.Millisecond)
@@ -204,17 +205,7 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 func (c *Core) OpenDone(now time.Time, s *Session, failed error, fx *Effects) {
 	if failed != nil {
 		c.free(now, s)
-		c.past.addOpen(now, s.open, &session.Error{Code: session.ErrOpenFailed, Text: failed.Error(), Remote: true})
-		for _, peer := range s.offerers {
-			if b := c.brokers[peer]; b != nil && s.why == nil {
-				fx.Control(peer, &wire.Decline{
-					Seq: b.count(), Client: s.open.Client, Request: s.open.Request, Pool: s.pool.Name,
-					Code: session.ErrOpenFailed, Text: wire.Text(failed.Error()),
-				})
-			} else if b != nil { // revoked meanwhile: the broker only waits for its slot
-				fx.Control(peer, &wire.Decline{Seq: b.count(), Client: s.open.Client, Request: s.open.Request, Pool: s.pool.Name, Code: session.ErrWithdrawn})
-			}
-		}
+		c.openFailed(now, s, failed, fx)
 		return
 	}
 	s.state, s.reported = stateOpen, true
@@ -232,6 +223,28 @@ func (c *Core) OpenDone(now time.Time, s *Session, failed error, fx *Effects) {
 	}
 	if s.first != nil {
 		c.takeFirst(now, s, fx)
+	}
+}
+
+// openFailed tells those who offered a session that there is none. Where Open
+// was cut short because the node ends, another node may take it.
+func (c *Core) openFailed(now time.Time, s *Session, failed error, fx *Effects) {
+	code, text := session.ErrOpenFailed, failed.Error()
+	switch {
+	case s.why == nil:
+		c.past.addOpen(now, s.open, &session.Error{Code: code, Text: text, Remote: true})
+	case s.why.Code == session.ErrSessionDrained:
+		code, text = session.ErrDraining, s.why.Text
+	default: // revoked: the broker only waits for its slot
+		code, text = session.ErrWithdrawn, s.why.Text
+		c.past.addOpen(now, s.open, s.why)
+	}
+	for _, peer := range s.offerers {
+		if b := c.brokers[peer]; b != nil {
+			fx.Control(peer, &wire.Decline{
+				Seq: b.count(), Client: s.open.Client, Request: s.open.Request, Pool: s.pool.Name, Code: code, Text: wire.Text(text),
+			})
+		}
 	}
 }
 

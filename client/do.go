@@ -1,0 +1,122 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/limpet-rpc/limpet/client/core"
+	"github.com/limpet-rpc/limpet/internal/codec"
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// Do runs one method on a session of its own: open, call and close in one
+// trip. It blocks as Open and Call do, and its errors are theirs: what ends
+// before a worker began is ErrNotRun, and a call of which nothing can be known
+// any more is ErrUnknown, never a second run.
+func Do[R, A any](ctx context.Context, c *Client, pool, method string, arg A, opts ...OpenOption) (R, error) {
+	var result R
+	err := c.do(ctx, pool, method, arg, &result, opts)
+	if err != nil {
+		err = fmt.Errorf("do %s in pool %q: %w", method, pool, err)
+	}
+	return result, err
+}
+
+func (c *Client) do(ctx context.Context, pool, method string, arg, result any, opts []OpenOption) error {
+	cfg, err := c.wish(ctx, pool, opts)
+	if err != nil {
+		return err
+	}
+	first, w, err := firstCall(ctx, method, arg)
+	if err != nil {
+		return err
+	}
+	cfg.wish.First, cfg.wish.Once = first, true
+	var o *core.Opening
+	var refused *session.Error
+	if !c.step(func(now time.Time, fx *core.Effects) { o, refused = c.core.Open(now, cfg.wish, nil, fx) }) {
+		return errDone
+	}
+	if refused != nil {
+		return refused
+	}
+	select {
+	case <-w.done:
+		return w.take(ctx, result)
+	case <-ctx.Done():
+	}
+	code := gaveUp(ctx.Err()).Code
+	c.step(func(now time.Time, fx *core.Effects) { c.core.GiveUpFirst(now, o, code, fx) })
+	patience := time.NewTimer(cancelWait)
+	defer patience.Stop()
+	select {
+	case <-w.done:
+		return w.take(ctx, result)
+	case <-patience.C:
+		e := gaveUp(ctx.Err())
+		e.Outcome, e.Call, e.Text = session.Unknown, 1, "nobody has said what became of it"
+		return e
+	}
+}
+
+// OpenCall opens a session whose first call travels with the open: two trips
+// less than Open and Call. The result is decoded into reply. Where the call
+// ends with an error of its own, the session is open and returned with it.
+func (c *Client) OpenCall(ctx context.Context, pool, method string, arg, reply any, opts ...OpenOption) (*Session, error) {
+	cfg, err := c.wish(ctx, pool, opts)
+	if err == nil {
+		var first *core.First
+		var w *replyTo
+		if first, w, err = firstCall(ctx, method, arg); err == nil {
+			cfg.wish.First = first
+			return c.openCall(ctx, pool, method, cfg, w, reply)
+		}
+	}
+	return nil, fmt.Errorf("open session in pool %q with %s: %w", pool, method, err)
+}
+
+func (c *Client) openCall(ctx context.Context, pool, method string, cfg openConfig, w *replyTo, reply any) (*Session, error) {
+	s, err := c.open(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open session in pool %q with %s: %w", pool, method, err)
+	}
+	if err := s.await(ctx, w, reply); err != nil {
+		return s, fmt.Errorf("call %s: %w", method, err)
+	}
+	return s, nil
+}
+
+// firstCall prepares a call that travels with an open. Its waiter is not
+// pooled: an answer may come after everybody has stopped waiting.
+func firstCall(ctx context.Context, method string, arg any) (*core.First, *replyTo, error) {
+	args, raw, err := codec.Append(nil, arg)
+	if err != nil {
+		return nil, nil, &session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: err.Error()}
+	}
+	if method == "" {
+		return nil, nil, &session.Error{Code: session.ErrMethodUnknown, Outcome: session.NotRun, Text: "no method named"}
+	}
+	w := newReply()
+	f := &core.First{Method: method, Args: args, Raw: raw, Tag: w}
+	f.Deadline, _ = ctx.Deadline()
+	return f, w, nil
+}
+
+// take decodes what a call has ended with.
+func (w *replyTo) take(ctx context.Context, result any) error {
+	if w.err != nil {
+		if w.err.Cause == nil {
+			w.err.Cause = ctx.Err()
+		}
+		return w.err
+	}
+	if err := codec.Decode(w.body, w.raw, result); err != nil {
+		return &session.Error{Code: session.ErrBadMessage, Text: fmt.Sprintf("the call was done, its reply does not decode into %T: %s", result, err)}
+	}
+	return nil
+}
+
+// isDone reports that err says the client itself was closed.
+func isDone(err error) bool { return errors.Is(err, session.ErrClientDone) }

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/limpet-rpc/limpet/broker/core"
+)
+
+func shown(st *core.Status, all bool) string {
+	var b bytes.Buffer
+	(&view{all: all}).write(&b, st)
+	return b.String()
+}
+
+func TestAlerts(t *testing.T) {
+	fine := core.Status{
+		Name: "rock", Pools: []core.PoolStatus{{Pool: "tcl", Nodes: 1, Slots: 4, Free: 4, Room: 8}},
+		Nodes: []core.NodeStatus{{Name: "shell", State: "alive"}, {Name: "leaving", State: "draining"}},
+		Lost:  []core.LostStatus{{Name: "left", Ago: 5}, {Name: "long ago", Ago: 3600, Sessions: 4}},
+	}
+	if text := shown(&fine, false); strings.Contains(text, "ALERT") || !strings.HasPrefix(text, "broker   rock") {
+		t.Errorf("nothing is wrong:\n%s", text)
+	}
+	for want, st := range map[string]core.Status{
+		"recovering": {Recovering: true},
+		"node w (h, process 7) is late: silent for 1.5s, 3 sessions": {Nodes: []core.NodeStatus{{Name: "w", Host: "h", PID: 7, State: "late", Silent: 1.5, Open: 3}}},
+		"is suspect": {Nodes: []core.NodeStatus{{State: "suspect"}}},
+		"is cut off": {Nodes: []core.NodeStatus{{State: "cut off"}}},
+		"was lost 1m30s ago, with 2 sessions: no beat": {Lost: []core.LostStatus{{Ago: 90, Sessions: 2, Why: "no beat"}}},
+		"pool a: the queue is full, 7 of 8 places":     {Pools: []core.PoolStatus{{Pool: "a", Nodes: 1, Waiting: 7, Room: 8}}},
+		"pool a: 2 wait, and no node serves it":        {Pools: []core.PoolStatus{{Pool: "a", Waiting: 2, Room: 8}}},
+	} {
+		first, _, _ := strings.Cut(shown(&st, false), "\n")
+		if !strings.HasPrefix(first, "ALERT    ") || !strings.Contains(first, want) {
+			t.Errorf("first line %q, want %q", first, want)
+		}
+	}
+}
+
+// TestViewIsBounded is more sessions than fit a screen.
+func TestViewIsBounded(t *testing.T) {
+	st := core.Status{Pools: []core.PoolStatus{{Pool: "a", Open: 12_345}}}
+	for i := range 30 {
+		st.Sessions = append(st.Sessions, core.SessionStatus{Pool: "a", Worker: i})
+		st.Queue = append(st.Queue, core.WaitingStatus{Pool: "a", Place: i + 1, Client: fmt.Sprintf("client%d", i)})
+	}
+	text := shown(&st, false)
+	for _, want := range []string{"and 12325 more sessions; --all shows them", "and 10 more that wait; --all shows them"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("lacks %q:\n%s", want, text)
+		}
+	}
+	text = shown(&st, true)
+	if !strings.Contains(text, "client29") || !strings.Contains(text, "and 12315 more sessions\n") {
+		t.Errorf("all:\n%s", text)
+	}
+}
+
+// TestViewIsPlain is a node whose name is an escape sequence.
+func TestViewIsPlain(t *testing.T) {
+	st := core.Status{Nodes: []core.NodeStatus{{Name: "\x1b]0;owned\a\x1b[2J\nALERT no", State: "late", Labels: map[string]string{"k": "\u009b2J"}}}}
+	text := shown(&st, false)
+	if strings.ContainsAny(text, "\x1b\a\u009b") || strings.Contains(text, "\nALERT no") {
+		t.Errorf("%q", text)
+	}
+}
+
+func TestOneLine(t *testing.T) {
+	for text, want := range map[string]string{
+		"a":                          "a",
+		"a\nb\r\n\n c":               "a; b; c",
+		"no x\n\nDid you mean?\n\ty": "no x; Did you mean? y",
+	} {
+		if got := oneLine(text); got != want {
+			t.Errorf("%q is %q, want %q", text, got, want)
+		}
+	}
+}

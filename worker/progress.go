@@ -1,0 +1,45 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/limpet-rpc/limpet/internal/codec"
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/worker/core"
+)
+
+// ErrNoCall is Progress with a context that is no call's, or of one that has
+// ended.
+var ErrNoCall = errors.New("worker: no call of this context runs")
+
+// Progress sends a value of the call that ctx belongs to, to its caller, and
+// counts as a sign of life of the call. It does not wait for anybody: a value
+// may be lost where a connection breaks, and a slow reader misses the oldest.
+func Progress(ctx context.Context, value any) error {
+	call, ok := ctx.Value(callKey{}).(*callContext)
+	if !ok || call.task == nil {
+		return ErrNoCall
+	}
+	body, raw, err := codec.Append(nil, value)
+	if err != nil {
+		return fmt.Errorf("progress: %w", err)
+	}
+	if most := wire.MaxEnvelope - wire.HeaderSize; len(body) > most {
+		return fmt.Errorf("progress: %d bytes, at most %d", len(body), most)
+	}
+	return call.task.progress(call, body, raw)
+}
+
+func (t *task) progress(call *callContext, body []byte, raw bool) error {
+	step := call.steps.Add(1)
+	sent := false
+	t.node.locked(func(fx *core.Effects) {
+		sent = t.node.core.Progress(t.node.loop.Time(), t.session, call.number, step, body, raw, fx)
+	})
+	if !sent {
+		return ErrNoCall
+	}
+	return nil
+}

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/limpet-rpc/limpet/assigner"
 	"github.com/limpet-rpc/limpet/broker/core"
+	"github.com/limpet-rpc/limpet/internal/startrec"
 	"github.com/limpet-rpc/limpet/internal/version"
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/internal/zmqio"
@@ -36,7 +38,10 @@ type Options struct {
 	// Recovery is how long after its start the broker waits for nodes to come
 	// back before it judges what it does not know; default Beat*Misses + 1 s.
 	Recovery time.Duration
-	Logger   *slog.Logger // default slog.Default
+	// Records is the folder of the start records of this machine's nodes, see
+	// worker.Options; the broker looks there for nodes that have died.
+	Records string
+	Logger  *slog.Logger // default slog.Default
 }
 
 // Server is a broker. New makes it listen, Run makes it work.
@@ -46,6 +51,8 @@ type Server struct {
 	loop     *zmqio.Loop
 	endpoint string
 	started  time.Time
+	records  string        // empty: none are looked for
+	every    time.Duration // how often
 	done     chan struct{} // closed when Run returns
 
 	// owned by the loop
@@ -75,6 +82,13 @@ func New(o Options) (*Server, error) {
 	}
 	now := time.Now()
 	s := &Server{log: o.Logger, started: now, done: make(chan struct{})}
+	s.records, s.every = o.Records, o.Beat/5
+	if s.records == "" {
+		s.records = startrec.DefaultDir()
+	}
+	if s.every <= 0 {
+		s.every = 200 * time.Millisecond
+	}
 	s.core = core.New(now, core.Config{
 		ID: id, Name: o.Name, Program: "limpet/" + version.String(), Beat: o.Beat, Misses: o.Misses, Lease: o.Lease,
 		Recovery: o.Recovery, Policy: o.Policy, Limits: assigner.Limits{Queue: o.Queue}, Tick: tick,
@@ -104,6 +118,10 @@ func (s *Server) Run(ctx context.Context) error {
 	s.log.Info("broker listens", "endpoint", s.endpoint)
 	loopCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	var watch sync.WaitGroup
+	watch.Go(func() { s.watchTheDead(loopCtx) })
+	defer watch.Wait()
+	defer stop()
 	drained := make(chan struct{})
 	undrain := context.AfterFunc(ctx, func() { defer close(drained); s.drain(); stop() })
 	err := s.loop.Run(loopCtx)
@@ -114,6 +132,29 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("broker: %w", err)
 	}
 	return nil
+}
+
+// watchTheDead gives up nodes of this machine that have died, until ctx ends.
+func (s *Server) watchTheDead(ctx context.Context) {
+	if s.records == startrec.Off {
+		return
+	}
+	look := time.NewTicker(s.every)
+	defer look.Stop()
+	for {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+		dead, err := startrec.Collect(s.records)
+		if err != nil {
+			s.log.Debug("look for start records", "error", err)
+		}
+		for _, o := range dead {
+			s.loop.Do(func() { s.step(func() { s.core.BuryAll(s.loop.Time(), o.Node, o.Started, &s.fx) }) })
+		}
+	}
 }
 
 // drainFor bounds the wait for offers that are out when the broker ends.

@@ -137,7 +137,8 @@ await_broker() {
 # Starts the broker on the given ports; 1 if it does not come up there.
 start_broker() {
 	export LIMPET_BROKER=tcp://127.0.0.1:$1
-	admin=127.0.0.1:$2
+	export LIMPET_ADMIN=127.0.0.1:$2
+	admin=$LIMPET_ADMIN
 	start broker "$limpet" broker --listen "$LIMPET_BROKER" --admin "$admin"
 	await_broker "$started"
 }

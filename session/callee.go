@@ -88,7 +88,7 @@ func (c *Callee[C]) Arrive(n, ack, hash uint64, size int, deadline time.Time, ca
 		}
 		return Repeated, Reply{}, 0
 	}
-	if c.bytes > 0 && c.bytes+size > c.maxBytes {
+	if n != c.turn && c.bytes > 0 && c.bytes+size > c.maxBytes { // the next in turn makes room by running
 		return Refused, Reply{}, ErrOverloaded
 	}
 	e := c.grow(n)
@@ -147,6 +147,7 @@ func (c *Callee[C]) forget(ack uint64) {
 		*e = callEntry[C]{}
 		c.acked++
 	}
+	c.turn = max(c.turn, c.acked+1) // past tombstones whose turn had not come
 }
 
 // Next hands out the call whose turn has come, if no other runs. A call past
@@ -191,6 +192,21 @@ func (c *Callee[C]) settle(e *callEntry[C], r Reply) {
 	var none C
 	c.bytes += len(r.Body) - e.size
 	e.state, e.size, e.call, e.reply = callDone, 0, none, r
+	c.trim(e)
+}
+
+// trim gives up the bodies of the oldest replies that are kept while they are
+// too many bytes together: of those it is known that they were done, and no
+// more. The latest one is kept whatever its size, for its first sending.
+func (c *Callee[C]) trim(latest *callEntry[C]) {
+	for n := c.acked + 1; c.bytes > c.maxBytes && n < c.turn; n++ {
+		if e := c.at(n); e != nil && e != latest && e.state == callDone && len(e.reply.Body) > 0 {
+			c.bytes -= len(e.reply.Body)
+			if e.reply.Body = nil; e.reply.Code == 0 {
+				e.reply = Reply{Code: ErrReplyGone}
+			}
+		}
+	}
 }
 
 // Move gives the numbers to a new holder: what waited ends as not run, what

@@ -269,14 +269,16 @@ func TestBrokerIsKilledAndComesBack(t *testing.T) {
 	for i := range sessions {
 		s := open(t, cl, "tally")
 		all.Go(func() {
+			underWay := sync.OnceFunc(going.Done)
+			defer underWay()
 			for counted[i] < 100 || !stopped(stop) {
 				n, err := client.Call[int](t.Context(), s, "add", 1)
 				if err != nil || n != counted[i]+1 {
 					t.Errorf("call %d of session %s: %d, %v", counted[i]+1, s.ID(), n, err)
-					break
+					return
 				}
 				if counted[i]++; counted[i] == 100 {
-					going.Done()
+					underWay()
 				}
 			}
 		})

@@ -43,6 +43,11 @@ type Options struct {
 	// once, after the call that runs. A drain that a broker asks for brings its
 	// own deadline.
 	Grace time.Duration
+	// Records is the folder in which nodes of one machine keep their start
+	// records and look for those of the dead, so that a call which a dead node
+	// had not started is known as not run. Default: a folder of the user's in the
+	// system's temporary one; "off" for none. All of a machine should share it.
+	Records string
 	// Logger gets what happens; default slog.Default.
 	Logger *slog.Logger
 }
@@ -68,6 +73,7 @@ type node struct {
 	loop  *zmqio.Loop
 	pools map[string]Served
 	grace time.Duration
+	notes notes
 	tasks sync.WaitGroup
 
 	mu   sync.Mutex
@@ -121,7 +127,18 @@ func newNode(o Options, pools []Served) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return n, n.connect(o.Broker)
+	if err := n.connect(o.Broker); err != nil {
+		return nil, errors.Join(err, n.discard())
+	}
+	n.notes.open(n.log, o, n.id, cfg.Pools)
+	return n, nil
+}
+
+// discard frees a loop that never ran.
+func (n *node) discard() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return n.loop.Run(ctx)
 }
 
 func (n *node) describe(cfg *core.Config, pools []Served) error {
@@ -163,6 +180,10 @@ func (n *node) run(ctx context.Context) error {
 	defer stopLoop()
 	ended := make(chan error, 1)
 	go func() { ended <- n.loop.Run(loopCtx) }()
+	var watch sync.WaitGroup
+	watch.Go(func() { n.watchTheDead(loopCtx) })
+	defer watch.Wait()
+	defer stopLoop()
 	select {
 	case err := <-ended:
 		return fmt.Errorf("serve: %w", errors.Join(err, errLoopEnded))
@@ -176,6 +197,7 @@ func (n *node) run(ctx context.Context) error {
 	n.onLoop(n.core.Leave)
 	n.settled()
 	stopLoop()
+	n.notes.close(n.log)
 	if err := <-ended; err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}

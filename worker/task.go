@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/limpet-rpc/limpet/internal/startrec"
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
 	"github.com/limpet-rpc/limpet/worker/core"
@@ -26,6 +27,7 @@ type task struct {
 	check   bool
 	orders  chan order // room for all: at most one call at a time, and one stop
 	opening *callContext
+	note    startrec.Slot
 
 	// owned by the goroutine
 	thread int
@@ -44,6 +46,7 @@ func newTask(n *node, s *core.Session, pool Served) *task {
 	t := &task{
 		node: n, session: s, info: info, pool: pool, orders: make(chan order, 2),
 		opening: &callContext{session: info},
+		note:    n.notes.slot(s.Pool(), s.Worker()),
 	}
 	t.lock, t.check = pool.locks()
 	return t
@@ -57,6 +60,7 @@ func (t *task) run() {
 		runtime.LockOSThread()
 	}
 	t.thread = ThreadID()
+	t.note.Begin(t.info.id)
 	if t.open() {
 		t.close(t.serve())
 	}
@@ -124,6 +128,7 @@ func (t *task) handle(call core.Call) (reply session.Reply) {
 		return failure(session.ErrDeadline, session.NotRun, "its time was over before its turn came", "")
 	}
 	inside = true
+	t.note.Start(call.Number)
 	body, raw, err := t.tenant.call(ctx, string(call.Method), call.Args, call.Raw)
 	inside = false
 	if err != nil {

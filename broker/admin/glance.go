@@ -41,7 +41,7 @@ type look struct {
 // was asked for. It blocks until there is one, or until bound is over or ctx
 // ends; then the error says that the loop does not come round.
 func (g *glance) at(ctx context.Context, bound time.Duration) (*look, error) {
-	l := g.current()
+	l := g.current() //nolint:contextcheck // a look is shared: it does not end with the one who asked first
 	patience := time.NewTimer(bound)
 	defer patience.Stop()
 	select {

@@ -24,6 +24,7 @@ import (
 	"github.com/limpet-rpc/limpet/broker/core"
 	"github.com/limpet-rpc/limpet/client"
 	"github.com/limpet-rpc/limpet/internal/zmqio"
+	"github.com/limpet-rpc/limpet/session"
 	"github.com/limpet-rpc/limpet/worker"
 )
 
@@ -120,9 +121,12 @@ func TestStatus(t *testing.T) {
 		t.Fatalf("%d %s", code, body)
 	}
 	var st struct {
-		Name                   string
-		Pools, Nodes, Sessions []map[string]any
-		Queue, Lost            []map[string]any
+		Name     string           `json:"name"`
+		Pools    []map[string]any `json:"pools"`
+		Nodes    []map[string]any `json:"nodes"`
+		Sessions []map[string]any `json:"sessions"`
+		Queue    []map[string]any `json:"queue"`
+		Lost     []map[string]any `json:"lost"`
 	}
 	if err := json.Unmarshal([]byte(body), &st); err != nil {
 		t.Fatal(err)
@@ -135,7 +139,10 @@ func TestStatus(t *testing.T) {
 		names []string
 	}{
 		{st.Pools[0], []string{"pool", "nodes", "slots", "free", "offered", "open", "waiting", "queue_room", "longest_wait_seconds"}},
-		{st.Nodes[0], []string{"node", "name", "host", "pid", "state", "silent_seconds", "joined_seconds", "pools", "slots", "open", "offered", "loop_late_seconds"}},
+		{st.Nodes[0], []string{
+			"node", "name", "host", "pid", "state", "silent_seconds",
+			"joined_seconds", "pools", "slots", "open", "offered", "loop_late_seconds",
+		}},
 		{st.Sessions[0], []string{"session", "pool", "node", "node_name", "worker", "incarnation", "epoch", "client", "age_seconds"}},
 	} {
 		for _, name := range want.names {
@@ -151,11 +158,6 @@ func TestStatus(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	b := busy(t)
-	raw, err := net.Dial("tcp", strings.TrimPrefix(b.Endpoint(), "tcp://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer raw.Close()
 	pages := admin.NewPages(b)
 	code, body := get(t, pages, "/metrics")
 	if code != http.StatusOK {
@@ -261,7 +263,8 @@ func TestLoopStands(t *testing.T) {
 		if took := time.Since(began); took != admin.LoopBound {
 			t.Errorf("told after %s, want %s", took, admin.LoopBound)
 		}
-		if _, body := get(t, pages, "/metrics"); !strings.Contains(body, "\nlimpet_loop_ok 0\n") || !strings.Contains(body, `limpet_frames_total{direction="in"} 7`) {
+		if _, body := get(t, pages, "/metrics"); !strings.Contains(body, "\nlimpet_loop_ok 0\n") ||
+			!strings.Contains(body, `limpet_frames_total{direction="in"} 7`) {
 			t.Errorf("metrics: %s", body)
 		}
 		if n := b.asked.Load(); n != 1 {
@@ -316,7 +319,10 @@ func TestServer(t *testing.T) {
 	if r.StatusCode != http.StatusOK {
 		t.Errorf("%s", r.Status)
 	}
-	for _, bad := range []string{"\x16\x03\x01\x02\x00\x01\x00", "nonsense\r\n\r\n", "GET /healthz HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", 64<<10) + "\r\n\r\n"} {
+	for _, bad := range []string{
+		"\x16\x03\x01\x02\x00\x01\x00", "nonsense\r\n\r\n",
+		"GET /healthz HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", 64<<10) + "\r\n\r\n",
+	} {
 		badRequest(t, s.Address(), bad)
 	}
 }
@@ -339,5 +345,23 @@ func badRequest(t *testing.T, address, bad string) {
 	defer r.Body.Close()
 	if !slices.Contains([]int{http.StatusBadRequest, http.StatusRequestHeaderFieldsTooLarge}, r.StatusCode) {
 		t.Errorf("%.20q: %s", bad, r.Status)
+	}
+}
+
+// idle is a broker that is always the same.
+type idle struct{ is core.Status }
+
+func (i idle) Status(context.Context) (core.Status, error)  { return i.is, nil }
+func (i idle) Summary(context.Context) (core.Status, error) { return i.is, nil }
+func (i idle) Traffic() zmqio.Stats                         { return zmqio.Stats{} }
+
+// TestBadMessagesByCode is what hostile peers are counted as.
+func TestBadMessagesByCode(t *testing.T) {
+	st := core.Status{Counts: core.Counts{Bad: map[session.Code]uint64{session.ErrVersion: 2, session.ErrBadMessage: 3}}}
+	_, body := get(t, admin.NewPages(idle{st}), "/metrics")
+	for _, line := range []string{`limpet_bad_messages_total{code="bad message"} 3`, `limpet_bad_messages_total{code="no protocol version in common"} 2`} {
+		if !strings.Contains(body, "\n"+line+"\n") {
+			t.Errorf("/metrics lacks %q", line)
+		}
 	}
 }

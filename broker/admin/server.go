@@ -68,7 +68,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.http.Shutdown(last); err != nil {
 		_ = s.http.Close() // what is still under way is cut
 	}
-	<-ended
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("admin pages: %w", err)
+	}
 	return nil
 }
 

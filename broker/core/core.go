@@ -169,6 +169,8 @@ func (c *Core) control(now time.Time, from wire.Peer, m wire.Control, fx *Effect
 		c.ended(now, from, m, fx)
 	case *wire.Leave:
 		c.leaves(now, from, fx)
+	case *wire.Obituary:
+		c.obituary(now, from, m, fx)
 	default:
 		c.bad(from, m.Kind(), uuid.Nil, session.ErrKindUnknown, errors.New("a broker takes no "+m.Kind().String()), fx)
 	}

@@ -37,6 +37,7 @@ type node struct {
 	offers   map[session.OpenKey]*open
 	staged   []wire.Live // of a Register in parts
 	parts    uint32
+	started  map[session.ID]uint64 // of its start record, nil while nobody has read one
 }
 
 // lease is one session that lives on a node.
@@ -97,7 +98,7 @@ func (c *Core) mayRegister(from wire.Peer, m *wire.Register) (session.Code, erro
 		return session.ErrOverloaded, errors.New("the broker knows as many nodes as it may")
 	case n != nil && subtle.ConstantTimeCompare(n.secret[:], m.Secret[:]) != 1:
 		return session.ErrBadMessage, fmt.Errorf("node %s is registered with another secret", m.Node)
-	case n != nil && len(n.staged)+len(m.Live) > stagedMost:
+	case n != nil && m.Part > 0 && len(n.staged)+len(m.Live) > stagedMost:
 		return session.ErrTooLarge, fmt.Errorf("a register of more than %d sessions", stagedMost)
 	}
 	return 0, nil
@@ -161,6 +162,10 @@ func (c *Core) accept(now time.Time, from wire.Peer, m *wire.Accept, fx *Effects
 	n := c.nodeAt[from]
 	if n == nil {
 		c.stranger(from, wire.KindAccept, fx)
+		return
+	}
+	if !n.serves(m.Live.Pool) {
+		c.bad(from, wire.KindAccept, m.Live.Request, session.ErrBadMessage, fmt.Errorf("node %s has not registered a pool %.40q", n.id, m.Live.Pool), fx)
 		return
 	}
 	stale := m.Seq < n.seq
@@ -272,6 +277,10 @@ func (c *Core) overAlready(now time.Time, key session.OpenKey, n *node, live *wi
 	}
 	c.past.add(now, key, pastOpen{code: session.ErrSessionClosed, route: route})
 	c.pump(now, fx)
+}
+
+func (n *node) serves(pool string) bool {
+	return slices.ContainsFunc(n.pools, func(p wire.Pool) bool { return p.Name == pool })
 }
 
 // poolName returns the one copy of a pool's name, so that a session does not
@@ -463,7 +472,7 @@ func (c *Core) end(now time.Time, l *lease, code session.Code, fx *Effects) {
 		if l.first && code != session.ErrWorkerLost {
 			p.route = c.route(l)
 		}
-		p.unknown = l.first
+		p.unknown = true // if one came along: a broker that was restarted does not know
 		c.past.add(now, key, p)
 	}
 	c.forget(l.client)
@@ -519,7 +528,7 @@ func (c *Core) lose(now time.Time, n *node, text string, fx *Effects) {
 const lostMost = 4096
 
 func (c *Core) tellLost(n *node, text string, fx *Effects) {
-	by := map[wire.Peer][]session.ID{}
+	by := map[wire.Peer][]session.ID{} // the started numbers go with them
 	for id, l := range n.live {
 		if l.client.peer != 0 {
 			by[l.client.peer] = append(by[l.client.peer], id)
@@ -534,8 +543,66 @@ func (c *Core) tellLost(n *node, text string, fx *Effects) {
 		ids := by[p]
 		slices.SortFunc(ids, func(a, b session.ID) int { return slices.Compare(a[:], b[:]) })
 		for chunk := range slices.Chunk(ids, lostMost) {
-			fx.Control(p, &wire.Lost{Node: n.id, Sessions: chunk, Code: session.ErrWorkerLost, Text: wire.Text(n.name + ": " + text)})
+			fx.Control(p, &wire.Lost{
+				Node: n.id, Sessions: chunk, Started: n.startedOf(chunk), Code: session.ErrWorkerLost, Text: wire.Text(n.name + ": " + text),
+			})
 		}
+	}
+}
+
+// startedOf returns what is known to have been started of each session; nil
+// where nothing is. A session that its start record does not name had started
+// nothing.
+func (n *node) startedOf(ids []session.ID) []uint64 {
+	if n.started == nil {
+		return nil
+	}
+	numbers := make([]uint64, len(ids))
+	for i, id := range ids {
+		numbers[i] = n.started[id]
+	}
+	return numbers
+}
+
+// obituary takes a node's word that another one on its machine is dead, with
+// what its start record says.
+func (c *Core) obituary(now time.Time, from wire.Peer, m *wire.Obituary, fx *Effects) {
+	by := c.nodeAt[from]
+	n := c.nodes[m.Node]
+	switch {
+	case by == nil:
+		c.stranger(from, wire.KindObituary, fx)
+	case n == nil: // given up already
+	case n == by || n.host != by.host:
+		c.bad(from, wire.KindObituary, uuid.Nil, session.ErrBadMessage, errors.New("an obituary of a node on another machine, or of its sender"), fx)
+	default:
+		c.bury(now, m, fx)
+	}
+}
+
+// BuryAll gives up a node by the start record that was found here.
+func (c *Core) BuryAll(now time.Time, dead session.NodeID, started map[session.ID]uint64, fx *Effects) {
+	if n := c.nodes[dead]; n != nil {
+		n.started = started
+		c.lose(now, n, "its process is dead", fx)
+	}
+}
+
+// bury gives up a node whose start record shows that it is dead, once all of
+// it has come.
+func (c *Core) bury(now time.Time, m *wire.Obituary, fx *Effects) {
+	n := c.nodes[m.Node]
+	if n == nil {
+		return
+	}
+	if m.Part == 0 || n.started == nil {
+		n.started = make(map[session.ID]uint64, len(m.Sessions))
+	}
+	for i, id := range m.Sessions {
+		n.started[id] = m.Started[i]
+	}
+	if !m.More {
+		c.lose(now, n, "its process is dead", fx)
 	}
 }
 

@@ -234,6 +234,9 @@ func (c *Core) repeatOffers(now time.Time, fx *Effects) {
 		c.offered[0] = nil
 		c.offered = c.offered[1:]
 		if o.state == openOffered {
+			if o.withdrawn { // the offer behind it only asks for the answer
+				c.revoke(o.node, o.key, session.ErrWithdrawn, fx)
+			}
 			c.sendOffer(now, o, fx)
 			c.offered = append(c.offered, o)
 		}
@@ -258,7 +261,7 @@ func (c *Core) withdraw(now time.Time, from wire.Peer, m *wire.Withdraw, fx *Eff
 		maybe = p.unknown || p.route != nil
 	} else { // it may have overtaken its open
 		maybe = true
-		c.past.add(now, key, pastOpen{code: session.ErrWithdrawn})
+		c.past.add(now, key, pastOpen{code: session.ErrWithdrawn, unknown: true})
 	}
 	fx.Control(from, &wire.Refused{Request: m.Request, Code: session.ErrWithdrawn, Unknown: maybe})
 }

@@ -61,11 +61,11 @@ func (c *Core) client(id uuid.UUID, peer wire.Peer) (*client, error) {
 		c.clients[id] = cl
 	}
 	if cl.peer != peer {
-		delete(c.clientAt, cl.peer)
+		c.unmap(cl)
 		cl.peer = peer
-		if peer != 0 {
-			c.clientAt[peer] = cl
-		}
+	}
+	if peer != 0 {
+		c.clientAt[peer] = cl
 	}
 	return cl, nil
 }
@@ -129,6 +129,14 @@ func (c *Core) forget(cl *client) {
 	if cl.said || cl.waiting > 0 || cl.live > 0 {
 		return
 	}
-	delete(c.clientAt, cl.peer)
+	c.unmap(cl)
 	delete(c.clients, cl.id)
+}
+
+// unmap forgets where a client was heard, unless another one has been heard
+// there since.
+func (c *Core) unmap(cl *client) {
+	if c.clientAt[cl.peer] == cl {
+		delete(c.clientAt, cl.peer)
+	}
 }

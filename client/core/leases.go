@@ -65,14 +65,18 @@ func (c *Core) watchLeases(now time.Time, fx *Effects) {
 // renew sends one beat for all sessions on a node, with the list of them where
 // the node asked for it.
 func (c *Core) renew(n *node, list []byte, fx *Effects) {
+	var first *Session // any of them leads there; the same one every time
 	for _, s := range n.sessions {
-		way, ok := c.way(s)
-		if !ok {
-			return
+		if first == nil || slices.Compare(s.route.Session[:], first.route.Session[:]) < 0 {
+			first = s
 		}
+	}
+	if first == nil {
+		return
+	}
+	if way, ok := c.way(first); ok {
 		h := wire.Header{Kind: wire.KindLease, Node: n.id, Session: c.cfg.ID, Number: uint64(len(n.sessions)), Ack: n.digest}
 		fx.Session(way, &h, list)
-		return // any of them leads there
 	}
 }
 

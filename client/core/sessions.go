@@ -326,9 +326,28 @@ func (c *Core) fail(now time.Time, s *Session, why *session.Error, fx *Effects) 
 
 // lost takes a broker's word that a node is gone.
 func (c *Core) lost(now time.Time, m *wire.Lost, fx *Effects) {
-	for _, id := range m.Sessions {
-		if s := c.sessions[id]; s != nil && s.route.Node == m.Node {
-			c.fail(now, s, &session.Error{Code: m.Code, Text: m.Text, Remote: true}, fx)
+	for i, id := range m.Sessions {
+		s := c.sessions[id]
+		if s == nil || s.route.Node != m.Node {
+			continue
+		}
+		why := &session.Error{Code: m.Code, Text: m.Text, Remote: true}
+		if len(m.Started) > 0 {
+			c.failBeyond(now, s, m.Started[i], why, fx)
+		}
+		c.fail(now, s, why, fx)
+	}
+}
+
+// failBeyond ends the calls that a dead worker's start record shows as not
+// started.
+func (c *Core) failBeyond(now time.Time, s *Session, started uint64, why *session.Error, fx *Effects) {
+	c.over(s, why, fx)
+	for _, n := range s.calls.All() {
+		if n > started {
+			e := *why
+			e.Call, e.Outcome = n, session.NotRun
+			c.settle(now, s, n, Result{Err: &e}, fx)
 		}
 	}
 }

@@ -100,7 +100,7 @@ func (a *asker) shown(reply codec.Body) ([]byte, error) {
 			return content, nil
 		}
 	}
-	text, err := appendJSON(nil, reply.Bytes)
+	text, err := toJSON(reply.Bytes)
 	return append(text, '\n'), err
 }
 

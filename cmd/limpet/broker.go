@@ -75,7 +75,7 @@ func (f *brokerFlags) run(ctx context.Context, logTo io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	b, err := broker.New(o)
+	b, err := broker.New(o) //nolint:contextcheck // it does not wait for anybody
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,8 @@ func (f *brokerFlags) run(ctx context.Context, logTo io.Writer) error {
 	}
 	pages, err := admin.Listen(f.admin, admin.NewPages(b), o.Logger)
 	if err != nil {
-		return errors.Join(fmt.Errorf("%w; --admin or LIMPET_ADMIN names another address, '%s' none", err, adminOff), b.Close())
+		err = fmt.Errorf("%w; --admin or LIMPET_ADMIN names another address, '%s' none", err, adminOff)
+		return errors.Join(err, b.Close()) //nolint:contextcheck // nor does this
 	}
 	o.Logger.Info("admin pages listen", "url", "http://"+pages.Address())
 	return together(ctx, b.Run, pages.Run)

@@ -67,10 +67,11 @@ func (c *callCommand) run(ctx context.Context, args []string, in io.Reader, out,
 
 // argument is what is sent, from what was given.
 func (c *callCommand) argument(given []string, in io.Reader) (any, error) {
-	var text []byte
+	text := []byte("null")
 	switch {
+	case len(given) == 0 && c.bytes:
+		text = nil
 	case len(given) == 0:
-		return nil, nil
 	case given[0] == "-":
 		all, err := io.ReadAll(io.LimitReader(in, argumentMost+1))
 		if err != nil {

@@ -111,8 +111,9 @@ func advice(err error) string {
 		return "try again later; 'limpet status' shows the queue"
 	case session.ErrDraining:
 		return "try another broker or node"
+	default:
+		return ""
 	}
-	return ""
 }
 
 func newExitCodes() *cobra.Command {

@@ -56,7 +56,7 @@ func serveLab() {
 	})
 	worker.Handle(lab, "fail", func(context.Context, *int, any) (any, error) { return nil, errors.New("two\nlines") })
 	worker.Handle(lab, "panic", func(context.Context, *int, any) (any, error) { panic("at the method") })
-	worker.Handle(lab, "exit", func(context.Context, *int, any) (any, error) { os.Exit(9); return nil, nil })
+	worker.Handle(lab, "exit", func(context.Context, *int, any) (any, error) { os.Exit(9); return 0, nil })
 	if err := worker.Serve(context.Background(), worker.Options{Name: os.Getenv("LAB_NAME"), Logger: slog.New(slog.DiscardHandler)}, lab); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

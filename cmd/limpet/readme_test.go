@@ -27,7 +27,7 @@ func TestReadme(t *testing.T) {
 			t.Errorf("README.md does not show %s as it is", file)
 		}
 	}
-	for _, link := range regexp.MustCompile(`\]\(([^)#]+)\)`).FindAllStringSubmatch(readme, -1) {
+	for _, link := range regexp.MustCompile(`\]\(([^)#\s]+)\)`).FindAllStringSubmatch(readme, -1) {
 		if strings.Contains(link[1], "://") {
 			continue
 		}

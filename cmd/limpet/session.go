@@ -81,8 +81,8 @@ func (c *sessionCommand) run(ctx context.Context, pool string, out io.Writer) er
 }
 
 // cancelledBy returns a context that the next signal ends, until cancel.
-func cancelledBy(ctx context.Context, signals <-chan os.Signal) (_ context.Context, cancel func()) {
-	ctx, cancel = context.WithCancel(ctx)
+func cancelledBy(ctx context.Context, signals <-chan os.Signal) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
 	go func() {
 		select {
 		case <-signals:

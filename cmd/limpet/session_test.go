@@ -209,3 +209,19 @@ func (p *pty) interruptWhenCooked() {
 		}
 	}
 }
+
+// TestCallInterrupted is Ctrl-C to a call that runs: it is cancelled, and its
+// session closed.
+func TestCallInterrupted(t *testing.T) {
+	c := newCell(t)
+	c.serve(t, "bench")
+	p := c.onTerminal(t, "call", "lab", "wait")
+	c.await(t, "the session is open", func(st *core.Status) bool { return len(st.Sessions) == 1 })
+	p.write("\x03")
+	p.expect("limpet: ")
+	p.expect("cancelled")
+	if code := p.ended(); code != exitInterrupted {
+		t.Errorf("exit code %d, want %d", code, exitInterrupted)
+	}
+	c.await(t, "no session is left", func(st *core.Status) bool { return len(st.Sessions) == 0 })
+}

@@ -64,7 +64,11 @@ func (c *statusCommand) run(ctx context.Context, out io.Writer) error {
 	again := time.NewTicker(max(c.watch, time.Millisecond))
 	defer again.Stop()
 	for {
-		if err := c.once(ctx, out); err != nil || c.watch == 0 {
+		err := c.once(ctx, out)
+		if ctx.Err() != nil {
+			return nil // the user has seen enough: what that broke off is no error
+		}
+		if err != nil || c.watch == 0 {
 			return err
 		}
 		select {
@@ -77,13 +81,10 @@ func (c *statusCommand) run(ctx context.Context, out io.Writer) error {
 
 func (c *statusCommand) once(ctx context.Context, out io.Writer) error {
 	page, err := c.fetch(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil // the user has seen enough
-		}
+	switch {
+	case err != nil:
 		return err
-	}
-	if c.json {
+	case c.json:
 		_, err = out.Write(page)
 		return err
 	}

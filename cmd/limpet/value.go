@@ -10,6 +10,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
@@ -72,7 +73,7 @@ func number(s string) (any, error) {
 	if n, err := strconv.ParseUint(s, 10, 64); err == nil {
 		return n, nil
 	}
-	if !bytes.ContainsAny([]byte(s), ".eE") {
+	if !strings.ContainsAny(s, ".eE") {
 		return nil, fmt.Errorf("integer %s does not fit 64 bits: send it as a float (%s.0) or a string", s, s)
 	}
 	f, err := strconv.ParseFloat(s, 64)
@@ -82,16 +83,16 @@ func number(s string) (any, error) {
 	return f, nil
 }
 
-// appendJSON writes one MessagePack value, which has been checked to be whole,
+// toJSON writes one MessagePack value, which has been checked to be whole,
 // as JSON. What JSON lacks becomes: bytes {"bytes": base64}, a time its RFC
 // 3339 text, another extension {"ext": type, "bytes": base64}, NaN and the
 // infinities strings, a key that is no string the text of its JSON.
-func appendJSON(dst, value []byte) ([]byte, error) {
-	dst, rest, err := appendFirst(dst, value)
+func toJSON(value []byte) ([]byte, error) {
+	text, rest, err := appendFirst(nil, value)
 	if err == nil && len(rest) != 0 {
 		err = fmt.Errorf("%d bytes after the value", len(rest))
 	}
-	return dst, err
+	return text, err
 }
 
 // appendFirst writes the first of the values in b and returns the others.
@@ -105,6 +106,7 @@ func appendFirst(dst, b []byte) (out, rest []byte, err error) {
 		return appendList(dst, b[head:], follow)
 	case codec.FormMap:
 		return appendMap(dst, b[head:], follow)
+	default:
 	}
 	if follow > uint64(len(b)-head) {
 		return dst, nil, codec.ErrCut
@@ -231,7 +233,7 @@ func quote(dst []byte, s string) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	_ = e.Encode(s) // a string always encodes
+	_ = e.Encode(s) //nolint:errchkjson // a string always encodes
 	return append(dst, bytes.TrimSuffix(b.Bytes(), []byte("\n"))...)
 }
 

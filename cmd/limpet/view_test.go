@@ -26,7 +26,9 @@ func TestAlerts(t *testing.T) {
 	}
 	for want, st := range map[string]core.Status{
 		"recovering": {Recovering: true},
-		"node w (h, process 7) is late: silent for 1.5s, 3 sessions": {Nodes: []core.NodeStatus{{Name: "w", Host: "h", PID: 7, State: "late", Silent: 1.5, Open: 3}}},
+		"node w (h, process 7) is late: silent for 1.5s, 3 sessions": {Nodes: []core.NodeStatus{{
+			Name: "w", Host: "h", PID: 7, State: "late", Silent: 1.5, Open: 3,
+		}}},
 		"is suspect": {Nodes: []core.NodeStatus{{State: "suspect"}}},
 		"is cut off": {Nodes: []core.NodeStatus{{State: "cut off"}}},
 		"was lost 1m30s ago, with 2 sessions: no beat": {Lost: []core.LostStatus{{Ago: 90, Sessions: 2, Why: "no beat"}}},

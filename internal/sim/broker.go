@@ -23,6 +23,8 @@ type brokerPart struct {
 	started time.Duration
 	joined  map[session.NodeID]time.Duration // in this life
 	lost    map[session.NodeID]bool          // in any life
+
+	offered, left map[session.OpenKey]bool // opens that were offered, and that left before they were
 }
 
 func (w *World) newBroker(name string) *brokerPart {
@@ -37,6 +39,7 @@ func (b *brokerPart) boot() {
 	b.core = core.New(b.now(), core.Config{ID: id, Name: b.name, Lease: b.w.plan.lease, Tick: tick, Recovery: recovery})
 	b.peers, b.dead, b.next = map[wire.Peer]*link{}, map[wire.Peer]bool{}, 0
 	b.joined = map[session.NodeID]time.Duration{}
+	b.offered, b.left = map[session.OpenKey]bool{}, map[session.OpenKey]bool{}
 	b.started = b.w.now
 	b.start(b.turn)
 	b.w.note("%-8s + starts, life %d", b.name, b.life)
@@ -103,6 +106,7 @@ func (b *brokerPart) receive(from wire.Peer, env []byte) {
 	}
 	b.fx.Reset()
 	b.core.Step(b.now(), from, env, &b.fx)
+	b.watchQueue(env)
 	b.apply()
 }
 
@@ -115,6 +119,7 @@ func (b *brokerPart) turn() {
 // apply does what the server does: it sends, and forgets what cannot be sent.
 func (b *brokerPart) apply() {
 	for _, o := range b.fx.Outs {
+		b.watchOffer(o.Env)
 		l := b.peers[o.To]
 		if l == nil || !l.up || l.router != o.To {
 			peer := o.To
@@ -145,6 +150,48 @@ func (b *brokerPart) apply() {
 		}
 	}
 	b.w.auditBroker(b)
+}
+
+// watchQueue sees to it that whoever was told that he left the queue is never
+// offered a slot any more.
+func (b *brokerPart) watchQueue(env []byte) {
+	if wire.KindOf(env) != wire.KindWithdraw {
+		return
+	}
+	asked, _ := wire.ParseControl(env)
+	m, ok := asked.(*wire.Withdraw)
+	for _, o := range b.fx.Outs {
+		if !ok || wire.KindOf(o.Env) != wire.KindRefused {
+			continue
+		}
+		key := session.OpenKey{Client: m.Client, Request: m.Request}
+		if r, _ := wire.ParseControl(o.Env); r.(*wire.Refused).Request == m.Request && !b.offered[key] {
+			b.left[key] = true
+		}
+	}
+}
+
+func (b *brokerPart) watchOffer(env []byte) {
+	switch wire.KindOf(env) {
+	case wire.KindOffer, wire.KindRevoke:
+	default:
+		return
+	}
+	m, err := wire.ParseControl(env)
+	if err != nil {
+		return
+	}
+	switch m := m.(type) {
+	case *wire.Revoke: // it was on offer to a node that could not be told: the next offer only asks for the answer
+		key := session.OpenKey{Client: m.Client, Request: m.Request}
+		b.offered[key] = true
+		delete(b.left, key)
+	case *wire.Offer:
+		key := session.OpenKey{Client: m.Client, Request: m.Request}
+		if b.offered[key] = true; b.left[key] {
+			b.w.fail("%s offers open %s, which had left the queue", b.name, m.Request)
+		}
+	}
 }
 
 // knew reports that a node was given every chance to be known to this broker:

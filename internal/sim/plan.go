@@ -32,16 +32,17 @@ type plan struct {
 	deadlines, cancels, withdraws, shortWaits           bool
 	firsts, steps, attaches                             bool // calls carried by opens, progress, attaching
 	drains                                              int
+	liar                                                bool // somebody sends impossible frames in the name of others
 	hold                                                bool // users keep their last session a while, idle, when all is calm again
 }
 
 // calm reports a world in which nothing may go wrong.
 func (p *plan) calm() bool {
-	return p.loss == 0 && p.double == 0 && !p.reorder && p.single() == 0
+	return p.loss == 0 && p.double == 0 && !p.reorder && !p.liar && p.single() == 0
 }
 
-// loses reports that messages may be lost.
-func (p *plan) loses() bool { return p.cuts() || p.resets+p.brokerCrashes > 0 }
+// loses reports that messages may be lost, or come too late to be of use.
+func (p *plan) loses() bool { return p.cuts() || p.reorder || p.resets+p.brokerCrashes > 0 }
 
 // plateau is when users that hold their sessions let go of them.
 func (p *plan) plateau() time.Duration { return p.work + p.lease + 3*time.Second }
@@ -119,6 +120,7 @@ func (p *plan) habits(c chance) {
 		*habit = c.in(0.35)
 	}
 	p.hold = c.in(0.3)
+	p.liar = c.in(0.1)
 	if c.in(0.15) {
 		p.drains = c.count(1, 2)
 	}
@@ -156,7 +158,7 @@ func (p *plan) String() string {
 		on   bool
 	}{
 		{"reorder", p.reorder}, {"long", p.long}, {"stuck", p.stuck}, {"panics", p.panics}, {"failing opens", p.openFails}, {"slow opens", p.slowOpen},
-		{"slow closes", p.slowClose}, {"deadlines", p.deadlines}, {"cancels", p.cancels}, {"withdraws", p.withdraws}, {"short waits", p.shortWaits}, {"firsts", p.firsts}, {"steps", p.steps}, {"attaches", p.attaches}, {"hold", p.hold},
+		{"slow closes", p.slowClose}, {"deadlines", p.deadlines}, {"cancels", p.cancels}, {"withdraws", p.withdraws}, {"short waits", p.shortWaits}, {"firsts", p.firsts}, {"steps", p.steps}, {"attaches", p.attaches}, {"liar", p.liar}, {"hold", p.hold},
 	} {
 		if h.on {
 			b.WriteString(", " + h.name)

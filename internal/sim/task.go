@@ -198,6 +198,7 @@ func (t *task) done(r *running, counter uint64, code session.Code) {
 		reply = session.Reply{Code: code, Outcome: session.Done, Body: wire.AppendFailure(nil, "as told", "")}
 	}
 	w.truth.finished(r.work.id)
+	t.record.panics = t.record.panics || code == session.ErrWorkerPanic
 	if w.history != nil {
 		w.note("%-8s   call %d of session %s ends %s", n.name, r.call.Number, t.session.ID().String()[:8], code)
 	}

@@ -44,6 +44,7 @@ type sessionRecord struct {
 	last    uint64 // the number that ran last
 	ended   session.Code
 	over    bool
+	panics  bool          // a handler has panicked in it: nothing may run any more
 	epoch   uint32        // of the latest holder that was told its route
 	at      time.Duration // when that was
 }
@@ -180,6 +181,8 @@ func (t *truth) started(k *task, work *work, number uint64) (counter uint64) {
 		c.session = s.id
 	case c.session != s.id:
 		t.w.fail("work %d was meant for session %s and runs in session %s", c.id, c.session, s.id)
+	case s.panics:
+		t.w.fail("session %s runs call %d after a handler panicked", s.id, number)
 	case number <= s.last:
 		t.w.fail("session %s runs call %d after call %d", s.id, number, s.last)
 	case c.ended && c.outcome == session.NotRun:
@@ -265,7 +268,7 @@ func (t *truth) excuse(k *calling, err *session.Error) {
 // be the one that was asked about it, or that its node is gone.
 func (t *truth) anyTrouble() bool {
 	p := &t.w.plan
-	return p.cuts() || p.brokerCrashes+p.nodeCrashes > 0
+	return p.cuts() || p.brokerCrashes+p.nodeCrashes+p.drains > 0
 }
 
 // cutOff reports that some broker could not know a node although it lives.
@@ -318,7 +321,7 @@ func (t *truth) refused(o *opening, err *session.Error) {
 	case session.ErrSessionExpired:
 		ok = ok || p.maxAge > 0 || p.idle > 0
 	case session.ErrWorkerLost: // one that carried a call is not made twice
-		ok = ok || p.nodeCrashes > 0 || o.first != nil && p.brokerCrashes > 0
+		ok = ok || p.nodeCrashes > 0 || o.first != nil && t.anyTrouble()
 	case session.ErrPoolUnknown, session.ErrDraining:
 		ok = ok || p.nodeCrashes+p.drains > 0
 	}

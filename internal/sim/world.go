@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"runtime/debug"
 	"time"
 )
 
@@ -41,7 +42,7 @@ type Result struct {
 // is nil.
 func Run(seed uint64, history io.Writer) Result {
 	w := newWorld(seed, history)
-	w.run()
+	w.runSafely()
 	return Result{
 		Failure: w.failure, Plan: w.plan.String(), Steps: w.steps, Virtual: w.now, Digest: w.digest,
 		Done: w.truth.done, NotRun: w.truth.notRun, Unknown: w.truth.unknown, Opened: w.truth.opened, Refused: w.truth.refusals,
@@ -56,6 +57,16 @@ func newWorld(seed uint64, history io.Writer) *World {
 	return w
 }
 
+// runSafely makes a panic in a core the failure of its seed.
+func (w *World) runSafely() {
+	defer func() {
+		if p := recover(); p != nil {
+			w.fail("a core panics: %v\n%s", p, debug.Stack())
+		}
+	}()
+	w.run()
+}
+
 func (w *World) run() {
 	for i := range w.plan.brokers {
 		w.brokers = append(w.brokers, w.newBroker(fmt.Sprintf("broker%d", i+1)))
@@ -65,6 +76,9 @@ func (w *World) run() {
 	}
 	for range w.plan.clients {
 		w.clients = append(w.clients, w.newClient())
+	}
+	if w.plan.liar {
+		w.newLiar()
 	}
 	w.schedule()
 	w.at(w.plan.faultsEnd, w.heal)

@@ -208,7 +208,24 @@ func (m *Ended) Check() error {
 }
 
 // Check reports an impossible field.
-func (m *Lost) Check() error { return first(coded(m.Code), short("text", m.Text, MaxText)) }
+func (m *Lost) Check() error {
+	return first(coded(m.Code), short("text", m.Text, MaxText), paired(m.Sessions, m.Started, true))
+}
+
+// Check reports an impossible field.
+func (m *Obituary) Check() error {
+	if m.Node == 0 {
+		return errors.New("node is missing")
+	}
+	return paired(m.Sessions, m.Started, false)
+}
+
+func paired(sessions []session.ID, started []uint64, optional bool) error {
+	if len(started) != len(sessions) && !(optional && len(started) == 0) {
+		return fmt.Errorf("started: %d numbers for %d sessions", len(started), len(sessions))
+	}
+	return nil
+}
 
 // Check reports an impossible field.
 func (m *Drain) Check() error { return nil }

@@ -184,8 +184,8 @@ type Live struct {
 	Key         session.Key `msgpack:"key"`
 	Epoch       uint32      `msgpack:"epoch"`
 	Limits      Limits      `msgpack:"limits"`
-	Holder      uuid.UUID   `msgpack:"holder,omitempty"` // the client that attached to it, zero while it is Client
-	Over        bool        `msgpack:"over,omitempty"`   // it has ended; its reply is kept for its client
+	Holder      uuid.UUID   `msgpack:"holder"`         // the client that attached to it, zero while it is Client
+	Over        bool        `msgpack:"over,omitempty"` // it has ended; its reply is kept for its client
 }
 
 // Decline does not take it.
@@ -269,8 +269,20 @@ type Leave struct {
 type Lost struct {
 	Node     session.NodeID `msgpack:"node"`
 	Sessions []session.ID   `msgpack:"sessions"`
+	Started  []uint64       `msgpack:"started,omitempty"` // for each: the highest call it had started; empty: not known
 	Code     session.Code   `msgpack:"code"`
 	Text     string         `msgpack:"text"`
+}
+
+// Obituary says that a node on the sender's machine is dead, by the start
+// record it left behind. Those with many sessions come in parts; the broker
+// gives the node up with the last.
+type Obituary struct {
+	Node     session.NodeID `msgpack:"node"`
+	Part     uint32         `msgpack:"part"`
+	More     bool           `msgpack:"more"`
+	Sessions []session.ID   `msgpack:"sessions"`
+	Started  []uint64       `msgpack:"started"`
 }
 
 // The kinds.
@@ -294,6 +306,7 @@ func (*Ended) Kind() Kind      { return KindEnded }
 func (*Lost) Kind() Kind       { return KindLost }
 func (*Drain) Kind() Kind      { return KindDrain }
 func (*Leave) Kind() Kind      { return KindLeave }
+func (*Obituary) Kind() Kind   { return KindObituary }
 
 // New returns an empty message of a control kind, nil for any other.
 func New(k Kind) Control {
@@ -338,6 +351,8 @@ func New(k Kind) Control {
 		return new(Drain)
 	case KindLeave:
 		return new(Leave)
+	case KindObituary:
+		return new(Obituary)
 	default:
 		return nil
 	}

@@ -27,6 +27,12 @@ func TestControlRoundTrip(t *testing.T) {
 				break
 			}
 			fill(chance, reflect.ValueOf(want).Elem(), "")
+			switch m := want.(type) { // lists that belong together
+			case *Lost:
+				m.Started = make([]uint64, len(m.Sessions))
+			case *Obituary:
+				m.Started = make([]uint64, len(m.Sessions))
+			}
 			env := AppendControl(nil, want)
 			got, err := ParseControl(env)
 			if err != nil {

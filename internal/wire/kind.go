@@ -27,6 +27,7 @@ const (
 	KindLost       Kind = 27 // broker -> client: these sessions' node is gone
 	KindDrain      Kind = 28 // broker -> node: take nothing new, end when you are empty
 	KindLeave      Kind = 29 // node -> broker: I am done, forget me
+	KindObituary   Kind = 30 // node -> broker: a node of my machine is dead, and this it had started
 )
 
 // Session messages: the fixed header, then the body. Brokers pass them on by
@@ -55,7 +56,7 @@ var kindNames = [256]string{
 	KindOpen: "open", KindOpened: "opened", KindRefused: "refused", KindQueued: "queued", KindWithdraw: "withdraw",
 	KindOffer: "offer", KindAccept: "accept", KindDecline: "decline", KindRevoke: "revoke",
 	KindRegister: "register", KindRegistered: "registered", KindEnded: "ended", KindLost: "lost",
-	KindDrain: "drain", KindLeave: "leave",
+	KindDrain: "drain", KindLeave: "leave", KindObituary: "obituary",
 	KindCall: "call", KindCancel: "cancel", KindClose: "close", KindLease: "lease", KindAttach: "attach",
 	KindReply: "reply", KindFail: "fail", KindHeld: "held", KindClosed: "closed", KindLeased: "leased", KindExpired: "expired",
 	KindAttached: "attached", KindProgress: "progress",

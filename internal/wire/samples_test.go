@@ -65,6 +65,7 @@ func controlSamples() []Control {
 		&Drain{Epoch: 3, Deadline: 30_000},
 		&Leave{Seq: 12},
 		&Lost{Node: sampleNode, Sessions: []session.ID{sampleSession}, Code: session.ErrWorkerLost, Text: "node-1: no beat for 3s"},
+		&Obituary{Node: sampleNode, Part: 1, More: true},
 	}
 }
 

@@ -91,6 +91,8 @@ func typeName(f reflect.StructField) string {
 		return "list of uuid"
 	case reflect.TypeFor[[]byte]():
 		return "bytes"
+	case reflect.TypeFor[[]uint64]():
+		return "list of u64"
 	case reflect.TypeFor[[]string]():
 		return "list of name"
 	case reflect.TypeFor[map[string]string]():

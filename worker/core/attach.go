@@ -32,7 +32,10 @@ func (c *Core) attach(now time.Time, from wire.Peer, h *wire.Header, body []byte
 	case s.state != stateOpen:
 		c.failTo(from, h, s.why.Code, session.NotRun, s.why.Text, fx)
 		return
-	case s.attached != h.Number:
+	case slices.Contains(s.attached[1:], h.Number): // a copy that came after a later one
+		c.failTo(from, h, session.ErrSessionMoved, session.NotRun, "another holder attached to it since", fx)
+		return
+	case s.attached[0] != h.Number:
 		c.move(now, s, holder, h.Number, fx)
 	}
 	s.from, s.via = from, h.Via
@@ -66,7 +69,8 @@ func (c *Core) move(now time.Time, s *Session, holder uuid.UUID, nonce uint64, f
 		s.orphan = Call{Number: n, from: from, via: via}
 	}
 	s.epoch++
-	s.attached = nonce
+	copy(s.attached[1:], s.attached[:])
+	s.attached[0] = nonce
 	if len(s.moves) == movesMost {
 		s.moves = slices.Delete(s.moves, 0, 1)
 	}

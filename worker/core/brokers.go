@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -200,6 +201,39 @@ func (c *Core) report(fx *Effects, change func(seq uint64) wire.Control) {
 	for _, b := range c.brokersInOrder() {
 		if seq := b.count(); b.welcomed {
 			fx.Control(b.peer, change(seq))
+		}
+	}
+}
+
+// obituaryMost is how many sessions one Obituary names.
+const obituaryMost = 2048
+
+// Obituary tells every broker that a node of this machine is dead, and what it
+// had started: by session, in any order.
+func (c *Core) Obituary(dead session.NodeID, started map[session.ID]uint64, fx *Effects) {
+	for _, m := range Obituaries(dead, started) {
+		for _, b := range c.brokersInOrder() {
+			if b.registered {
+				fx.Control(b.peer, m)
+			}
+		}
+	}
+}
+
+// Obituaries puts a start record into messages.
+func Obituaries(dead session.NodeID, started map[session.ID]uint64) []*wire.Obituary {
+	ids := slices.SortedFunc(maps.Keys(started), func(a, b session.ID) int { return slices.Compare(a[:], b[:]) })
+	var list []*wire.Obituary
+	for {
+		n := min(len(ids), obituaryMost)
+		m := &wire.Obituary{Node: dead, Part: uint32(len(list)), More: n < len(ids), Sessions: ids[:n]}
+		for _, id := range m.Sessions {
+			m.Started = append(m.Started, started[id])
+		}
+		ids = ids[n:]
+		list = append(list, m)
+		if !m.More {
+			return list
 		}
 	}
 }

@@ -32,7 +32,6 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 		c.failTo(from, h, session.ErrBadMessage, session.NotRun, err.Error(), fx)
 		return
 	}
-	s.from, s.via = from, h.Via
 	call := Call{
 		Number: h.Number, Method: method, Args: args, Raw: h.Flags&wire.FlagRaw != 0, Trace: h.Trace, Traced: h.Flags&wire.FlagTrace != 0,
 		from: from, via: h.Via,
@@ -41,6 +40,9 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 		call.Deadline = now.Add(h.Budget)
 	}
 	verdict, reply, code := s.callee.Arrive(h.Number, h.Ack, hashOf(rest), len(rest), call.Deadline, call)
+	if verdict != session.Refused {
+		s.from, s.via = from, h.Via
+	}
 	switch verdict {
 	case session.Queued:
 		s.clocks.Call(now)

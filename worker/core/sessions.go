@@ -39,7 +39,7 @@ type Session struct {
 	once     bool      // the session ends with call 1
 	carried  bool      // call 1 came along with the open
 	holder   uuid.UUID // the client that attached to it, zero while it is the one that opened it
-	attached uint64    // the nonce of the last attach
+	attached [4]uint64 // the nonces of the last attaches, the latest first
 	moves    []uint64  // for the latest holders before this one: the first number of theirs that had not started
 	orphan   Call      // the call that ran for the holder before: its number and way back
 

@@ -539,9 +539,9 @@ func TestStatus(t *testing.T) {
 	r.OpenKey = key(1, 2)
 	mustAsk(t, tab, at(1), r)
 	tab.Grants(at(5))
-	want(t, "p", tab.Pools()[0], PoolStatus{Name: "p", Nodes: 2, Slots: 3, Used: 1, Free: 2, Ready: 2})
+	want(t, "p", tab.Pools()[0], PoolStatus{Name: "p", Nodes: 2, Slots: 3, Used: 1, Free: 2, Ready: 2, Room: 1024})
 	want(t, "q", tab.Pools()[1], PoolStatus{
-		Name: "q", Nodes: 1, Slots: 1, Used: 1, Waiting: 1, Oldest: at(1), LongestWait: 4 * time.Second,
+		Name: "q", Nodes: 1, Slots: 1, Used: 1, Waiting: 1, Room: 1024, Oldest: at(1), LongestWait: 4 * time.Second,
 	})
 	ns := tab.Nodes()
 	want(t, "nodes", ns[0].Name+ns[1].Name, "bc")

@@ -171,7 +171,7 @@ start_worker() { start "worker-$1" "$perhit" worker --name "worker-$1" --slots "
 # --- the two ways to run it --------------------------------------------------
 
 build() {
-	(cd "$root" && go build -buildvcs=false -o "$limpet" ./cmd/limpet)
+	make -s -C "$root" build
 	(cd "$root/examples/perhit" && go build -buildvcs=false -o "$perhit" .)
 }
 

@@ -27,7 +27,8 @@ func TestCancelWhileQueued(t *testing.T) {
 	second := openLater(t.Context(), cl, "tally")
 	await(t, second.queued, "the place behind it")
 	cancel()
-	if o := await(t, first.done, "the end of the first"); !errors.Is(o.err, session.ErrCancelled) || !errors.Is(o.err, context.Canceled) || !errors.Is(o.err, session.NotRun) {
+	o := await(t, first.done, "the end of the first")
+	if !errors.Is(o.err, session.ErrCancelled) || !errors.Is(o.err, context.Canceled) || !errors.Is(o.err, session.NotRun) {
 		t.Errorf("the first ended with %v, want cancelled, not run", o.err)
 	}
 	eventually(t, "its place is gone", func() bool {
@@ -35,7 +36,7 @@ func TestCancelWhileQueued(t *testing.T) {
 		return len(q) == 1 && q[0].Place == 1
 	})
 	closeSession(t, held)
-	o := await(t, second.done, "the second session")
+	o = await(t, second.done, "the second session")
 	if o.err != nil {
 		t.Fatal(o.err)
 	}

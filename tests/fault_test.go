@@ -108,7 +108,8 @@ func TestNodeIsKilled(t *testing.T) {
 		isLost(t, s)
 	}
 	st := c.status(t)
-	if len(st.Nodes) != 1 || st.Nodes[0].Name != "other" || st.Counts.NodesLost != 1 || len(st.Lost) != 1 || st.Lost[0].Node != deadID || st.Lost[0].Sessions != 3 {
+	if len(st.Nodes) != 1 || st.Nodes[0].Name != "other" || st.Counts.NodesLost != 1 ||
+		len(st.Lost) != 1 || st.Lost[0].Node != deadID || st.Lost[0].Sessions != 3 {
 		t.Errorf("status shows nodes %+v, lost %+v", st.Nodes, st.Lost)
 	}
 	await(t, onItsWay.queued, "a place for the open that was on its way")

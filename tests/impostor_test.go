@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -36,7 +35,7 @@ func welcome() *wire.Welcome {
 
 // forSomebodyElse tells of the malformed messages those that are wrong for a
 // broker only: another peer may know such a kind.
-func forSomebodyElse(name string) bool { return bytes.Contains([]byte(name), []byte("from outside")) }
+func forSomebodyElse(name string) bool { return contains(name, "from outside") }
 
 // A node whose second broker says nothing but nonsense: the node answers with
 // codes, works for the impostor as soon as it behaves, and for its first

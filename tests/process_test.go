@@ -60,8 +60,8 @@ func millis(name string) time.Duration { return time.Duration(setting(name)) * t
 
 // report is what a broker process says of itself.
 type report struct {
-	Status core.Status
-	Counts core.Counts
+	Status core.Status `json:"status"`
+	Counts core.Counts `json:"counts"`
 }
 
 // brokerRole answers every line of its standard input with a report.
@@ -81,7 +81,10 @@ func brokerRole(ctx context.Context) error {
 			if err != nil {
 				return
 			}
-			line, _ := json.Marshal(report{s, s.Counts})
+			line, err := json.Marshal(report{s, s.Counts})
+			if err != nil {
+				return
+			}
 			fmt.Println("report", string(line))
 		}
 	}()
@@ -218,10 +221,10 @@ func (c *child) says(word string) string {
 	for {
 		line := await(c.t, c.lines, word)
 		first, rest, _ := strings.Cut(line, " ")
-		switch {
-		case first == word:
+		switch first {
+		case word:
 			return rest
-		case first == "failed:" || first == "Traceback":
+		case "failed:":
 			c.t.Fatal(line)
 		}
 	}

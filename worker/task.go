@@ -71,7 +71,7 @@ func (t *task) run() {
 var errExit = errors.New("ended its goroutine (runtime.Goexit)")
 
 func (t *task) open() (ok bool) {
-	err := fmt.Errorf("Open %w", errExit)
+	err := errExit
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic in Open: %v", p)

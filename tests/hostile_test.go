@@ -378,7 +378,7 @@ func TestStrangersCostNothing(t *testing.T) {
 	eventually(t, "its memory is bounded", func() bool { return resident(t, b.pid()) < 300<<20 })
 	eventually(t, "its descriptors are given back", func() bool { return len(mustReadDir(t, b.pid(), "fd")) < descriptors+20 })
 	eventually(t, "the message without an end was cut, and counted", func() bool {
-		return b.report().Counts.Bad[session.ErrBadMessage] > 0
+		return b.report().Bad[session.ErrBadMessage] > 0
 	})
 }
 

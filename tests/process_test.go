@@ -19,6 +19,7 @@ import (
 	"github.com/limpet-rpc/limpet/broker"
 	"github.com/limpet-rpc/limpet/broker/core"
 	"github.com/limpet-rpc/limpet/client"
+	"github.com/limpet-rpc/limpet/session"
 	"github.com/limpet-rpc/limpet/worker"
 )
 
@@ -60,8 +61,8 @@ func millis(name string) time.Duration { return time.Duration(setting(name)) * t
 
 // report is what a broker process says of itself.
 type report struct {
-	Status core.Status `json:"status"`
-	Counts core.Counts `json:"counts"`
+	Status core.Status             `json:"status"`
+	Bad    map[session.Code]uint64 `json:"bad"` // what it found wrong, by code
 }
 
 // brokerRole answers every line of its standard input with a report.
@@ -81,7 +82,7 @@ func brokerRole(ctx context.Context) error {
 			if err != nil {
 				return
 			}
-			line, err := json.Marshal(report{s, s.Counts})
+			line, err := json.Marshal(report{s, s.Counts.Bad})
 			if err != nil {
 				return
 			}

@@ -32,6 +32,7 @@ type Pages struct {
 	// fixed after NewPages
 	summary, status glance
 	bound           time.Duration
+	drainer         Drainer // nil where nobody can be drained
 	byPath          map[string]http.Handler
 	busy            chan struct{} // holds one for each request that is being answered
 }
@@ -41,11 +42,13 @@ func NewPages(b Broker) *Pages {
 	p := &Pages{
 		summary: glance{ask: b.Summary}, status: glance{ask: b.Status}, bound: LoopBound, busy: make(chan struct{}, requestsMost),
 	}
+	p.drainer, _ = b.(Drainer)
 	p.byPath = map[string]http.Handler{
 		"/healthz":   http.HandlerFunc(p.health),
 		"/readyz":    http.HandlerFunc(p.ready),
 		"/metrics":   promhttp.HandlerFor(newRegistry(&p.summary, b.Traffic, p.bound), promhttp.HandlerOpts{}),
 		"/v1/status": http.HandlerFunc(p.snapshot),
+		"/v1/drain":  http.HandlerFunc(p.drain),
 	}
 	return p
 }
@@ -55,9 +58,9 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	page, known := p.byPath[r.URL.Path]
 	switch {
 	case !known:
-		refuse(w, http.StatusNotFound, "no such page; there are /healthz, /readyz, /metrics and /v1/status")
+		refuse(w, http.StatusNotFound, "no such page; there are /healthz, /readyz, /metrics, /v1/status and /v1/drain")
 		return
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+	case r.URL.Path != "/v1/drain" && r.Method != http.MethodGet && r.Method != http.MethodHead:
 		w.Header().Set("Allow", "GET, HEAD")
 		refuse(w, http.StatusMethodNotAllowed, "only GET and HEAD are served")
 		return

@@ -209,6 +209,8 @@ func TestNothingElse(t *testing.T) {
 		{http.MethodGet, "/debug/pprof/", "", http.StatusNotFound},
 		{http.MethodPost, "/v1/status", "", http.StatusMethodNotAllowed},
 		{http.MethodDelete, "/healthz", "", http.StatusMethodNotAllowed},
+		{http.MethodGet, "/v1/drain", "", http.StatusMethodNotAllowed},
+		{http.MethodPost, "/v1/drain", "", http.StatusForbidden},
 		{http.MethodGet, "/healthz", "a body", http.StatusRequestEntityTooLarge},
 		{http.MethodHead, "/healthz", "", http.StatusOK},
 	} {

@@ -75,7 +75,7 @@ func newRoot(parsed *bool) *cobra.Command {
 		},
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(newBroker(), newStatus(), newCall(), newSession(), newVersion(), newExitCodes())
+	root.AddCommand(newBroker(), newStatus(), newDrain(), newCall(), newSession(), newVersion(), newExitCodes())
 	describeEnvironment(root)
 	return root
 }

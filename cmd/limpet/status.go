@@ -110,29 +110,42 @@ func (c *statusCommand) once(ctx context.Context, out io.Writer) error {
 func (c *statusCommand) fetch(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusTime)
 	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base()+"/v1/status", http.NoBody)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("admin address %q: %w", c.admin, err)}
+	}
+	page, status, err := c.do(r)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("%s answers %d, not as a broker's admin page does", c.admin, status)
+	}
+	return page, err
+}
+
+// base is where the admin pages are, without a slash at the end.
+func (c *statusCommand) base() string {
 	base := c.admin
 	if !strings.Contains(base, "://") {
 		base = "http://" + base
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(base, "/")+"/v1/status", http.NoBody)
-	if err != nil {
-		return nil, usageError{fmt.Errorf("admin address %q: %w", c.admin, err)}
-	}
+	return strings.TrimSuffix(base, "/")
+}
+
+// do asks an admin page. The error is ErrUnreachable where nobody answers, or
+// says that the broker cannot.
+func (c *statusCommand) do(r *http.Request) (page []byte, status int, err error) {
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return nil, &unreachable{admin: c.admin, cause: err}
+		return nil, 0, &unreachable{admin: c.admin, cause: err}
 	}
 	defer answer.Body.Close()
-	page, err := io.ReadAll(io.LimitReader(answer.Body, statusBytes))
+	page, err = io.ReadAll(io.LimitReader(answer.Body, statusBytes))
 	switch {
 	case err != nil:
-		return nil, &unreachable{admin: c.admin, cause: err}
+		return nil, 0, &unreachable{admin: c.admin, cause: err}
 	case answer.StatusCode == http.StatusServiceUnavailable:
-		return nil, &unreachable{admin: c.admin, cause: fmt.Errorf("%s", reason(page))}
-	case answer.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("%s answers %s, not as a broker's admin page does", c.admin, answer.Status)
+		return nil, 0, &unreachable{admin: c.admin, cause: fmt.Errorf("%s", reason(page))}
 	}
-	return page, nil
+	return page, answer.StatusCode, nil
 }
 
 func reason(page []byte) string {

@@ -436,6 +436,7 @@ func (c *Core) unknown(now time.Time, o *open, n *node, fx *Effects) {
 // requeue puts an open back into the queue whose offer came to nothing.
 func (c *Core) requeue(now time.Time, o *open, fx *Effects) {
 	o.state, o.node = openQueued, nil
+	o.try++
 	if o.withdrawn {
 		c.finish(now, o, session.ErrWithdrawn)
 		return

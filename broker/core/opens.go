@@ -32,6 +32,7 @@ type open struct {
 	withdrawn bool // its client is gone: whatever comes of it is taken back
 	node      *node
 	again     time.Time      // when the offer is repeated
+	try       uint32         // how often it has come back from a node
 	first     bool           // a call came along
 	offer     *wire.Offer    // what comes along, nil if nothing does
 	grant     assigner.Grant // while offered
@@ -219,7 +220,7 @@ func (c *Core) sendOffer(now time.Time, o *open, fx *Effects) {
 		m = *o.offer
 		m.Via = o.client.peer
 	}
-	m.Epoch, m.Client, m.Request, m.Pool, m.Limits = c.cfg.Epoch, o.key.Client, o.key.Request, o.ask.Pool, o.limits
+	m.Epoch, m.Client, m.Request, m.Pool, m.Limits, m.Try = c.cfg.Epoch, o.key.Client, o.key.Request, o.ask.Pool, o.limits, o.try
 	fx.Control(o.node.peer, &m)
 }
 

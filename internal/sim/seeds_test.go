@@ -68,8 +68,8 @@ func run(first uint64, n int, took func(seed uint64, r Result) (more bool)) {
 				mu.Unlock()
 				r := Run(seed, nil)
 				mu.Lock()
-				if next < end && !took(seed, r) {
-					end = next
+				if !took(seed, r) {
+					end = min(end, next)
 				}
 			}
 		})

@@ -257,7 +257,7 @@ func (t *truth) excuse(k *calling, err *session.Error) {
 	case s.node != nil && s.node.died:
 	case s.over && (s.ended == session.ErrSessionExpired || s.ended == session.ErrSessionDrained):
 	case err.Code == session.ErrSessionMoved && t.w.plan.attaches:
-	case s.node != nil && s.node.left && t.w.plan.loses(): // its last word was lost
+	case s.node != nil && s.node.left: // it ended, and with it what it remembered of sessions that ended before
 	case t.w.plan.cuts() && s.node != nil && t.cutOff(s.node.id):
 	default:
 		t.w.fail("work %d ends as unknown (%v) without a reason: its node lives and was never given up, its session was not ended by a clock", k.record.id, err)
@@ -318,11 +318,11 @@ func (t *truth) refused(o *opening, err *session.Error) {
 		ok = p.openFails
 	case session.ErrNoWorker: // its wait was over
 		ok = true
-	case session.ErrSessionExpired:
+	case session.ErrSessionExpired, session.ErrWithdrawn: // it was opened, and over before its client heard of it
 		ok = ok || p.maxAge > 0 || p.idle > 0
 	case session.ErrWorkerLost: // one that carried a call is not made twice
 		ok = ok || p.nodeCrashes > 0 || o.first != nil && t.anyTrouble()
-	case session.ErrPoolUnknown, session.ErrDraining:
+	case session.ErrPoolUnknown, session.ErrDraining, session.ErrSessionDrained:
 		ok = ok || p.nodeCrashes+p.drains > 0
 	}
 	if !ok {

@@ -165,6 +165,7 @@ type Offer struct {
 	Budget  uint32    `msgpack:"budget,omitempty"`
 	Once    bool      `msgpack:"once,omitempty"`
 	Via     Peer      `msgpack:"via,omitempty"` // the return path of call 1
+	Try     uint32    `msgpack:"try,omitempty"` // how often the open has come back: a node that declined a try declines its copies
 }
 
 // Accept takes it.

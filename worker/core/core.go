@@ -136,6 +136,7 @@ type Core struct {
 	opens    map[session.OpenKey]*Session
 	clients  map[uuid.UUID]*client
 	past     past
+	declined declined
 	due      dueHeap
 	beats    *heartbeat.Monitor[wire.Peer]
 	draining bool
@@ -275,6 +276,7 @@ func (c *Core) Tick(now time.Time, fx *Effects) {
 		c.expire(now, c.due[0], fx)
 	}
 	c.past.expire(now)
+	c.declined.expire(now)
 }
 
 // expire looks at a session one of whose clocks may have run out.

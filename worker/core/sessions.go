@@ -109,6 +109,7 @@ func newPool(p Pool) *pool {
 func (c *Core) offer(now time.Time, b *broker, m *wire.Offer, fx *Effects) {
 	key := session.OpenKey{Client: m.Client, Request: m.Request}
 	decline := func(code session.Code, text string) {
+		c.declined.add(now, b, key, m.Try)
 		fx.Control(b.peer, &wire.Decline{Seq: b.count(), Client: m.Client, Request: m.Request, Pool: m.Pool, Code: code, Text: wire.Text(text)})
 	}
 	if m.Epoch < b.epoch {
@@ -130,6 +131,8 @@ func (c *Core) offer(now time.Time, b *broker, m *wire.Offer, fx *Effects) {
 	}
 	p := c.pools[m.Pool]
 	switch {
+	case c.declined.has(b, key, m.Try): // a copy: the open may be with another node by now
+		decline(session.ErrOverloaded, "declined before")
 	case p == nil:
 		decline(session.ErrPoolUnknown, "not served here")
 	case c.draining:

@@ -11,13 +11,14 @@ type Sizes struct {
 	Clocks      int // sessions one of whose clocks runs
 	Past        int // ended ones that are remembered; bounded
 	PastBytes   int
+	Declined    int // offers declined of late; bounded
 }
 
 // Sizes counts what the node holds.
 func (c *Core) Sizes() Sizes {
 	s := Sizes{
 		Opens: len(c.opens), Sessions: len(c.sessions), Clients: len(c.clients), Clocks: len(c.due),
-		Past: len(c.past.order), PastBytes: c.past.bytes,
+		Past: len(c.past.order), PastBytes: c.past.bytes, Declined: len(c.declined.order),
 	}
 	for _, p := range c.pools {
 		s.Slots += len(p.slots)

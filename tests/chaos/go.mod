@@ -1,0 +1,5 @@
+module github.com/limpet-rpc/limpet/tests/chaos
+
+go 1.26.0
+
+replace github.com/limpet-rpc/limpet => ../..

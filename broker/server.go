@@ -93,7 +93,7 @@ func New(o Options) (*Server, error) {
 		ID: id, Name: o.Name, Program: "limpet/" + version.String(), Beat: o.Beat, Misses: o.Misses, Lease: o.Lease,
 		Recovery: o.Recovery, Policy: o.Policy, Limits: assigner.Limits{Queue: o.Queue}, Tick: tick,
 	})
-	if s.loop, err = zmqio.NewLoop(s, zmqio.Options{Tick: tick}); err != nil {
+	if s.loop, err = zmqio.NewLoop(s, zmqio.Options{Tick: tick, Alone: true}); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	if s.endpoint, err = s.loop.Listen(o.Listen); err != nil {

@@ -53,7 +53,7 @@ func (s *Session) Go(ctx context.Context, method string, arg any) *Pending {
 		return fail(&session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: err.Error()})
 	}
 	deadline, _ := ctx.Deadline()
-	if refused := s.send(method, args, raw, deadline, p); refused != nil {
+	if refused := s.send(method, args, raw, deadline, p, new(core.Effects)); refused != nil {
 		return fail(refused)
 	}
 	return p

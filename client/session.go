@@ -34,6 +34,8 @@ const cancelWait = 250 * time.Millisecond
 type replyTo struct {
 	done  chan struct{} // holds one
 	ended chan struct{} // closed at the end; nil for a waiter that is used again
+	args  []byte        // what the argument was encoded into, kept for the next call
+	fx    core.Effects  // of the step that sends the call, likewise
 	body  []byte
 	raw   bool
 	err   *session.Error
@@ -83,8 +85,6 @@ func Call[R, A any](ctx context.Context, s *Session, method string, arg A) (R, e
 	return result, err
 }
 
-var argBuffers = sync.Pool{New: func() any { return new([]byte) }}
-
 // argKeep is the largest argument buffer that is used again.
 const argKeep = 64 << 10
 
@@ -92,19 +92,17 @@ func (s *Session) call(ctx context.Context, method string, arg, result any) erro
 	if err := ctx.Err(); err != nil {
 		return gaveUp(err)
 	}
-	buf := argBuffers.Get().(*[]byte)
-	args, raw, err := codec.Append((*buf)[:0], arg)
+	w := replies.Get().(*replyTo)
+	args, raw, err := codec.Append(w.args[:0], arg)
 	if err != nil {
+		w.release()
 		return &session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: err.Error()}
 	}
-	w := replies.Get().(*replyTo)
-	deadline, _ := ctx.Deadline()
-	refused := s.send(method, args, raw, deadline, w)
 	if cap(args) <= argKeep {
-		*buf = args
-		argBuffers.Put(buf)
+		w.args = args
 	}
-	if refused != nil {
+	deadline, _ := ctx.Deadline()
+	if refused := s.send(method, args, raw, deadline, w, &w.fx); refused != nil {
 		w.release()
 		return refused
 	}
@@ -118,6 +116,11 @@ func (s *Session) await(ctx context.Context, w *replyTo, result any) error {
 
 // awaitAs does so for a call whose tag in the core is not w itself.
 func (s *Session) awaitAs(ctx context.Context, w *replyTo, tag waiter, result any) error {
+	if ctx.Done() == nil {
+		<-w.done
+		defer w.release()
+		return w.take(ctx, result)
+	}
 	select {
 	case <-w.done:
 	case <-ctx.Done():
@@ -129,13 +132,18 @@ func (s *Session) awaitAs(ctx context.Context, w *replyTo, tag waiter, result an
 	return w.take(ctx, result)
 }
 
-// send gives the call to the core, which copies args.
-func (s *Session) send(method string, args []byte, raw bool, deadline time.Time, w waiter) (refused *session.Error) {
-	if !s.client.step(func(now time.Time, fx *core.Effects) {
-		refused = s.client.core.Call(now, s.core, method, args, raw, deadline, w, fx)
-	}) {
+// send gives the call to the core, which copies args. Fx is the caller's own.
+func (s *Session) send(method string, args []byte, raw bool, deadline time.Time, w waiter, fx *core.Effects) *session.Error {
+	c := s.client
+	fx.Reset()
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
 		return errDone
 	}
+	refused := c.core.Call(c.loop.Time(), s.core, method, args, raw, deadline, w, fx)
+	c.mu.Unlock()
+	c.apply(fx)
 	return refused
 }
 

@@ -60,7 +60,7 @@ type Served interface {
 
 // served is one session's state with its handlers.
 type served interface {
-	call(ctx context.Context, method string, args []byte, raw bool) (body []byte, rawReply bool, err error)
+	call(ctx context.Context, method, args []byte, raw bool) (body []byte, rawReply bool, err error)
 	close(why error)
 }
 
@@ -148,8 +148,8 @@ type tenant[S any] struct {
 	state S
 }
 
-func (t *tenant[S]) call(ctx context.Context, method string, args []byte, raw bool) ([]byte, bool, error) {
-	h := t.pool.handlers[method]
+func (t *tenant[S]) call(ctx context.Context, method, args []byte, raw bool) ([]byte, bool, error) {
+	h := t.pool.handlers[string(method)]
 	if h == nil {
 		return nil, false, &session.Error{
 			Code: session.ErrMethodUnknown, Outcome: session.NotRun,

@@ -129,7 +129,7 @@ func (t *task) handle(call core.Call) (reply session.Reply) {
 	}
 	inside = true
 	t.note.Start(call.Number)
-	body, raw, err := t.tenant.call(ctx, string(call.Method), call.Args, call.Raw)
+	body, raw, err := t.tenant.call(ctx, call.Method, call.Args, call.Raw)
 	inside = false
 	if err != nil {
 		return failed(ctx, err)

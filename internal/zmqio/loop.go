@@ -285,7 +285,9 @@ func (l *Loop) turn() {
 	busy := l.receive()
 	l.work()
 	// Whoever the batch has woken gets the chance to join the flush.
-	runtime.Gosched()
+	if !l.options.Alone {
+		runtime.Gosched()
+	}
 	for _, s := range *l.sockets.Load() {
 		s.flushAsOwner()
 	}

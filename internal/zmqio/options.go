@@ -25,6 +25,9 @@ type Options struct {
 	// MaxPeers is how many peers one ROUTER remembers; the one that has been
 	// silent longest makes room for a new one. Default 100,000, at most 8 million.
 	MaxPeers int
+	// Alone says that handlers answer from within, so that nobody else is about
+	// to send when a batch has been handled: the flush waits for no company.
+	Alone bool
 	// Unfinished is how many bytes one TCP connection to a listening socket may
 	// have sent without completing a single message before it is cut. libzmq
 	// collects the parts of a message without any bound of its own and shows

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -74,6 +75,8 @@ func (c *cell) startNode(name, pools string, slots int, env ...string) *child {
 	eventually(c.t, name+" is registered", func() bool { return c.knows(name) })
 	return n
 }
+
+var errWrongCount = errors.New("a counter is not where it should be")
 
 func (c *cell) knows(name string) bool {
 	c.t.Helper()

@@ -54,7 +54,7 @@ tree() {
 }
 
 # build FOLDER: its simulator, as FOLDER/sim.
-build() { (cd "$1" && GOWORK=off GOFLAGS='-mod=mod -buildvcs=false' "$GO" test -ldflags '-s -w' -c -o sim ./internal/sim); }
+build() { (cd "$1" && "$GO" test -buildvcs=false -ldflags '-s -w' -c -o sim ./internal/sim); }
 
 # simulate FOLDER FIRST COUNT: true if these seeds pass. What the run printed is in FOLDER/out.
 simulate() {
@@ -114,7 +114,7 @@ judge() {
 	echo "== $1: $(header "$1" Without)"
 	rm -rf "$dir"
 	cp -r "$scratch/base" "$dir"
-	if ! (cd "$dir" && patch --batch --silent --forward --fuzz=0 --strip=1 --input="$root/tests/mutants/$1.patch"); then
+	if ! (cd "$dir" && GIT_CEILING_DIRECTORIES=$(dirname "$scratch") git apply "$root/tests/mutants/$1.patch"); then
 		echo "  mutant DOES NOT APPLY: the code has moved; make the patch anew"
 		return 1
 	fi

@@ -66,6 +66,9 @@ func (c *Core) client(id uuid.UUID, peer wire.Peer) (*client, error) {
 	}
 	if peer != 0 {
 		c.clientAt[peer] = cl
+		if !cl.said {
+			c.clientBeats.Forget(id)
+		}
 	}
 	return cl, nil
 }
@@ -102,8 +105,8 @@ func (c *Core) Gone(now time.Time, peer wire.Peer, fx *Effects) {
 	if cl := c.clientAt[peer]; cl != nil {
 		delete(c.clientAt, peer)
 		cl.peer = 0
-		if !cl.said { // it promised no beats: nothing else would tell
-			c.clientGone(now, cl.id, fx)
+		if !cl.said { // it promised no beats: it has a lease's time to be heard again
+			c.clientBeats.Watch(now, cl.id, c.cfg.Lease/3, 3)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package zmqio
 
 import (
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 
@@ -18,6 +19,12 @@ const (
 )
 
 var lastSequence atomic.Uint64
+
+// The sequence starts anywhere, so that a number which outlives its process (a
+// broker's return path in a node's hands) leads to nobody in the next one.
+func init() {
+	lastSequence.Store(rand.Uint64N(1 << (64 - slotBits - 1))) //nolint:gosec // to be different is enough
+}
 
 var errNoSlot = errors.New("zmqio: too many peers")
 

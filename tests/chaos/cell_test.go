@@ -72,7 +72,7 @@ func (c *cell) startNode(name, pools string, slots int, env ...string) *child {
 		"BROKER=" + c.url, "NAME=" + name, "POOLS=" + pools, fmt.Sprint("SLOTS=", slots), "RECORDS=" + c.records,
 	}, env...)
 	n := start(c.t, "node", all...)
-	eventually(c.t, name+" is registered", func() bool { return c.knows(name) })
+	eventually(c.t, name+" is registered", func() bool { n.lives(); return c.knows(name) })
 	return n
 }
 

@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/google/uuid"
-
 	"github.com/limpet-rpc/limpet/client"
 	"github.com/limpet-rpc/limpet/session"
 )
@@ -39,16 +37,16 @@ func startCalls(t *testing.T, cl *client.Client, sessions, calls int) (all []*qu
 
 // notes reads what the handlers have noted: by session, the calls in the order
 // in which they began.
-func notes(t *testing.T, file string) map[uuid.UUID][]int {
+func notes(t *testing.T, file string) map[string][]int {
 	t.Helper()
 	f, err := os.Open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = f.Close() }()
-	noted := map[uuid.UUID][]int{}
+	noted := map[string][]int{}
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		var id uuid.UUID
+		var id string
 		var n int
 		if _, err := fmt.Sscan(lines.Text(), &id, &n); err != nil {
 			t.Fatalf("a note %q: %v", lines.Text(), err)
@@ -140,7 +138,7 @@ func killNodes(t *testing.T, reader string, kills int) {
 			}
 		}
 		for _, q := range all {
-			q.judge(t, noted[q.session.ID()], &sum)
+			q.judge(t, noted[q.session.ID().String()], &sum)
 		}
 		eventually(t, "the dead node is forgotten", func() bool { return !c.knows(name) })
 	}

@@ -22,7 +22,7 @@ func poolOf(name string, slots int, lease time.Duration) (worker.Served, error) 
 	case "note":
 		return notePool(slots, lease)
 	case "slow":
-		return worker.NewPool(worker.Config[int]{Pool: name, Slots: slots, Lease: lease, Open: openForEver}), nil
+		return slowPool(slots, lease), nil
 	}
 	return nil, fmt.Errorf("no pool %q", name)
 }
@@ -41,6 +41,12 @@ func countPool(name string, slots int, lease time.Duration) *worker.Pool[*int] {
 		_, name := worker.SessionFrom(ctx).Node()
 		return name, nil
 	})
+	return p
+}
+
+func slowPool(slots int, lease time.Duration) *worker.Pool[int] {
+	p := worker.NewPool(worker.Config[int]{Pool: "slow", Slots: slots, Lease: lease, Open: openForEver})
+	worker.Handle(p, "get", func(_ context.Context, n, _ int) (int, error) { return n, nil })
 	return p
 }
 

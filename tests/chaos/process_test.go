@@ -259,6 +259,20 @@ func (c *child) says(word string) string {
 	}
 }
 
+// lives fails the test if the process has ended, with what it said last.
+func (c *child) lives() {
+	c.t.Helper()
+	select {
+	case <-c.ended:
+		last := ""
+		for line := range c.lines {
+			last = line
+		}
+		c.t.Fatalf("process %d has ended: %s", c.pid(), last)
+	default: // it runs
+	}
+}
+
 func (c *child) tell(line string) {
 	c.t.Helper()
 	if _, err := io.WriteString(c.in, line+"\n"); err != nil {

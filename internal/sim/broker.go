@@ -24,7 +24,8 @@ type brokerPart struct {
 	joined  map[session.NodeID]time.Duration // in this life
 	lost    map[session.NodeID]bool          // in any life
 
-	offered, left map[session.OpenKey]bool // opens that were offered, and that left before they were
+	offered, left map[session.OpenKey]bool      // opens that were offered, and that left before they were
+	until         map[session.OpenKey]time.Time // how long they may wait
 }
 
 func (w *World) newBroker(name string) *brokerPart {
@@ -40,6 +41,7 @@ func (b *brokerPart) boot() {
 	b.peers, b.dead, b.next = map[wire.Peer]*link{}, map[wire.Peer]bool{}, 0
 	b.joined = map[session.NodeID]time.Duration{}
 	b.offered, b.left = map[session.OpenKey]bool{}, map[session.OpenKey]bool{}
+	b.until = map[session.OpenKey]time.Time{}
 	b.started = b.w.now
 	b.start(b.turn)
 	b.w.note("%-8s + starts, life %d", b.name, b.life)
@@ -104,6 +106,7 @@ func (b *brokerPart) receive(from wire.Peer, env []byte) {
 	if b.w.history != nil {
 		b.w.note("%-8s < %-4d       %s", b.name, from, env)
 	}
+	b.watchWait(env)
 	b.fx.Reset()
 	b.core.Step(b.now(), from, env, &b.fx)
 	b.watchQueue(env)
@@ -188,6 +191,9 @@ func (b *brokerPart) watchOffer(env []byte) {
 		delete(b.left, key)
 	case *wire.Offer:
 		key := session.OpenKey{Client: m.Client, Request: m.Request}
+		if b.waitedTooLong(key) {
+			b.w.fail("%s offers open %s after its wait was over", b.name, m.Request)
+		}
 		if b.offered[key] = true; b.left[key] {
 			b.w.fail("%s offers open %s, which had left the queue", b.name, m.Request)
 		}

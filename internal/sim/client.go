@@ -18,6 +18,7 @@ type clientPart struct {
 	fx    core.Effects
 	links []*link // peer n is links[n-1]
 	users []*user
+	died  time.Duration // when it crashed
 }
 
 func (c *clientPart) proc() *process { return &c.process }
@@ -45,6 +46,7 @@ func (w *World) newClient() *clientPart {
 func (c *clientPart) crash() {
 	c.w.note("%-8s ! crashes", c.name)
 	c.w.truth.abandonedBy(c)
+	c.died = c.w.now
 	c.die()
 	for _, l := range c.links {
 		l.reset()

@@ -97,6 +97,7 @@ func (n *nodePart) apply() {
 		if w.history != nil {
 			w.note("%-8s > %-8s   %s", n.name, l.at.name, o.Env)
 		}
+		n.claim(o.Env)
 		l.send(w.keep(o.Env))
 	}
 	for i := range n.fx.Events {
@@ -127,6 +128,17 @@ func (n *nodePart) apply() {
 		n.drain(d.Deadline)
 	}
 	w.auditNode(n)
+}
+
+// claim has the truth judge what the node says of a session.
+func (n *nodePart) claim(env []byte) {
+	if wire.KindOf(env) != wire.KindAccept {
+		return
+	}
+	said, _ := wire.ParseControl(env)
+	if m, ok := said.(*wire.Accept); ok {
+		n.w.truth.claimed(&m.Live)
+	}
 }
 
 // drain takes nothing new, lets sessions go on until the deadline, ends those

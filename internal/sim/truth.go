@@ -45,8 +45,11 @@ type sessionRecord struct {
 	ended   session.Code
 	over    bool
 	panics  bool          // a handler has panicked in it: nothing may run any more
-	epoch   uint32        // of the latest holder that was told its route
-	at      time.Duration // when that was
+	epoch   uint32        // of its latest holder
+	at      time.Duration // when it was over
+	client  *clientPart   // that opened it
+	opened  time.Duration // when its Open had ended
+	moves   uint32        // how often somebody wished to attach to it
 }
 
 type nodeRecord struct {
@@ -84,6 +87,7 @@ func (t *truth) begun(n *nodePart, s *core.Session) {
 	}
 	node.given[g] = s.ID()
 	t.session(s.ID()).node = node
+	t.seated(s)
 }
 
 // lost notes that a broker has given a node up.
@@ -105,6 +109,7 @@ func (t *truth) session(id session.ID) *sessionRecord {
 func (t *truth) ended(id session.ID, code session.Code, text string) {
 	s := t.session(id)
 	s.over, s.ended, s.at = true, code, t.w.now
+	t.returned(s, code, text)
 	if code == session.ErrSessionExpired && strings.HasPrefix(text, session.ClockLease) && !t.w.plan.cuts() && t.kept(id) {
 		t.w.fail("session %s ends because its lease is over, while its client lives and keeps it", id)
 	}

@@ -167,6 +167,7 @@ func (u *user) attach(token session.Token) {
 		return
 	}
 	u.attaching = true
+	w.truth.session(token.Session).moves++
 	k := &attaching{user: u}
 	w.note("%-8s . user %d attaches to %s", c.name, u.number, token.Session)
 	c.step(func(fx *core.Effects) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"sync"
+	"unsafe"
 
 	"github.com/google/uuid"
 	"github.com/vmihailenco/msgpack/v5"
@@ -364,6 +365,19 @@ var encoders = sync.Pool{New: func() any { return msgpack.NewEncoder(nil) }}
 // AppendControl appends a control message. Maps are written in key order: the
 // same message is the same bytes.
 func AppendControl(dst []byte, m Control) []byte {
+	if p := plans[m.Kind()]; p != nil && p.whole {
+		if out, ok := p.append(append(dst, byte(m.Kind())), address(m)); ok {
+			return out
+		}
+	}
+	return appendSlowly(dst, m)
+}
+
+// address is where the struct is that a control message points to.
+func address(m Control) unsafe.Pointer { return reflect.ValueOf(m).UnsafePointer() }
+
+// appendSlowly is AppendControl by the library alone.
+func appendSlowly(dst []byte, m Control) []byte {
 	buf := bytes.NewBuffer(append(dst, byte(m.Kind())))
 	enc := encoders.Get().(*msgpack.Encoder)
 	enc.Reset(buf)
@@ -389,6 +403,19 @@ func ParseControl(env []byte) (Control, error) {
 	if m == nil {
 		return nil, fmt.Errorf("%w: no control message is of %s", ErrControl, KindOf(env))
 	}
+	if rest, ok := plans[m.Kind()].read(env[1:], address(m)); ok && len(rest) == 0 {
+		if err := m.Check(); err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", ErrControl, m.Kind(), err)
+		}
+		return m, nil
+	}
+	return parseSlowly(env)
+}
+
+// parseSlowly is ParseControl for a message in any form, and for one that is
+// wrong: it says what is.
+func parseSlowly(env []byte) (Control, error) {
+	m := New(KindOf(env))
 	if err := shape(env[1:], reflect.TypeOf(m).Elem()); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrControl, m.Kind(), err)
 	}

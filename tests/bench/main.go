@@ -40,6 +40,7 @@ func commands() []command {
 		{"first", "calls/s, p50, p99, CPU: Limpet relayed beside a plain poller broker", runFirst},
 		{"memory", "resident memory of an open idle session on the node and on the broker", runMemory},
 		{"handover", "time from a slot's release to the waiting client's Open", runHandover},
+		{"opens", "sessions of one call, in three trips and in one, beside plain calls", runOpens},
 		{"lost", "time from kill -9 of a node to the typed error of its calls", runLost},
 	}
 }

@@ -26,7 +26,7 @@ type Caller func(ctx context.Context, body []byte) ([]byte, error)
 
 // peers are all peers, the baseline of `first` before the others.
 func peers() []Peer {
-	return []Peer{naive{}, limpetRelayed{}}
+	return []Peer{naive{}, limpetRelayed{}, limpetOpens{}, limpetOnce{}}
 }
 
 func peerNamed(name string) (Peer, bool) {

@@ -111,7 +111,7 @@ func TestKilledNodes(t *testing.T) {
 }
 
 func killNodes(t *testing.T, reader string, kills int) {
-	const sessions, calls = 4, 40
+	const sessions, calls = 4, 150
 	var env []string
 	if reader == "node" {
 		env = append(env, "RECORDS=off")
@@ -125,7 +125,8 @@ func killNodes(t *testing.T, reader string, kills int) {
 	for kill := range kills {
 		name := fmt.Sprint("node", kill)
 		file := filepath.Join(t.TempDir(), "notes")
-		n := c.startNode(name, "note", sessions, "NOTES="+file, "PAUSE=3", "BEAT=300")
+		pause := fmt.Sprint("PAUSE=", 3*(kill%2)) // calls that take a while, and calls that follow one another at once
+		n := c.startNode(name, "note", sessions, "NOTES="+file, pause, "BEAT=300")
 		all := startCalls(t, cl, sessions, calls)
 		if err := all[rand.IntN(sessions)].calls[rand.IntN(calls/2)].Wait(nil); err != nil {
 			t.Fatal(err)

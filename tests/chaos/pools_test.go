@@ -12,7 +12,7 @@ import (
 
 // poolOf is the pool that a node serves under that name.
 //
-//	count, busy  a counter: add, get; and who serves it: name
+//	count, busy  a counter: add, get; name says who serves it, blob(n) returns n bytes
 //	note         note(n) notes n in the file NOTES as its first act
 //	slow         its Open goes on until nobody wants the session any more
 func poolOf(name string, slots int, lease time.Duration) (worker.Served, error) {
@@ -37,6 +37,7 @@ func countPool(name string, slots int, lease time.Duration) *worker.Pool[*int] {
 		return *n, nil
 	})
 	worker.Handle(p, "get", func(_ context.Context, n *int, _ int) (int, error) { return *n, nil })
+	worker.Handle(p, "blob", func(_ context.Context, _ *int, size int) ([]byte, error) { return make([]byte, size), nil })
 	worker.Handle(p, "name", func(ctx context.Context, _ *int, _ int) (string, error) {
 		_, name := worker.SessionFrom(ctx).Node()
 		return name, nil

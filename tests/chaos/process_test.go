@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -130,9 +131,15 @@ func (r report) pool(name string) core.PoolStatus {
 	return core.PoolStatus{}
 }
 
-// nodeRole serves the pools that POOLS names.
+// nodeRole serves the pools that POOLS names. It answers every line with the
+// bytes that it uses.
 func nodeRole(ctx context.Context, in *bufio.Scanner) error {
-	go orphaned(in, func(string) {})
+	go orphaned(in, func(string) {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		fmt.Println("heap", m.HeapAlloc)
+	})
 	var pools []worker.Served
 	for name := range strings.SplitSeq(os.Getenv("POOLS"), ",") {
 		p, err := poolOf(name, setting("SLOTS"), millis("POOL_LEASE"))
@@ -186,7 +193,7 @@ func start(t testing.TB, role string, env ...string) *child {
 		t.Fatal(err)
 	}
 	c := &child{t: t, cmd: exec.Command(self), lines: make(chan string, 10_000), ended: make(chan struct{})}
-	c.cmd.Env = append(os.Environ(), append(env, roleVariable+"="+role)...)
+	c.cmd.Env = append(os.Environ(), append(env, roleVariable+"="+role, "GORACE=atexit_sleep_ms=0")...) // else it ends a second late
 	c.cmd.Stderr = os.Stderr
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
@@ -288,6 +295,16 @@ func (c *child) report() (r report) {
 		c.t.Fatal(err)
 	}
 	return r
+}
+
+// heap asks a node process for the bytes that it uses.
+func (c *child) heap() (n int) {
+	c.t.Helper()
+	c.tell("heap")
+	if _, err := fmt.Sscan(c.says("heap"), &n); err != nil {
+		c.t.Fatal(err)
+	}
+	return n
 }
 
 func (c *child) pid() int { return c.cmd.Process.Pid }

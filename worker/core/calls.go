@@ -273,7 +273,10 @@ func (c *Core) close(now time.Time, from wire.Peer, h *wire.Header, fx *Effects)
 		c.say(from, h, wire.KindClosed, session.ErrSessionForeign, fx)
 	case h.Epoch < s.epoch:
 		c.say(from, h, wire.KindClosed, session.ErrSessionMoved, fx)
+	case h.Epoch > s.epoch:
+		c.say(from, h, wire.KindClosed, session.ErrEpoch, fx)
 	default:
+		_ = s.callee.Ack(h.Ack) // a wrong one acknowledges nothing
 		c.end(now, s, session.ErrSessionClosed, "closed by its holder", fx)
 		c.say(from, h, wire.KindClosed, 0, fx)
 	}

@@ -65,6 +65,7 @@ func (p *past) add(now time.Time, s *Session) {
 		r.live = &live
 	}
 	p.byID[s.id], p.byOpen[s.open] = r, r
+	s.callee.Shrink()
 	p.bytes += s.callee.Bytes()
 	p.push(r)
 }

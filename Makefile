@@ -6,6 +6,9 @@
 GO       ?= go
 TIMEOUT  ?= 8m
 FUZZTIME ?= 30s
+SEEDS    ?= 2000
+FIRST    ?= 1
+MARATHON ?= 200000
 RACE     ?= -race
 
 # Every module that is built and tested; tools/ only carries versions.
@@ -54,6 +57,21 @@ bench-once: deps ## every benchmark for one iteration: shows that they run, not 
 .PHONY: fuzz
 fuzz: deps ## every fuzz target for FUZZTIME (30s)
 	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
+
+.PHONY: sim
+sim: ## the simulator: SEEDS (2000) worlds from seed FIRST (1) on
+	$(GO) test -count 1 -timeout 4h -v -run '^TestSeeds$$' ./internal/sim -seeds $(SEEDS) -first $(FIRST)
+
+.PHONY: mutants
+mutants: ## remove one protection at a time (tests/mutants): some seed must notice; QUICK=1 for the recorded seeds
+	SEEDS= GO=$(GO) scripts/mutants.sh $(if $(QUICK),--quick)
+
+.PHONY: soak
+soak: deps ## the long runs: 200,000 seeds, all mutants, the chaos soak, every fuzz target for a minute
+	$(MAKE) sim SEEDS=$(MARATHON)
+	$(MAKE) mutants QUICK=
+	cd tests/chaos && LIMPET_SOAK=1 $(GO) test -count 1 -timeout 2h -v ./...
+	$(MAKE) fuzz FUZZTIME=1m
 
 .PHONY: cover
 cover: deps ## coverage of the main module, to bin/cover.html

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -18,6 +19,9 @@ func (q *noise) event(log *slog.Logger, e *core.Event) {
 			log.Warn(e.What, "peer", e.Peer, "code", e.Code.Error(), "text", e.Text, "unsaid", unsaid)
 		}
 	case core.EventOpened, core.EventEnded:
+		if !log.Enabled(context.Background(), slog.LevelDebug) {
+			return
+		}
 		log.Debug(e.What, "session", e.Session, "pool", e.Pool, "node", e.Name, "code", e.Code.Error())
 	case core.EventNodeLost, core.EventNodeCut:
 		log.Warn(e.What, "node", e.Node, "name", e.Name, "text", e.Text)

@@ -49,16 +49,34 @@ func (c *Client) do(ctx context.Context, pool, method string, arg, result any, o
 	}
 	code := gaveUp(ctx.Err()).Code
 	c.step(func(now time.Time, fx *core.Effects) { c.core.GiveUpFirst(now, o, code, fx) })
+	if e := w.lastWord(ctx); e != nil {
+		return e
+	}
+	return w.take(ctx, result)
+}
+
+// lastWord waits a moment for what becomes of a call whose open was given up.
+// It is nil where the call was done all the same.
+func (w *replyTo) lastWord(ctx context.Context) *session.Error {
+	e := gaveUp(ctx.Err())
 	patience := time.NewTimer(cancelWait)
 	defer patience.Stop()
 	select {
 	case <-w.done:
-		return w.take(ctx, result)
 	case <-patience.C:
-		e := gaveUp(ctx.Err())
 		e.Outcome, e.Call, e.Text = session.Unknown, 1, "nobody has said what became of it"
 		return e
 	}
+	if w.err == nil {
+		return nil
+	}
+	if w.err.Code == session.ErrCancelled { // it was, because of what ctx ended with
+		w.err.Code = e.Code
+	}
+	if w.err.Cause == nil {
+		w.err.Cause = e.Cause
+	}
+	return w.err
 }
 
 // OpenCall opens a session whose first call travels with the open: two trips
@@ -80,12 +98,26 @@ func (c *Client) OpenCall(ctx context.Context, pool, method string, arg, reply a
 func (c *Client) openCall(ctx context.Context, pool, method string, cfg openConfig, w *replyTo, reply any) (*Session, error) {
 	s, err := c.open(ctx, cfg)
 	if err != nil {
+		if ended := ctx.Err(); ended != nil && errors.Is(err, ended) {
+			err = w.givenUp(ctx) // it may have run: the open had it along
+		}
 		return nil, fmt.Errorf("open session in pool %q with %s: %w", pool, method, err)
 	}
 	if err := s.await(ctx, w, reply); err != nil {
 		return s, fmt.Errorf("call %s: %w", method, err)
 	}
 	return s, nil
+}
+
+// givenUp is what a caller is told who waits no longer for the session that its
+// call came along with.
+func (w *replyTo) givenUp(ctx context.Context) error {
+	if e := w.lastWord(ctx); e != nil {
+		return e
+	}
+	e := gaveUp(ctx.Err())
+	e.Outcome, e.Call, e.Text = session.Done, 1, "the call was done, too late for its caller"
+	return e
 }
 
 // firstCall prepares a call that travels with an open. Its waiter is not

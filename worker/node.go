@@ -283,6 +283,9 @@ func (n *node) apply(fx *core.Effects, send sender) {
 		s.Task = t
 		n.tasks.Add(1)
 		go t.run()
+		if !t.pool.opens() { // it is open already: nothing to wait for
+			n.locked(func(fx *core.Effects) { n.core.OpenDone(n.loop.Time(), s, nil, fx) })
+		}
 	}
 	for _, r := range fx.Run {
 		r.Session.Task.(*task).orders <- order{call: r.Call}

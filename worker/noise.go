@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -18,6 +19,9 @@ func (q *noise) event(log *slog.Logger, e *core.Event) {
 			log.Warn(e.What, "peer", e.Peer, "code", e.Code.Error(), "text", e.Text, "unsaid", unsaid)
 		}
 	case core.EventOpened, core.EventEnded:
+		if !log.Enabled(context.Background(), slog.LevelDebug) {
+			return
+		}
 		log.Debug(e.What, "session", e.Session, "pool", e.Pool, "why", e.Text)
 	case core.EventRefusedBy, core.EventBrokerLost:
 		log.Warn(e.What, "peer", e.Peer, "code", e.Code.Error(), "text", e.Text)

@@ -56,6 +56,7 @@ type Served interface {
 	describe() (core.Pool, error)
 	begin(ctx context.Context, s *Session) (served, error)
 	locks() (lock, check bool)
+	opens() bool // it has an Open to run
 }
 
 // served is one session's state with its handlers.
@@ -131,6 +132,8 @@ func (p *Pool[S]) describe() (core.Pool, error) {
 }
 
 func (p *Pool[S]) locks() (lock, check bool) { return p.config.LockThread, p.config.CheckThread }
+
+func (p *Pool[S]) opens() bool { return p.config.Open != nil }
 
 func (p *Pool[S]) begin(ctx context.Context, s *Session) (served, error) {
 	t := &tenant[S]{pool: p}

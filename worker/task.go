@@ -78,7 +78,9 @@ func (t *task) open() (ok bool) {
 			t.node.log.Error("panic in Open", "pool", t.info.pool, "session", t.info.id, "panic", p, "stack", stack())
 		}
 		t.opening.finish(context.Canceled)
-		t.node.openDone(t, err)
+		if t.pool.opens() {
+			t.node.openDone(t, err)
+		}
 	}()
 	t.tenant, err = t.pool.begin(t.opening, t.info)
 	return err == nil

@@ -86,8 +86,9 @@ func (b *brokerPart) watchWait(env []byte) {
 }
 
 // waitedTooLong reports that an open is offered for the first time after its
-// wait was over.
+// wait was over. Where connections break, it may have been granted in time, to
+// a node that could not be told.
 func (b *brokerPart) waitedTooLong(key session.OpenKey) bool {
 	until, known := b.until[key]
-	return known && !b.offered[key] && b.now().After(until)
+	return known && !b.w.plan.loses() && !b.offered[key] && b.now().After(until)
 }

@@ -42,7 +42,8 @@ type progress struct {
 func (s *Session) Go(ctx context.Context, method string, arg any) *Pending {
 	p := &Pending{reply: newReply(), s: s, ctx: ctx, name: method, news: make(chan struct{}, 1), done: make(chan struct{})}
 	fail := func(e *session.Error) *Pending {
-		p.reply.settle(&core.Result{Err: e})
+		own := *e
+		p.reply.settle(&core.Result{Err: &own})
 		return p
 	}
 	if err := ctx.Err(); err != nil {

@@ -98,11 +98,14 @@ hunt() {
 killed() {
 	local seed what
 	read -r seed what <<<"$(failure "$2")"
-	if [ "$seed" != - ] && ! simulate "$scratch/base" "$seed" 1; then
-		echo "  seed $seed fails WITHOUT the mutant too: $(failure "$scratch/base")"
-		return 1
+	if [ "$seed" != - ]; then
+		cp "$scratch/base/sim" "$2/sim"
+		if ! simulate "$2" "$seed" 1; then
+			echo "  seed $seed fails WITHOUT the mutant too: $(failure "$2")"
+			return 1
+		fi
 	fi
-	echo "  killed by seed $seed (${3} tried): ${what:0:200}"
+	echo "  killed by seed $seed ($3 tried): ${what:0:200}"
 	if $record && [ "$seed" != - ]; then
 		sed -i "s/^Seed:.*/Seed: $seed/" "tests/mutants/$1.patch"
 	fi
@@ -110,9 +113,8 @@ killed() {
 
 # judge NAME: applies, builds and hunts one mutant.
 judge() {
-	local dir=$scratch/mutant began=$SECONDS
+	local dir=$scratch/$1 began=$SECONDS
 	echo "== $1: $(header "$1" Without)"
-	rm -rf "$dir"
 	cp -r "$scratch/base" "$dir"
 	if ! (cd "$dir" && GIT_CEILING_DIRECTORIES=$(dirname "$scratch") git apply "$root/tests/mutants/$1.patch"); then
 		echo "  mutant DOES NOT APPLY: the code has moved; make the patch anew"
@@ -126,11 +128,23 @@ judge() {
 	echo "  $((SECONDS - began)) s"
 }
 
+# start NAME: judges it, and leaves FOLDER.log, and FOLDER.failed if it was not killed.
+start() {
+	judge "$1" >"$scratch/$1.log" 2>&1 || touch "$scratch/$1.failed"
+	rm -rf "${scratch:?}/$1"
+	cat "$scratch/$1.log"
+}
+
 tree "$scratch/base"
 build "$scratch/base"
+for name in "${names[@]}"; do
+	while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+	start "$name" &
+done
+wait
 failed=()
 for name in "${names[@]}"; do
-	judge "$name" || failed+=("$name")
+	[ ! -e "$scratch/$name.failed" ] || failed+=("$name")
 done
 if [ ${#failed[@]} -gt 0 ]; then
 	echo "mutants: ${#failed[@]} of ${#names[@]} were not killed: ${failed[*]}"

@@ -179,3 +179,45 @@ func TestDialARefusingBroker(t *testing.T) {
 		t.Errorf("dial ended with %v, want no version in common", err)
 	}
 }
+
+// A call that travels with its open may have run by the time its caller gives
+// up: only the broker can say that it has not, and until it does nobody knows.
+func TestGivenUpFirstCall(t *testing.T) {
+	noLeaks(t)
+	bad, url := listenStranger(t)
+	dialled := make(chan *client.Client, 1)
+	go func() { dialled <- dial(t, url) }()
+	hearControl[*wire.Hello](bad)
+	bad.tell(welcome())
+	cl := await(t, dialled, "the client")
+	for _, test := range []struct {
+		name   string
+		answer func(request uuid.UUID) wire.Control // nil: none
+		want   session.Outcome
+	}{
+		{"the broker took it back in time", func(r uuid.UUID) wire.Control {
+			return &wire.Refused{Request: r, Code: session.ErrWithdrawn}
+		}, session.NotRun},
+		{"the broker had offered it", func(r uuid.UUID) wire.Control {
+			return &wire.Refused{Request: r, Code: session.ErrWithdrawn, Unknown: true}
+		}, session.Unknown},
+		{"the broker says nothing", nil, session.Unknown},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			_, err := cl.OpenCall(ctx, "tally", "add", 1, nil)
+			ended <- err
+		}()
+		open := hearControl[*wire.Open](bad)
+		cancel()
+		hearControl[*wire.Withdraw](bad)
+		if test.answer != nil {
+			bad.tell(test.answer(open.Request))
+		}
+		err := await(t, ended, "the end of the open")
+		if e, ok := errors.AsType[*session.Error](err); !ok || e.Outcome != test.want || e.Code != session.ErrCancelled {
+			t.Errorf("%s: %v, want cancelled, %v", test.name, err, test.want)
+		}
+	}
+}

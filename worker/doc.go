@@ -10,7 +10,8 @@
 // Goroutines and their owners: the loop is Serve's; every session has one
 // goroutine (a task), started when its offer is taken and waited for by Serve.
 // Open, every call and Close of a session run on it; with LockThread it stays
-// on one OS thread, which ends with the session.
+// on one OS thread, which ends with the session. One more looks for the start
+// records of dead nodes of this machine, and ends with the loop.
 //
 // The judge of everything is the pure core (package worker/core), guarded by
 // the node's mutex. Envelopes are sent after the mutex is released.

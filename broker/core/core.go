@@ -168,7 +168,7 @@ func (c *Core) control(now time.Time, from wire.Peer, m wire.Control, fx *Effect
 	case *wire.Ended:
 		c.ended(now, from, m, fx)
 	case *wire.Leave:
-		c.leaves(now, from, fx)
+		c.leaves(now, from, m, fx)
 	case *wire.Obituary:
 		c.obituary(now, from, m, fx)
 	default:

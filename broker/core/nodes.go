@@ -47,6 +47,7 @@ type lease struct {
 	live   wire.Live
 	since  time.Time
 	first  bool // a call came along with its open
+	once   bool // and the session ends with it: its client gets the answer, and the route only if it asks again
 }
 
 func (l *lease) key() session.OpenKey {
@@ -332,12 +333,15 @@ func (c *Core) settleOpen(now time.Time, key session.OpenKey, l *lease, fx *Effe
 		delete(o.node.offers, key)
 	}
 	l.first = o.first
+	l.once = o.offer != nil && o.offer.Once
 	c.leave(o)
 	if o.withdrawn {
 		c.takeBack(l, session.ErrWithdrawn, fx)
 		return
 	}
-	c.tellRoute(l, fx)
+	if !l.once {
+		c.tellRoute(l, fx)
+	}
 }
 
 // tellRoute sends the route to the client that asked.
@@ -384,7 +388,7 @@ func (c *Core) decline(now time.Time, from wire.Peer, m *wire.Decline, fx *Effec
 }
 
 // leaves takes a node's good-bye: it holds nothing any more.
-func (c *Core) leaves(now time.Time, from wire.Peer, fx *Effects) {
+func (c *Core) leaves(now time.Time, from wire.Peer, m *wire.Leave, fx *Effects) {
 	n := c.nodeAt[from]
 	if n == nil {
 		return
@@ -395,12 +399,12 @@ func (c *Core) leaves(now time.Time, from wire.Peer, fx *Effects) {
 	c.nodeBeats.Forget(n.id)
 	fx.Events = append(fx.Events, Event{What: EventNodeLeft, Node: n.id, Name: n.name})
 	c.tellLost(n, "the node has left", fx)
-	c.bereave(now, n, fx)
+	c.bereave(now, n, !n.gap && m.Seq == n.seq, fx)
 }
 
 // bereave ends what a node leaves behind: its sessions are over, its offers go
 // back into the queue.
-func (c *Core) bereave(now time.Time, n *node, fx *Effects) {
+func (c *Core) bereave(now time.Time, n *node, all bool, fx *Effects) {
 	for _, l := range leasesOf(n.live) {
 		c.end(now, l, session.ErrWorkerLost, fx)
 	}
@@ -411,7 +415,7 @@ func (c *Core) bereave(now time.Time, n *node, fx *Effects) {
 	slices.SortFunc(offers, func(a, b *open) int { return slices.Compare(a.key.Request[:], b.key.Request[:]) })
 	clear(n.offers)
 	for _, o := range offers {
-		if o.first { // the offer may have been taken, and the call have run
+		if o.first && !all { // the offer may have been taken, and the call have run
 			c.unknown(now, o, n, fx)
 		} else {
 			c.requeue(now, o, fx)
@@ -522,7 +526,7 @@ func (c *Core) lose(now time.Time, n *node, text string, fx *Effects) {
 	c.mourn(now, n, text)
 	fx.Events = append(fx.Events, Event{What: EventNodeLost, Node: n.id, Name: n.name, Text: fmt.Sprintf("%s, %d sessions", text, len(n.live))})
 	c.tellLost(n, text, fx)
-	c.bereave(now, n, fx)
+	c.bereave(now, n, false, fx)
 }
 
 // lostMost is how many sessions one Lost names.
@@ -530,8 +534,12 @@ const lostMost = 4096
 
 func (c *Core) tellLost(n *node, text string, fx *Effects) {
 	by := map[wire.Peer][]session.ID{} // the started numbers go with them
+	var once []*lease
 	for id, l := range n.live {
 		if l.client.peer != 0 {
+			if l.once {
+				once = append(once, l)
+			}
 			by[l.client.peer] = append(by[l.client.peer], id)
 		}
 	}
@@ -540,6 +548,13 @@ func (c *Core) tellLost(n *node, text string, fx *Effects) {
 		peers = append(peers, p)
 	}
 	slices.Sort(peers)
+	slices.SortFunc(once, func(a, b *lease) int { return slices.Compare(a.live.Session[:], b.live.Session[:]) })
+	for _, l := range once {
+		fx.Control(l.client.peer, &wire.Refused{
+			Request: l.live.Request, Code: session.ErrWorkerLost, Text: wire.Text(n.name + ": " + text),
+			Unknown: n.started == nil || n.started[l.live.Session] > 0,
+		})
+	}
 	for _, p := range peers {
 		ids := by[p]
 		slices.SortFunc(ids, func(a, b session.ID) int { return slices.Compare(a[:], b[:]) })
@@ -560,7 +575,11 @@ func (n *node) startedOf(ids []session.ID) []uint64 {
 	}
 	numbers := make([]uint64, len(ids))
 	for i, id := range ids {
-		numbers[i] = n.started[id]
+		number, named := n.started[id]
+		if !named {
+			number = 1<<64 - 1
+		}
+		numbers[i] = number
 	}
 	return numbers
 }

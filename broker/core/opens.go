@@ -46,10 +46,6 @@ func (c *Core) open(now time.Time, from wire.Peer, m *wire.Open, fx *Effects) {
 		c.answerPast(from, m, p, fx)
 		return
 	}
-	if c.draining {
-		c.refuse(from, key, session.ErrDraining, "the broker is shutting down", fx)
-		return
-	}
 	cl, err := c.client(m.Client, from)
 	if err != nil {
 		c.refuse(from, key, session.ErrOverloaded, err.Error(), fx)
@@ -64,6 +60,11 @@ func (c *Core) open(now time.Time, from wire.Peer, m *wire.Open, fx *Effects) {
 		return
 	}
 	if c.cannotKnow(now, from, m, fx) {
+		c.forget(cl)
+		return
+	}
+	if c.draining {
+		c.refuse(from, key, session.ErrDraining, "the broker is shutting down", fx)
 		c.forget(cl)
 		return
 	}
@@ -219,6 +220,9 @@ func (c *Core) sendOffer(now time.Time, o *open, fx *Effects) {
 	if o.offer != nil {
 		m = *o.offer
 		m.Via = o.client.peer
+		if m.Budget > 0 {
+			m.Budget = max(m.Budget-min(wire.Millis(now.Sub(o.arrived)), m.Budget), 1)
+		}
 	}
 	m.Epoch, m.Client, m.Request, m.Pool, m.Limits, m.Try = c.cfg.Epoch, o.key.Client, o.key.Request, o.ask.Pool, o.limits, o.try
 	fx.Control(o.node.peer, &m)

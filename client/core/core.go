@@ -156,6 +156,10 @@ func (c *Core) fromWorker(now time.Time, h *wire.Header, body []byte, fx *Effect
 		return
 	}
 	s := c.sessions[h.Session]
+	if s == nil && h.Key != (session.Key{}) {
+		c.onlyAnswer(h, body, fx)
+		return
+	}
 	if s == nil || s.route.Node != h.Node {
 		return // of a session that is over here
 	}
@@ -195,7 +199,7 @@ func (c *Core) fromBroker(now time.Time, b *broker, m wire.Control, fx *Effects)
 	case *wire.Refused:
 		c.refused(now, b, m, fx)
 	case *wire.Queued:
-		if o := c.opens[m.Request]; o != nil {
+		if o := c.opens[m.Request]; o != nil && o.tag != nil {
 			fx.Places = append(fx.Places, Place{o.tag, int(m.Place)})
 		}
 	case *wire.Lost:
@@ -243,6 +247,10 @@ func (c *Core) Shutdown(now time.Time, fx *Effects) {
 		c.Withdraw(now, o, fx)
 	}
 	clear(c.opens)
+	for _, a := range c.attaches {
+		fx.Results = append(fx.Results, Result{Tag: a.tag, Err: infer(session.ErrClientDone, session.NotRun, 0, "")})
+	}
+	clear(c.attaches)
 	for _, s := range c.Sessions() {
 		if s.ended == nil {
 			s.giveUp = now.Add(closeFor) // said once; the lease is for when it is lost

@@ -220,6 +220,29 @@ func (c *Core) followFirst(now time.Time, s *Session, o *Opening, fx *Effects) {
 	c.start(now, s, f.Method, f.Args, f.Raw, f.Deadline, f.Tag, fx, true)
 }
 
+// onlyAnswer takes the answer to an open that was for one call, which names the
+// request: there was no need for a route. What only asks for patience is left
+// to the open's own repetition, which brings the route.
+func (c *Core) onlyAnswer(h *wire.Header, body []byte, fx *Effects) {
+	o := c.opens[uuid.UUID(h.Key)]
+	if o == nil || o.first == nil || !o.ask.Once || h.Number != 1 {
+		return
+	}
+	r := Result{Tag: o.first.Tag, Body: body, Raw: h.Flags&wire.FlagRaw != 0}
+	switch h.Kind {
+	case wire.KindReply:
+	case wire.KindFail:
+		f := wire.ParseFailure(body)
+		r = Result{Tag: o.first.Tag, Err: &session.Error{Code: h.Code, Outcome: h.Outcome(), Call: 1, Text: f.Text, Stack: f.Stack, Remote: true}}
+	default:
+		return
+	}
+	delete(c.opens, o.request)
+	if r.Tag != nil {
+		fx.Results = append(fx.Results, r)
+	}
+}
+
 // refused takes the end of an open that got no route.
 func (c *Core) refused(now time.Time, b *broker, m *wire.Refused, fx *Effects) {
 	o := c.opens[m.Request]
@@ -234,6 +257,9 @@ func (c *Core) refused(now time.Time, b *broker, m *wire.Refused, fx *Effects) {
 			}
 			fx.Results = append(fx.Results, Result{Tag: o.first.Tag, Err: e})
 		}
+	case m.Code == session.ErrDraining && !o.ask.Moved && c.another(o, b):
+		o.ask.Moved, o.sent = false, false
+		c.ask(now, o, fx)
 	case m.Code == session.ErrDraining && c.another(o, b):
 		c.ask(now, o, fx)
 	case m.Code == session.ErrDraining && (o.deadline.IsZero() || now.Before(o.deadline)):

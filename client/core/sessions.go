@@ -212,6 +212,9 @@ func (c *Core) resend(now time.Time, s *Session, n uint64, f flight, way wire.Pe
 		s.calls.Postpone(n, now)
 		return
 	}
+	if f.cancelled == 0 && !f.deadline.IsZero() && !now.Before(f.deadline) {
+		f.cancelled = session.ErrDeadline
+	}
 	if f.cancelled != 0 {
 		h := s.head
 		h.Kind, h.Code, h.Number, h.Ack = wire.KindCancel, f.cancelled, n, s.calls.Ack()

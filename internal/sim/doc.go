@@ -20,5 +20,6 @@
 //
 // What it does not do: no sockets, no goroutines, no real clock. The runtimes
 // around the cores are modelled after packages broker, worker and client, and
-// have tests of their own.
+// have tests of their own. Nodes keep no start records here: what a dead one had
+// not started is unknown.
 package sim

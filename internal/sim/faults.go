@@ -63,7 +63,11 @@ func (w *World) crashBroker() {
 		return
 	}
 	b.crash()
-	w.after(w.chance.skewed(10*time.Millisecond, 4*time.Second), func() {
+	down := w.chance.skewed(10*time.Millisecond, 4*time.Second)
+	if w.chance.in(0.15) {
+		down = w.plan.lease + w.chance.between(0, 3*time.Second) // leases have to stand still
+	}
+	w.after(down, func() {
 		if !b.alive {
 			b.boot()
 		}

@@ -14,8 +14,14 @@ import (
 // of that, for the lease gives back in the end what every other way forgot.
 
 // mourned is after how long everybody has given up a client that died: its
-// lease, a copy of its last beat that came late, and the tick that notices.
-func (w *World) mourned() time.Duration { return w.plan.lease + 3*time.Second }
+// lease, a copy of its last beat that came late, and the ticks that notice.
+func (w *World) mourned() time.Duration {
+	d := w.plan.lease + w.plan.delay + w.plan.jitter + 5*tick
+	if w.plan.double > 0 {
+		d += time.Second
+	}
+	return d
+}
 
 // gone reports that a client is dead for so long that nothing may be begun for
 // it any more. Where messages are lost, nobody can say.

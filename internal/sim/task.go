@@ -48,7 +48,7 @@ func (t *task) open() {
 	t.busy = true
 	d := w.chance.skewed(0, 5*time.Millisecond)
 	if w.plan.slowOpen && w.chance.in(0.3) {
-		d = w.chance.skewed(0, 6*time.Second)
+		d = w.chance.skewed(0, 2*w.plan.lease) // its client may be gone by then
 	}
 	fails := w.plan.openFails && w.chance.in(0.2)
 	ended := false
@@ -58,6 +58,7 @@ func (t *task) open() {
 		}
 		ended = true
 		t.busy = false
+		n.changed = w.now
 		var err error
 		if fails {
 			err = errOpen

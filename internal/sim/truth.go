@@ -258,7 +258,8 @@ func (t *truth) excuse(k *calling, err *session.Error) {
 	}
 	s := t.session(k.record.session)
 	switch {
-	case k.opening != nil && (k.opening.given || t.anyTrouble()):
+	case k.opening != nil && (k.opening.given || t.otherTrouble()):
+	case k.opening != nil && t.w.plan.brokerCrashes > 0 && k.record.runs == 0: // no node knows it
 	case s.node != nil && s.node.died:
 	case s.over && (s.ended == session.ErrSessionExpired || s.ended == session.ErrSessionDrained):
 	case err.Code == session.ErrSessionMoved && t.w.plan.attaches:
@@ -271,9 +272,12 @@ func (t *truth) excuse(k *calling, err *session.Error) {
 
 // anyTrouble reports that the broker that a first call was carried to may not
 // be the one that was asked about it, or that its node is gone.
-func (t *truth) anyTrouble() bool {
+func (t *truth) anyTrouble() bool { return t.otherTrouble() || t.w.plan.brokerCrashes > 0 }
+
+// otherTrouble reports that nodes may be gone, or be thought so.
+func (t *truth) otherTrouble() bool {
 	p := &t.w.plan
-	return p.cuts() || p.brokerCrashes+p.nodeCrashes+p.drains > 0
+	return p.cuts() || p.nodeCrashes+p.drains > 0
 }
 
 // cutOff reports that some broker could not know a node although it lives.

@@ -318,12 +318,26 @@ func (k *calling) settle(r *core.Result) {
 		k.user.client.w.fail("%s: work %d ends again after it was abandoned: %v", k.user.client.name, k.record.id, r.Err)
 		return
 	}
+	k.endsOpen()
 	if r.Err != nil {
 		k.end(r.Err)
 		return
 	}
 	k.user.client.w.truth.replied(k, r.Body)
 	k.next()
+}
+
+// endsOpen ends the open of a session for one call: the answer came instead of
+// a route.
+func (k *calling) endsOpen() {
+	o := k.opening
+	if o == nil || !o.once || o.ended {
+		return
+	}
+	u := o.user
+	o.ended, u.opening = true, nil
+	u.client.w.truth.openEnded(o)
+	u.client.after(u.client.w.chance.between(10*time.Millisecond, time.Second), u.open)
 }
 
 // end takes the end of a call that brought no reply.

@@ -111,6 +111,7 @@ func TestKilledNodes(t *testing.T) {
 }
 
 func killNodes(t *testing.T, reader string, kills int) {
+	t.Helper()
 	const sessions, calls = 4, 150
 	var env []string
 	if reader == "node" {
@@ -149,5 +150,6 @@ func killNodes(t *testing.T, reader string, kills int) {
 	if sum.notRun == 0 || sum.done == 0 {
 		t.Errorf("the kills came too early or too late to show anything: %+v", sum)
 	}
-	t.Logf("%d kills, %d calls: %d done, %d unknown, %d not run; handlers had begun %d", kills, kills*sessions*calls, sum.done, sum.unknown, sum.notRun, sum.noted)
+	t.Logf("%d kills, %d calls: %d done, %d unknown, %d not run; handlers had begun %d",
+		kills, kills*sessions*calls, sum.done, sum.unknown, sum.notRun, sum.noted)
 }

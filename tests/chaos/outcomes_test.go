@@ -185,6 +185,14 @@ func TestOutcomesAreTrue(t *testing.T) {
 	close(o.stop)
 	o.callers.Wait()
 	o.check(files...)
-	eventually(t, "every slot is free", func() bool { p := c.broker.report().pool("note"); return p.Slots == 16 && p.Free == 16 && p.Waiting == 0 })
+	for _, as := range []string{"Do", "OpenCall", "Go"} {
+		if n := o.codes[as+": ok"]; n < 20 {
+			t.Errorf("%d calls of %s were done: too few to show anything", n, as)
+		}
+	}
+	eventually(t, "every slot is free", func() bool {
+		p := c.broker.report().pool("note")
+		return p.Slots == 16 && p.Free == 16 && p.Waiting == 0
+	})
 	t.Logf("%d kills of the broker, %d of nodes, %d resets: %d calls, as %v", kills[0], kills[1], n, o.next, o.codes)
 }

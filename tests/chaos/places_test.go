@@ -2,11 +2,14 @@ package chaos
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/limpet-rpc/limpet/client"
+	"github.com/limpet-rpc/limpet/session"
 )
 
 // lease is what the cells of this file give their clients.
@@ -63,6 +66,30 @@ func TestPlacesOfAKilledClient(t *testing.T) {
 	}
 }
 
+// An open that is given up while a worker opens the session leaves none
+// behind, also where the worker goes on and opens it: its lease would keep the
+// slot for far longer than this test waits.
+func TestOpenThatIsTakenBack(t *testing.T) {
+	c := newCell(t, "RECOVERY=1")
+	node := c.startNode("node", "stubborn", 1, "POOL_LEASE=3600000")
+	cl := dial(t, c.url)
+	for range 3 {
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { _, err := cl.Open(ctx, "stubborn"); ended <- err }()
+		node.says("opening")
+		cancel()
+		if err := await(t, ended, "the end of the open"); !errors.Is(err, session.NotRun) {
+			t.Errorf("the open ended with %v", err)
+		}
+		node.says("unwanted")
+		if why := node.says("closed"); !strings.Contains(why, "revoked") {
+			t.Errorf("it was closed because: %s", why)
+		}
+		eventually(t, "its slot is free", func() bool { return c.broker.report().pool("stubborn").Free == 1 })
+	}
+}
+
 // A client that is cut off for less than its lease notices a pause and nothing
 // else: its session goes on, and so does its place in a queue.
 func TestClientThatIsCutOff(t *testing.T) {
@@ -114,7 +141,8 @@ func TestClientThatIsCutOff(t *testing.T) {
 	if err := s.Err(); err != nil {
 		t.Errorf("the session ended with %v", err)
 	}
-	t.Logf("cut off for %s of a lease of %s: %d calls in order, the longest pause %s", lease/2, lease, answers.Load(), time.Duration(slowest.Load()).Round(time.Millisecond))
+	t.Logf("cut off for %s of a lease of %s: %d calls in order, the longest pause %s",
+		lease/2, lease, answers.Load(), time.Duration(slowest.Load()).Round(time.Millisecond))
 }
 
 // count counts up until stop, and wants every answer to be the next number.

@@ -14,7 +14,8 @@ import (
 //
 //	count, busy  a counter: add, get; name says who serves it, blob(n) returns n bytes
 //	note         note(n) notes n in the file NOTES as its first act
-//	slow         its Open goes on until nobody wants the session any more
+//	slow         its Open goes on until nobody wants the session any more, and fails
+//	stubborn     the same, but it opens all the same
 func poolOf(name string, slots int, lease time.Duration) (worker.Served, error) {
 	switch name {
 	case "count", "busy":
@@ -22,7 +23,9 @@ func poolOf(name string, slots int, lease time.Duration) (worker.Served, error) 
 	case "note":
 		return notePool(slots, lease)
 	case "slow":
-		return slowPool(slots, lease), nil
+		return slowPool(name, slots, lease, openForEver), nil
+	case "stubborn":
+		return slowPool(name, slots, lease, openAnyway), nil
 	}
 	return nil, fmt.Errorf("no pool %q", name)
 }
@@ -45,8 +48,11 @@ func countPool(name string, slots int, lease time.Duration) *worker.Pool[*int] {
 	return p
 }
 
-func slowPool(slots int, lease time.Duration) *worker.Pool[int] {
-	p := worker.NewPool(worker.Config[int]{Pool: "slow", Slots: slots, Lease: lease, Open: openForEver})
+func slowPool(name string, slots int, lease time.Duration, open func(context.Context, *worker.Session) (int, error)) *worker.Pool[int] {
+	p := worker.NewPool(worker.Config[int]{
+		Pool: name, Slots: slots, Lease: lease, Open: open,
+		Close: func(_ int, why error) { fmt.Println("closed", why) },
+	})
 	worker.Handle(p, "get", func(_ context.Context, n, _ int) (int, error) { return n, nil })
 	return p
 }
@@ -57,6 +63,14 @@ func openForEver(ctx context.Context, _ *worker.Session) (int, error) {
 	<-ctx.Done()
 	fmt.Println("given up")
 	return 0, errors.New("nobody wants it")
+}
+
+// openAnyway opens whether it is still wanted or not.
+func openAnyway(ctx context.Context, _ *worker.Session) (int, error) {
+	fmt.Println("opening")
+	<-ctx.Done()
+	fmt.Println("unwanted")
+	return 0, nil
 }
 
 func notePool(slots int, lease time.Duration) (*worker.Pool[string], error) {

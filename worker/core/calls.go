@@ -95,6 +95,10 @@ func (c *Core) holding(from wire.Peer, h *wire.Header, fx *Effects) *Session {
 		return nil
 	}
 	switch {
+	case h.Epoch < s.epoch && h.Kind == wire.KindCall && s.orphan.Number != 0 && h.Number == s.orphan.Number && s.callee.Running() == h.Number:
+		s.orphan.from, s.orphan.via = from, h.Via
+		c.say(from, h, wire.KindHeld, 0, fx)
+		return nil
 	case h.Epoch < s.epoch:
 		c.moved(from, h, s.epoch, s.moves, fx)
 		return nil
@@ -320,11 +324,24 @@ func (c *Core) lease(now time.Time, from wire.Peer, h *wire.Header, body []byte,
 // reply sends a stored or fresh reply.
 func (c *Core) reply(s *Session, to, via wire.Peer, n uint64, r session.Reply, fx *Effects) {
 	h := wire.Header{Via: via, Node: c.cfg.Node, Session: s.id, Epoch: s.epoch, Number: n}
-	c.replyTo(to, &h, r, fx)
+	c.answer(to, &h, s.sign(), r, fx)
 }
 
-func (c *Core) replyTo(to wire.Peer, to1 *wire.Header, r session.Reply, fx *Effects) {
-	h := wire.Header{Kind: wire.KindReply, Via: to1.Via, Node: c.cfg.Node, Session: to1.Session, Epoch: to1.Epoch, Number: to1.Number}
+// sign is what stands in the key's place of an answer. A client that opened
+// for one call may not have the route: the answer names its request.
+func (s *Session) sign() session.Key {
+	if s.once {
+		return session.Key(s.open.Request)
+	}
+	return session.Key{}
+}
+
+func (c *Core) replyTo(to wire.Peer, of *wire.Header, r session.Reply, fx *Effects) {
+	c.answer(to, of, session.Key{}, r, fx)
+}
+
+func (c *Core) answer(to wire.Peer, of *wire.Header, sign session.Key, r session.Reply, fx *Effects) {
+	h := wire.Header{Kind: wire.KindReply, Via: of.Via, Node: c.cfg.Node, Session: of.Session, Key: sign, Epoch: of.Epoch, Number: of.Number}
 	if r.Raw {
 		h.Flags |= wire.FlagRaw
 	}
@@ -336,7 +353,8 @@ func (c *Core) replyTo(to wire.Peer, to1 *wire.Header, r session.Reply, fx *Effe
 }
 
 func (c *Core) fail(s *Session, to, via wire.Peer, n uint64, code session.Code, o session.Outcome, text string, fx *Effects) {
-	fx.Fail(to, wire.Header{Via: via, Node: c.cfg.Node, Session: s.id, Epoch: s.epoch, Number: n}, code, o, text, "")
+	r := session.Reply{Code: code, Outcome: o, Body: wire.AppendFailure(nil, text, "")}
+	c.reply(s, to, via, n, r, fx)
 }
 
 // failTo answers a holder's message with a fail, or the way its kind is

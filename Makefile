@@ -62,9 +62,12 @@ fuzz: deps ## every fuzz target for FUZZTIME (30s)
 sim: ## the simulator: SEEDS (2000) worlds from seed FIRST (1) on
 	$(GO) test -count 1 -timeout 4h -v -run '^TestSeeds$$' ./internal/sim -seeds $(SEEDS) -first $(FIRST)
 
+# What QUICK=1 runs.
+MAIN_MUTANTS := $(basename $(notdir $(wildcard $(patsubst %,tests/mutants/%-*.patch,holder repeated offer-return lease queue ack))))
+
 .PHONY: mutants
-mutants: ## remove one protection at a time (tests/mutants): some seed must notice; QUICK=1 for the recorded seeds
-	SEEDS= GO=$(GO) scripts/mutants.sh $(if $(QUICK),--quick)
+mutants: ## remove one protection at a time (tests/mutants): some seed must notice; QUICK=1: the main ones, by their recorded seeds
+	SEEDS= GO=$(GO) scripts/mutants.sh $(if $(QUICK),--quick $(MAIN_MUTANTS))
 
 .PHONY: soak
 soak: deps ## the long runs: 200,000 seeds, all mutants, the chaos soak, every fuzz target for a minute

@@ -55,7 +55,9 @@ func (c *Client) attach(ctx context.Context, text, pool string) (*Session, error
 	case <-w.done:
 	case <-ctx.Done():
 		c.step(func(time.Time, *core.Effects) { c.core.GiveUpAttach(w) })
-		return nil, gaveUp(ctx.Err())
+		e := gaveUp(ctx.Err())
+		e.Outcome, e.Text = session.Unknown, "the session may have moved here; its lease ends it then"
+		return nil, e
 	}
 	if w.err != nil {
 		return nil, w.err

@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -16,13 +15,14 @@ type callContext struct {
 	number   uint64    // fixed, the call's
 	deadline time.Time // fixed, zero: none
 
-	steps atomic.Uint64 // of its progress
+	steps uint64 // of its progress, guarded by the node's mutex
 
 	mu    sync.Mutex
 	err   error
 	done  chan struct{}
 	timer *time.Timer
-	after []func()
+	after map[int]func()
+	next  int // key of after
 }
 
 // callKey is under which a call's context finds itself in those that derive
@@ -77,17 +77,19 @@ func (c *callContext) AfterFunc(f func()) (stop func() bool) {
 		go f()
 		return func() bool { return false }
 	}
-	i := len(c.after)
-	c.after = append(c.after, f)
+	if c.after == nil {
+		c.after = map[int]func(){}
+	}
+	i := c.next
+	c.next++
+	c.after[i] = f
 	c.startTimer()
 	return func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if i >= len(c.after) || c.after[i] == nil {
-			return false
-		}
-		c.after[i] = nil
-		return true
+		_, waiting := c.after[i]
+		delete(c.after, i)
+		return waiting
 	}
 }
 
@@ -116,9 +118,7 @@ func (c *callContext) finishLocked(err error) {
 		c.timer.Stop()
 	}
 	for _, f := range c.after {
-		if f != nil {
-			go f()
-		}
+		go f()
 	}
 	c.after = nil
 }

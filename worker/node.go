@@ -193,7 +193,9 @@ func (n *node) run(ctx context.Context) error {
 		n.log.Info("draining, as a broker asks", "deadline", deadline)
 		n.drain(ctx, deadline, deadline > 0)
 	}
-	n.tasks.Wait()
+	if !n.ended() {
+		return fmt.Errorf("serve: %w: %d slots are still held %s after their sessions were ended", errHeld, n.held(), endPatience)
+	}
 	n.onLoop(n.core.Leave)
 	n.settled()
 	stopLoop()
@@ -202,6 +204,26 @@ func (n *node) run(ctx context.Context) error {
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
+}
+
+// endPatience is how long handlers, Open and Close may go on after their
+// sessions were ended: one that ignores its context must not keep its process.
+const endPatience = 10 * time.Second
+
+var errHeld = errors.New("handlers do not end")
+
+// ended waits for the sessions' goroutines, for endPatience at the most.
+func (n *node) ended() bool {
+	all := make(chan struct{})
+	go func() { n.tasks.Wait(); close(all) }()
+	patience := time.NewTimer(endPatience)
+	defer patience.Stop()
+	select {
+	case <-all:
+		return true
+	case <-patience.C:
+		return false
+	}
 }
 
 var errLoopEnded = errors.New("the socket loop ended by itself")
@@ -251,13 +273,15 @@ func (n *node) held() int {
 
 // locked runs one step of the core from outside the loop and carries out what
 // it asks for.
-func (n *node) locked(step func(fx *core.Effects)) {
+func (n *node) locked(step func(fx *core.Effects)) { n.lockedFor(n.loop.Send, step) }
+
+func (n *node) lockedFor(send sender, step func(fx *core.Effects)) {
 	fx := n.spare.Get().(*core.Effects)
 	fx.Reset()
 	n.mu.Lock()
 	step(fx)
 	n.mu.Unlock()
-	n.apply(fx, n.loop.Send)
+	n.apply(fx, send)
 	n.spare.Put(fx)
 }
 
@@ -369,6 +393,7 @@ func (n *node) done(t *task, number uint64, r session.Reply) (next core.Call, ok
 	n.mu.Unlock()
 	if len(fx.Run) == 1 {
 		next, ok = fx.Run[0].Call, true
+		clear(fx.Run)
 		fx.Run = fx.Run[:0]
 	}
 	n.apply(fx, t.sender())

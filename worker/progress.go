@@ -33,9 +33,10 @@ func Progress(ctx context.Context, value any) error {
 }
 
 func (t *task) progress(call *callContext, body []byte, raw bool) error {
-	step := call.steps.Add(1)
 	sent := false
-	t.node.locked(func(fx *core.Effects) {
+	t.node.lockedFor(t.sender(), func(fx *core.Effects) {
+		call.steps++
+		step := call.steps
 		sent = t.node.core.Progress(t.node.loop.Time(), t.session, call.number, step, body, raw, fx)
 	})
 	if !sent {

@@ -49,6 +49,7 @@ func newTask(n *node, s *core.Session, pool Served) *task {
 		note:    n.notes.slot(s.Pool(), s.Worker()),
 	}
 	t.lock, t.check = pool.locks()
+	t.note.Begin(info.id) // before anybody can hear of the session
 	return t
 }
 
@@ -60,7 +61,6 @@ func (t *task) run() {
 		runtime.LockOSThread()
 	}
 	t.thread = ThreadID()
-	t.note.Begin(t.info.id)
 	if t.open() {
 		t.close(t.serve())
 	}

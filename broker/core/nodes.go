@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -370,8 +371,8 @@ func (c *Core) decline(now time.Time, from wire.Peer, m *wire.Decline, fx *Effec
 	c.heard(now, n, m.Seq, fx)
 	key := session.OpenKey{Client: m.Client, Request: m.Request}
 	o := n.offers[key]
-	if o == nil {
-		return
+	if o == nil || m.Try != o.try {
+		return // an answer to a copy of an offer that came to nothing before
 	}
 	delete(n.offers, key)
 	c.table.Free(now, n.id, o.ask.Pool)
@@ -552,7 +553,7 @@ func (c *Core) tellLost(n *node, text string, fx *Effects) {
 	for _, l := range once {
 		fx.Control(l.client.peer, &wire.Refused{
 			Request: l.live.Request, Code: session.ErrWorkerLost, Text: wire.Text(n.name + ": " + text),
-			Unknown: n.started == nil || n.started[l.live.Session] > 0,
+			Unknown: n.started == nil || n.startedOf([]session.ID{l.live.Session})[0] > 0,
 		})
 	}
 	for _, p := range peers {
@@ -567,8 +568,8 @@ func (c *Core) tellLost(n *node, text string, fx *Effects) {
 }
 
 // startedOf returns what is known to have been started of each session; nil
-// where nothing is. A session that its start record does not name had started
-// nothing.
+// where nothing is. Of a session that the start record does not name, any call
+// may have been.
 func (n *node) startedOf(ids []session.ID) []uint64 {
 	if n.started == nil {
 		return nil
@@ -576,8 +577,8 @@ func (n *node) startedOf(ids []session.ID) []uint64 {
 	numbers := make([]uint64, len(ids))
 	for i, id := range ids {
 		number, named := n.started[id]
-		if !named {
-			number = 1<<64 - 1
+		if !named { // its slot was another session's by then, or a part was lost
+			number = math.MaxUint64
 		}
 		numbers[i] = number
 	}

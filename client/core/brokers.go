@@ -35,17 +35,22 @@ func (c *Core) AddBroker(now time.Time, peer wire.Peer, fx *Effects) {
 	c.hello(now, b, fx)
 }
 
-// Connected reports whether some broker has welcomed the client, and if none
-// has, why one refused.
+// Connected reports whether some broker has welcomed the client, and if all
+// have refused it, why.
 func (c *Core) Connected() (bool, *session.Error) {
 	var why *session.Error
+	refusals := 0
 	for _, b := range c.order {
 		if b.welcomed {
 			return true, nil
 		}
 		if b.refusal != nil {
 			why = b.refusal
+			refusals++
 		}
+	}
+	if refusals < len(c.order) {
+		return false, nil // one of the others may welcome it yet
 	}
 	return false, why
 }

@@ -90,6 +90,7 @@ type Core struct {
 	brokers  map[wire.Peer]*broker
 	order    []*broker // as they were added: the first that is there is used
 	opens    map[uuid.UUID]*Opening
+	asked    uint64 // how many opens there have been
 	sessions map[session.ID]*Session
 	attaches map[uint64]*attaching
 	nodes    map[session.NodeID]*node

@@ -56,7 +56,7 @@ func (c *Core) Open(now time.Time, w Wish, tag any, fx *Effects) (*Opening, *ses
 		return nil, &session.Error{Code: session.ErrOpenFailed, Outcome: session.NotRun, Text: "draw a request id", Cause: err}
 	}
 	o := &Opening{
-		request: request, tag: tag, number: uint64(len(c.opens)),
+		request: request, tag: tag, number: c.asked,
 		ask: wire.Open{
 			Client: c.cfg.ID, Request: request, Pool: w.Pool, Labels: w.Labels, Priority: int8(min(max(w.Priority, -8), 8)),
 			Wait: wire.Millis(w.Wait), Notify: w.Notify, Limits: wire.LimitsOf(w.Limits),
@@ -76,6 +76,7 @@ func (c *Core) Open(now time.Time, w Wish, tag any, fx *Effects) (*Opening, *ses
 		o.deadline = now.Add(w.Wait)
 	}
 	c.opens[request] = o
+	c.asked++
 	c.ask(now, o, fx)
 	return o, nil
 }

@@ -245,7 +245,9 @@ func (c *Core) settle(now time.Time, s *Session, n uint64, r Result, fx *Effects
 	}
 	for len(s.pending) > 0 && s.ended == nil {
 		p := s.pending[0]
-		if !c.start(now, s, p.method, p.args, p.raw, p.deadline, p.tag, fx, false) {
+		if !p.deadline.IsZero() && !now.Before(p.deadline) {
+			fx.Results = append(fx.Results, Result{Tag: p.tag, Err: infer(session.ErrDeadline, session.NotRun, 0, "never sent")})
+		} else if !c.start(now, s, p.method, p.args, p.raw, p.deadline, p.tag, fx, false) {
 			break
 		}
 		s.pending[0] = pending{}

@@ -40,7 +40,9 @@ for until the node is gone; breaking that off does not undo the drain.`,
 		Example: `  limpet drain worker-1 --deadline 5m
   limpet drain 00000000000a1c23 --no-wait`,
 		Args: wordArgs(1, 1, "NODE"),
-		RunE: func(cmd *cobra.Command, args []string) error { return c.drain(cmd.Context(), args[0], cmd.OutOrStdout()) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.drain(cmd.Context(), args[0], cmd.OutOrStdout())
+		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&c.admin, "admin", admin.DefaultAddress, "`address` of the broker's admin pages, host:port")

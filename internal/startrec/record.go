@@ -62,6 +62,9 @@ func Create(dir string, node session.NodeID, slots int) (*Record, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("start record: %w", err)
 	}
+	if err := ours(dir); err != nil {
+		return nil, fmt.Errorf("start record: %w", err)
+	}
 	// It becomes a record for others only under its final name, locked and whole.
 	temporary := filepath.Join(dir, node.String()+".new")
 	f, err := os.OpenFile(temporary, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -74,6 +77,19 @@ func Create(dir string, node session.NodeID, slots int) (*Record, error) {
 		return nil, errors.Join(fmt.Errorf("start record: %w", err), f.Close())
 	}
 	return r, nil
+}
+
+// ours checks that nobody else may put a record into the folder: one that lies
+// would have calls reported as not run.
+func ours(dir string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return fmt.Errorf("folder %s: %w", dir, err)
+	}
+	if int(st.Uid) != os.Getuid() || st.Mode&0o022 != 0 {
+		return fmt.Errorf("folder %s: others may write there (owner %d, mode %o)", dir, st.Uid, st.Mode&0o777)
+	}
+	return nil
 }
 
 func (r *Record) fill(node session.NodeID, slots int) error {
@@ -107,6 +123,7 @@ func (s Slot) Begin(id session.ID) {
 	if s.mem == nil {
 		return
 	}
+	clear(s.mem[:16]) // a death in between leaves a slot of nobody's
 	s.Start(0)
 	copy(s.mem, id[:])
 }
@@ -136,6 +153,12 @@ type Obituary struct {
 func Collect(dir string) ([]Obituary, error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*"+suffix))
 	if err != nil {
+		return nil, fmt.Errorf("start records: %w", err)
+	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	if err := ours(dir); err != nil {
 		return nil, fmt.Errorf("start records: %w", err)
 	}
 	var found []Obituary

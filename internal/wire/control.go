@@ -198,6 +198,7 @@ type Decline struct {
 	Pool    string       `msgpack:"pool"`
 	Code    session.Code `msgpack:"code"`
 	Text    string       `msgpack:"text"`
+	Try     uint32       `msgpack:"try,omitempty"` // of the offer that is declined
 }
 
 // Revoke takes an offer back, before or after it was accepted. The node ends

@@ -32,6 +32,7 @@ type Session struct {
 	pool        *pool
 	slot        int
 	incarnation uint64
+	try         uint32 // of the offer that it was taken by
 	client      *client
 	limits      session.Limits
 
@@ -110,7 +111,7 @@ func (c *Core) offer(now time.Time, b *broker, m *wire.Offer, fx *Effects) {
 	key := session.OpenKey{Client: m.Client, Request: m.Request}
 	decline := func(code session.Code, text string) {
 		c.declined.add(now, b, key, m.Try)
-		fx.Control(b.peer, &wire.Decline{Seq: b.count(), Client: m.Client, Request: m.Request, Pool: m.Pool, Code: code, Text: wire.Text(text)})
+		fx.Control(b.peer, &wire.Decline{Seq: b.count(), Client: m.Client, Request: m.Request, Pool: m.Pool, Code: code, Text: wire.Text(text), Try: m.Try})
 	}
 	if m.Epoch < b.epoch {
 		decline(session.ErrEpoch, fmt.Sprintf("offered under master epoch %d, %d is known", m.Epoch, b.epoch))
@@ -182,7 +183,7 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 	s := &Session{
 		id: id, key: secret, open: key, pool: p, slot: slot, incarnation: p.count[slot], limits: limits, epoch: 1,
 		callee: session.NewCallee[Call](limits.Window, session.DefaultBytes), started: now, place: -1,
-		offerers: []wire.Peer{b.peer},
+		offerers: []wire.Peer{b.peer}, try: m.Try,
 	}
 	if m.Method != "" {
 		s.carried, s.once = true, m.Once
@@ -245,7 +246,7 @@ func (c *Core) openFailed(now time.Time, s *Session, failed error, fx *Effects) 
 	for _, peer := range s.offerers {
 		if b := c.brokers[peer]; b != nil {
 			fx.Control(peer, &wire.Decline{
-				Seq: b.count(), Client: s.open.Client, Request: s.open.Request, Pool: s.pool.Name, Code: code, Text: wire.Text(text),
+				Seq: b.count(), Client: s.open.Client, Request: s.open.Request, Pool: s.pool.Name, Code: code, Text: wire.Text(text), Try: s.try,
 			})
 		}
 	}

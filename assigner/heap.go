@@ -9,9 +9,8 @@ type heap[T any] struct {
 	place  func(T) *int
 }
 
-func (h *heap[T]) len() int       { return len(h.all) }
-func (h *heap[T]) top() T         { return h.all[0] }
-func (h *heap[T]) holds(x T) bool { return *h.place(x) != 0 }
+func (h *heap[T]) len() int { return len(h.all) }
+func (h *heap[T]) top() T   { return h.all[0] }
 
 // push adds x, or moves it to where it belongs now if it is already in.
 func (h *heap[T]) push(x T) {

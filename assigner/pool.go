@@ -135,14 +135,14 @@ func (p *pool) serves(labels map[string]string) bool {
 	if len(labels) == 0 {
 		return true
 	}
-	any := false
+	serving := false
 	for _, s := range p.seats {
 		if s.serves && s.matches(labels) {
 			return true
 		}
-		any = any || s.serves
+		serving = serving || s.serves
 	}
-	return !any
+	return !serving
 }
 
 // park sets a line aside until a slot that suits it comes free.

@@ -115,7 +115,10 @@ func TestPolicies(t *testing.T) {
 		{"round robin ignores load", RoundRobin, []Node{offer(1, 2), offer(2, 9), offer(3, 9)}, []int{2}, []int{1, 2, 3, 1, 2, 3, 2, 3}},
 		{"pack fills up", Pack, []Node{offer(1, 3), offer(2, 3), offer(3, 3)}, []int{2}, []int{2, 2, 1, 1, 1, 3, 3, 3}},
 		{"spread over hosts", Spread, []Node{onHost(offer(1, 4), "a"), onHost(offer(2, 4), "a"), onHost(offer(3, 8), "b")}, nil, []int{1, 3, 2, 3, 1, 3, 2, 3}},
-		{"spread: no label, a host of its own", Spread, []Node{onHost(offer(1, 2), "a"), onHost(offer(2, 2), "a"), offer(3, 4), offer(4, 4)}, nil, []int{1, 3, 4, 2, 3, 4, 1, 3}},
+		{
+			"spread: no label, a host of its own", Spread,
+			[]Node{onHost(offer(1, 2), "a"), onHost(offer(2, 2), "a"), offer(3, 4), offer(4, 4)}, nil, []int{1, 3, 4, 2, 3, 4, 1, 3},
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

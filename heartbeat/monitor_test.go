@@ -302,6 +302,7 @@ func TestAgainstNaiveMonitor(t *testing.T) {
 }
 
 func againstNaive(t *testing.T, seed uint64) {
+	t.Helper()
 	chance := rand.New(rand.NewPCG(seed, 1))
 	m := New[int](tick)
 	n := naive{map[int]time.Duration{}, map[int]int{}, map[int]time.Duration{}, map[int]State{}}
@@ -335,10 +336,11 @@ func againstNaive(t *testing.T, seed uint64) {
 }
 
 func compareCheck(t *testing.T, m *Monitor[int], n *naive, now time.Duration) {
-	next, any := m.Next()
+	t.Helper()
+	next, waits := m.Next()
 	changes := m.Check(at(now))
-	if len(changes) > 0 && (!any || next.After(at(now))) {
-		t.Errorf("at %v: Next was %v, %v, but there were changes", now, next.Sub(start), any)
+	if len(changes) > 0 && (!waits || next.After(at(now))) {
+		t.Errorf("at %v: Next was %v, %v, but there were changes", now, next.Sub(start), waits)
 	}
 	for _, c := range changes {
 		if c.From != n.state[c.Who] || c.Silent != now-n.last[c.Who] {

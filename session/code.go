@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"fmt"
+	"maps"
 )
 
 // Code says what went wrong. It is an error itself, so that
@@ -87,9 +88,7 @@ func (c Code) Error() string {
 // Codes lists every code with its name, for the specification's test.
 func Codes() map[Code]string {
 	all := make(map[Code]string, len(codeNames))
-	for c, name := range codeNames {
-		all[c] = name
-	}
+	maps.Copy(all, codeNames)
 	return all
 }
 

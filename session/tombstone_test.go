@@ -13,7 +13,9 @@ import (
 func TestTombstoneBehindOrphanIsAnswered(t *testing.T) {
 	var none time.Time
 	c := session.NewCallee[string](8, 1<<20)
-	c.Arrive(1, 0, 1, 1, none, "runs on for the holder before")
+	if verdict, _, code := c.Arrive(1, 0, 1, 1, none, "runs on for the holder before"); verdict != session.Queued {
+		t.Fatalf("the earlier holder's call: verdict %d, %v", verdict, code)
+	}
 	c.Next(none)
 	first := c.Move()
 	if verdict, _, code := c.Arrive(first, first-1, 2, 1, none, "cancelled"); verdict != session.Queued {

@@ -71,6 +71,7 @@ type Core struct {
 	counts      Counts
 	losses      []loss // the last lossesMost, oldest first
 	draining    bool   // it takes no more opens
+	ticked      time.Time
 }
 
 // New returns a broker that starts now.
@@ -195,8 +196,22 @@ func (c *Core) Malformed(from wire.Peer, err error, fx *Effects) {
 	c.bad(from, 0, uuid.Nil, code, err, fx)
 }
 
+// sleptLeast is by how much a Tick has to be late to count as a sleep.
+const sleptLeast = 200 * time.Millisecond
+
+// woke takes time that passed without this broker as not having passed: asleep
+// it has neither waited for its nodes nor heard of opens.
+func (c *Core) woke(now time.Time) {
+	if slept := now.Sub(c.ticked) - c.cfg.Tick; !c.ticked.IsZero() && slept > sleptLeast {
+		c.started = c.started.Add(slept)
+		c.past.horizon = now
+	}
+	c.ticked = now
+}
+
 // Tick lets time pass. It wants to be called several times per beat.
 func (c *Core) Tick(now time.Time, fx *Effects) {
+	c.woke(now)
 	for _, change := range c.nodeBeats.Check(now) {
 		c.nodeChanged(now, change, fx)
 	}

@@ -19,6 +19,7 @@ type stage struct {
 }
 
 func newStage(t *testing.T, nodes int) *stage {
+	t.Helper()
 	s := &stage{t: t, now: time.Unix(1000, 0)}
 	s.core = New(s.now, Config{ID: uuid.UUID{1}})
 	s.now = s.now.Add(time.Minute) // it has recovered

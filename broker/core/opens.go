@@ -255,7 +255,7 @@ func (c *Core) withdraw(now time.Time, from wire.Peer, m *wire.Withdraw, fx *Eff
 		c.bad(from, wire.KindWithdraw, m.Request, session.ErrBadMessage, errors.New("withdraw of another client's open"), fx)
 		return
 	}
-	maybe := false // a call that came along may have run
+	var maybe bool // a call that came along may have run
 	if o := c.opens[key]; o != nil {
 		maybe = o.first && o.state == openOffered
 		c.drop(now, o, session.ErrWithdrawn, fx)

@@ -21,6 +21,7 @@ type desk struct {
 
 // newDesk returns a client whose brokers, peers 1 to n, have welcomed it.
 func newDesk(t *testing.T, n int) *desk {
+	t.Helper()
 	d := &desk{t: t, core: New(Config{ID: uuid.UUID{15: 1}}, rand.NewChaCha8([32]byte{1})), now: time.Unix(1000, 0)}
 	for p := range n {
 		peer := wire.Peer(p + 1)

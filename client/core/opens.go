@@ -121,7 +121,7 @@ const withdrawMost = 8
 // ask sends an open, or its withdrawal, and says when to send it again.
 func (c *Core) ask(now time.Time, o *Opening, fx *Effects) {
 	o.again = now.Add(min(session.RetryFirst<<min(o.tries, 8), session.RetryMost))
-	if !c.there(o.broker) && !(o.sent && o.withdrawn) {
+	if !c.there(o.broker) && (!o.sent || !o.withdrawn) {
 		c.turnTo(o)
 	}
 	if !c.there(o.broker) {

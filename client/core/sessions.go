@@ -194,11 +194,11 @@ func (c *Core) rearm(now time.Time, s *Session, there bool) {
 	if s.place >= 0 {
 		heap.Remove(&c.retries, s.place)
 	}
-	wake, any := s.calls.NextDue()
-	if s.closing && len(c.sessions) > 0 && c.sessions[s.route.Session] == s && (!any || s.close.Before(wake)) {
-		wake, any = s.close, true
+	wake, due := s.calls.NextDue()
+	if s.closing && len(c.sessions) > 0 && c.sessions[s.route.Session] == s && (!due || s.close.Before(wake)) {
+		wake, due = s.close, true
 	}
-	if !any {
+	if !due {
 		return
 	}
 	if floor := now.Add(lostWay); !there && wake.Before(floor) {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/limpet-rpc/limpet/internal/wire"
@@ -82,19 +83,21 @@ func short(m wire.Control) string {
 	case *wire.Revoke:
 		return fmt.Sprintf("request=%s %q", m.Request.String()[:8], m.Code.Error())
 	case *wire.Register:
-		s := fmt.Sprintf("seq=%d part=%d more=%v %s drain=%v live:", m.Seq, m.Part, m.More, m.Name, m.Drain)
+		var s strings.Builder
+		fmt.Fprintf(&s, "seq=%d part=%d more=%v %s drain=%v live:", m.Seq, m.Part, m.More, m.Name, m.Drain)
 		for i := range m.Live {
-			s += " [" + shortLive(&m.Live[i]) + "]"
+			s.WriteString(" [" + shortLive(&m.Live[i]) + "]")
 		}
-		return s
+		return s.String()
 	case *wire.Ended:
 		return fmt.Sprintf("seq=%d session=%s %q %s", m.Seq, m.Session.String()[:8], m.Code.Error(), m.Text)
 	case *wire.Lost:
-		s := fmt.Sprintf("node=%s %q:", m.Node.String()[:6], m.Text)
+		var s strings.Builder
+		fmt.Fprintf(&s, "node=%s %q:", m.Node.String()[:6], m.Text)
 		for _, id := range m.Sessions {
-			s += " " + id.String()[:8]
+			s.WriteString(" " + id.String()[:8])
 		}
-		return s
+		return s.String()
 	case *wire.Queued:
 		return fmt.Sprintf("request=%s place=%d", m.Request.String()[:8], m.Place)
 	default:

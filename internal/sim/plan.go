@@ -157,8 +157,22 @@ func (p *plan) String() string {
 		name string
 		on   bool
 	}{
-		{"reorder", p.reorder}, {"long", p.long}, {"stuck", p.stuck}, {"panics", p.panics}, {"failing opens", p.openFails}, {"slow opens", p.slowOpen},
-		{"slow closes", p.slowClose}, {"deadlines", p.deadlines}, {"cancels", p.cancels}, {"withdraws", p.withdraws}, {"short waits", p.shortWaits}, {"firsts", p.firsts}, {"steps", p.steps}, {"attaches", p.attaches}, {"liar", p.liar}, {"hold", p.hold},
+		{"reorder", p.reorder},
+		{"long", p.long},
+		{"stuck", p.stuck},
+		{"panics", p.panics},
+		{"failing opens", p.openFails},
+		{"slow opens", p.slowOpen},
+		{"slow closes", p.slowClose},
+		{"deadlines", p.deadlines},
+		{"cancels", p.cancels},
+		{"withdraws", p.withdraws},
+		{"short waits", p.shortWaits},
+		{"firsts", p.firsts},
+		{"steps", p.steps},
+		{"attaches", p.attaches},
+		{"liar", p.liar},
+		{"hold", p.hold},
 	} {
 		if h.on {
 			b.WriteString(", " + h.name)

@@ -265,6 +265,7 @@ func (t *truth) excuse(k *calling, err *session.Error) {
 	case err.Code == session.ErrSessionMoved && t.w.plan.attaches:
 	case s.node != nil && s.node.left: // it ended, and with it what it remembered of sessions that ended before
 	case t.w.plan.cuts() && s.node != nil && t.cutOff(s.node.id):
+	case t.w.plan.cuts() && t.w.plan.brokerCrashes > 0 && err.Code == session.ErrWorkerLost: // not back within the new broker's recovery
 	default:
 		t.w.fail("work %d ends as unknown (%v) without a reason: its node lives and was never given up, its session was not ended by a clock", k.record.id, err)
 	}

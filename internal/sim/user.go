@@ -369,7 +369,7 @@ func (u *user) close() {
 	c.step(func(fx *core.Effects) { c.core.Close(c.now(), s, k, fx) })
 }
 
-func (k *closing) settle(r *core.Result) {
+func (k *closing) settle(*core.Result) {
 	u := k.user
 	if k.ended {
 		u.client.w.fail("%s: a close ends twice", u.client.name)

@@ -184,10 +184,10 @@ func collect(name string) (o Obituary, ok bool, err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return o, false, nil //nolint:nilerr // its owner lives, or somebody else reads it
+		return o, false, nil // its owner lives, or somebody else reads it
 	}
 	if _, err := os.Stat(name); err != nil {
-		return o, false, nil //nolint:nilerr // read and removed between our open and our lock
+		return o, false, nil // read and removed between our open and our lock
 	}
 	b, err := os.ReadFile(name)
 	if err != nil {

@@ -221,7 +221,7 @@ func (m *Obituary) Check() error {
 }
 
 func paired(sessions []session.ID, started []uint64, optional bool) error {
-	if len(started) != len(sessions) && !(optional && len(started) == 0) {
+	if len(started) != len(sessions) && (!optional || len(started) != 0) {
 		return fmt.Errorf("started: %d numbers for %d sessions", len(started), len(sessions))
 	}
 	return nil

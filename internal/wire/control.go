@@ -288,7 +288,7 @@ type Obituary struct {
 	Started  []uint64       `msgpack:"started"`
 }
 
-// The kinds.
+// Kind is what an envelope with this message begins with.
 func (*Hello) Kind() Kind      { return KindHello }
 func (*Welcome) Kind() Kind    { return KindWelcome }
 func (*Error) Kind() Kind      { return KindError }

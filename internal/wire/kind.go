@@ -92,7 +92,7 @@ func KindOf(env []byte) Kind {
 // Kinds lists every kind, for tests of the specification.
 func Kinds() []Kind {
 	var all []Kind
-	for k := range len(kindNames) {
+	for k := range kindNames {
 		if Kind(k).Known() {
 			all = append(all, Kind(k))
 		}

@@ -21,6 +21,7 @@ type callers struct {
 }
 
 func newCallers(t testing.TB, n int, endpoint string, o Options) *callers {
+	t.Helper()
 	c := &callers{replies: make([]chan uint64, n)}
 	for i := range c.replies {
 		c.replies[i] = make(chan uint64, 1)

@@ -3,6 +3,7 @@ package zmqio
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -18,13 +19,13 @@ const (
 	shelfSize = 1 << shelfBits
 )
 
-var lastSequence atomic.Uint64
-
 // The sequence starts anywhere, so that a number which outlives its process (a
 // broker's return path in a node's hands) leads to nobody in the next one.
-func init() {
-	lastSequence.Store(rand.Uint64N(1 << (64 - slotBits - 1))) //nolint:gosec // to be different is enough
-}
+var lastSequence = func() *atomic.Uint64 {
+	var last atomic.Uint64
+	last.Store(rand.Uint64N(1 << (64 - slotBits - 1))) // to be different is enough
+	return &last
+}()
 
 var errNoSlot = errors.New("zmqio: too many peers")
 
@@ -103,7 +104,7 @@ func (d *directory) place(slot uint32) *atomic.Pointer[peer] {
 		shelves = *at
 	}
 	if int(slot>>shelfBits) == len(shelves) {
-		longer := append(shelves[:len(shelves):len(shelves)], new(shelf))
+		longer := append(slices.Clip(shelves), new(shelf))
 		d.shelves.Store(&longer)
 		shelves = longer
 	}

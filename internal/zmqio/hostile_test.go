@@ -22,6 +22,7 @@ type complaint struct {
 
 // complaining starts an echo that also hands out what it found malformed.
 func complaining(t *testing.T) (*Loop, string, chan complaint) {
+	t.Helper()
 	complaints := make(chan complaint, 100)
 	d := &desk{malformed: func(from wire.Peer, err error) { complaints <- complaint{from, err} }}
 	l, _ := start(t, d, Options{})

@@ -35,7 +35,8 @@ func judgeLibrary(major, minor, patch int, curve bool) (string, error) {
 	needed := fmt.Sprintf("libzmq %d.%d or later of the %d series, with CURVE", neededMajor, neededMinor, neededMajor)
 	switch {
 	case major == 0:
-		return "", fmt.Errorf("zmqio: the installed libzmq is not the one that this program was built with; rebuild the program, or %s\nneeded: %s", howToInstall, needed)
+		return "", fmt.Errorf("zmqio: the installed libzmq is not the one that this program was built with; rebuild the program, or %s\nneeded: %s",
+			howToInstall, needed)
 	case major != neededMajor || minor < neededMinor:
 		return version, fmt.Errorf("zmqio: libzmq %s is installed, needed is %s; %s", version, needed, howToInstall)
 	case !curve:

@@ -412,8 +412,8 @@ func TestListenErrors(t *testing.T) {
 			t.Errorf("Connect(%q) succeeded", bad)
 		}
 	}
-	if any, err := l.Listen("tcp://127.0.0.1:*"); err != nil || strings.Contains(any, "*") {
-		t.Errorf("Listen on any port: %q, %v", any, err)
+	if actual, err := l.Listen("tcp://127.0.0.1:*"); err != nil || strings.Contains(actual, "*") {
+		t.Errorf("Listen on any port: %q, %v", actual, err)
 	}
 }
 

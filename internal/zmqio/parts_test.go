@@ -1,6 +1,7 @@
 package zmqio
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -158,7 +159,7 @@ func TestAssemblyKeepsOneBodyAtMost(t *testing.T) {
 			t.Fatal("keeps a part of a message that is malformed already")
 		}
 	}
-	if !a.add([]byte("last"), false) || a.fault != ErrExtraFrames || string(a.identity) != "id" {
+	if !a.add([]byte("last"), false) || !errors.Is(a.fault, ErrExtraFrames) || string(a.identity) != "id" {
 		t.Errorf("fault %v from %q", a.fault, a.identity)
 	}
 }

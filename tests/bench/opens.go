@@ -11,7 +11,7 @@ import (
 
 // limpetOpens is Limpet relayed with a fresh session for every call: open,
 // call and close as three trips.
-type limpetOpens struct{ limpetRelayed }
+type limpetOpens struct{}
 
 func (limpetOpens) Name() string { return "limpet-open-call-close" }
 
@@ -43,7 +43,7 @@ func (limpetOpens) Dial(ctx context.Context, p *Process) ([]Caller, error) {
 
 // limpetOnce is the same in one trip: the call is carried by the open, and the
 // session ends with it.
-type limpetOnce struct{ limpetRelayed }
+type limpetOnce struct{}
 
 func (limpetOnce) Name() string { return "limpet-once" }
 

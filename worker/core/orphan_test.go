@@ -50,6 +50,6 @@ func TestRunningCallOfTheHolderBefore(t *testing.T) {
 	f.fx.Reset()
 	f.report(now, 0)
 	if h := last(); h.Kind != wire.KindReply || h.Number != 1 {
-		t.Errorf("at its end: %s of %d, %v", h.Kind, h.Number, session.Code(h.Code))
+		t.Errorf("at its end: %s of %d, %v", h.Kind, h.Number, h.Code)
 	}
 }

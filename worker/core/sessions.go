@@ -3,6 +3,7 @@ package core
 import (
 	"container/heap"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -158,12 +159,9 @@ func (c *Core) offerAgain(b *broker, s *Session, fx *Effects) {
 }
 
 func (s *Session) offeredBy(peer wire.Peer) {
-	for _, p := range s.offerers {
-		if p == peer {
-			return
-		}
+	if !slices.Contains(s.offerers, peer) {
+		s.offerers = append(s.offerers, peer)
 	}
-	s.offerers = append(s.offerers, peer)
 }
 
 // begin takes a slot and has the pool's Open run on it.
@@ -259,7 +257,7 @@ func (c *Core) takeFirst(now time.Time, s *Session, fx *Effects) {
 	s.first = nil
 	body := append(append(make([]byte, 0, len(call.Method)+len(call.Args)), call.Method...), call.Args...)
 	s.from, s.via = call.from, call.via
-	s.callee.Arrive(1, 0, hashOf(body), len(body), call.Deadline, call)
+	s.callee.Arrive(1, 0, hashOf(body), len(body), call.Deadline, call) //nolint:errcheck // a fresh callee takes its first call
 	s.clocks.Call(now)
 	c.next(now, s, fx)
 }
@@ -284,7 +282,7 @@ func (c *Core) revoke(now time.Time, b *broker, m *wire.Revoke, fx *Effects) {
 
 // end begins the end of an open session: what waits is not run, what runs is
 // cancelled, and then its goroutine runs the pool's Close.
-func (c *Core) end(now time.Time, s *Session, code session.Code, text string, fx *Effects) {
+func (c *Core) end(_ time.Time, s *Session, code session.Code, text string, fx *Effects) {
 	if s.state != stateOpen {
 		return
 	}

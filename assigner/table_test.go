@@ -117,7 +117,9 @@ func TestPolicies(t *testing.T) {
 		{"spread over hosts", Spread, []Node{onHost(offer(1, 4), "a"), onHost(offer(2, 4), "a"), onHost(offer(3, 8), "b")}, nil, []int{1, 3, 2, 3, 1, 3, 2, 3}},
 		{
 			"spread: no label, a host of its own", Spread,
-			[]Node{onHost(offer(1, 2), "a"), onHost(offer(2, 2), "a"), offer(3, 4), offer(4, 4)}, nil, []int{1, 3, 4, 2, 3, 4, 1, 3},
+			[]Node{onHost(offer(1, 2), "a"), onHost(offer(2, 2), "a"), offer(3, 4), offer(4, 4)},
+			nil,
+			[]int{1, 3, 4, 2, 3, 4, 1, 3},
 		},
 	}
 	for _, c := range cases {

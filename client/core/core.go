@@ -128,7 +128,7 @@ func (c *Core) Step(now time.Time, from wire.Peer, env []byte, fx *Effects) {
 			c.bad(from, kind, session.ErrBadMessage, err.Error(), fx)
 			return
 		}
-		c.fromWorker(now, &h, body, fx)
+		c.fromWorker(now, from, &h, body, fx)
 		return
 	}
 	m, err := wire.ParseControl(env)
@@ -147,9 +147,9 @@ func (c *Core) Step(now time.Time, from wire.Peer, env []byte, fx *Effects) {
 	c.fromBroker(now, b, m, fx)
 }
 
-func (c *Core) fromWorker(now time.Time, h *wire.Header, body []byte, fx *Effects) {
+func (c *Core) fromWorker(now time.Time, from wire.Peer, h *wire.Header, body []byte, fx *Effects) {
 	if h.Kind == wire.KindLeased {
-		c.leased(now, h, body, fx)
+		c.leased(now, from, h, body, fx)
 		return
 	}
 	if a := c.attaches[h.Number]; a != nil && a.token.Session == h.Session {
@@ -169,9 +169,10 @@ func (c *Core) fromWorker(now time.Time, h *wire.Header, body []byte, fx *Effect
 	}
 	switch h.Kind {
 	case wire.KindReply:
+		s.denied = nil
 		c.settle(now, s, h.Number, Result{Body: body, Raw: h.Flags&wire.FlagRaw != 0}, fx)
 	case wire.KindFail:
-		c.failed(now, s, h, body, fx)
+		c.failed(now, from, s, h, body, fx)
 	case wire.KindProgress:
 		c.progress(now, s, h, body, fx)
 	case wire.KindHeld:
@@ -204,7 +205,7 @@ func (c *Core) fromBroker(now time.Time, b *broker, m wire.Control, fx *Effects)
 			fx.Places = append(fx.Places, Place{o.tag, int(m.Place)})
 		}
 	case *wire.Lost:
-		c.lost(now, m, fx)
+		c.lost(now, b.peer, m, fx)
 	case *wire.Error:
 		c.refusedBy(b, m, fx)
 	default:

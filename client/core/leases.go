@@ -83,10 +83,13 @@ func (c *Core) renew(n *node, list []byte, fx *Effects) {
 // leased takes a node's answer to a beat. It may ask for the list; and it says
 // which of a list are unknown to it: those are over. A broker that answers for
 // a node that is gone says so, in case its Lost never came.
-func (c *Core) leased(now time.Time, h *wire.Header, body []byte, fx *Effects) {
+func (c *Core) leased(now time.Time, from wire.Peer, h *wire.Header, body []byte, fx *Effects) {
 	n := c.nodes[h.Node]
 	if n != nil && h.Code == session.ErrWorkerLost {
 		for _, s := range n.inOrder() {
+			if c.elsewhere(now, from, s) {
+				continue
+			}
 			c.fail(now, s, infer(session.ErrWorkerLost, session.Done, 0, "no broker knows its node %s any more", h.Node), fx)
 		}
 		return

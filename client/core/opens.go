@@ -204,6 +204,9 @@ func (c *Core) opened(now time.Time, b *broker, m *wire.Opened, fx *Effects) {
 	}
 	delete(c.opens, m.Request)
 	s := c.begin(now, b.peer, m, 1)
+	if n := s.node; n != nil && now.Sub(o.since) > n.lease/4 { // its lease runs since it was opened there
+		c.renew(n, nil, fx)
+	}
 	if o.tag != nil {
 		fx.Results = append(fx.Results, Result{Tag: o.tag, Session: s})
 	}
@@ -269,7 +272,7 @@ func (c *Core) refused(now time.Time, b *broker, m *wire.Refused, fx *Effects) {
 			o.sent = false // it was refused, and only this one had it
 		}
 	case m.Code.Retryable():
-		o.again = now.Add(recoverAgain)
+		o.again, o.tries = now.Add(recoverAgain), 0
 	default:
 		delete(c.opens, m.Request)
 		e := &session.Error{Code: m.Code, Outcome: session.NotRun, Text: m.Text, Remote: true}

@@ -17,7 +17,8 @@ type Session struct {
 	head   wire.Header // what every frame of it begins with
 	node   *node
 
-	broker  wire.Peer // by which it is reached
+	broker  wire.Peer          // by which it is reached
+	denied  map[wire.Peer]bool // the brokers that say its node is gone
 	calls   *session.Caller[flight]
 	pending []pending // calls that wait for the window
 	ended   *session.Error
@@ -261,7 +262,7 @@ func (c *Core) settle(now time.Time, s *Session, n uint64, r Result, fx *Effects
 
 // failed takes a call's fail. Some only ask for patience; some say that the
 // whole session is over.
-func (c *Core) failed(now time.Time, s *Session, h *wire.Header, body []byte, fx *Effects) {
+func (c *Core) failed(now time.Time, from wire.Peer, s *Session, h *wire.Header, body []byte, fx *Effects) {
 	f, inFlight := s.calls.Get(h.Number)
 	if !inFlight {
 		return
@@ -276,6 +277,9 @@ func (c *Core) failed(now time.Time, s *Session, h *wire.Header, body []byte, fx
 		c.arm(s, now.Add(recoverAgain))
 		return
 	}
+	if h.Code == session.ErrWorkerLost && c.elsewhere(now, from, s) {
+		return
+	}
 	what := wire.ParseFailure(body)
 	e := &session.Error{Code: h.Code, Outcome: h.Outcome(), Call: h.Number, Text: what.Text, Stack: what.Stack, Remote: true}
 	if over(h.Code) {
@@ -288,6 +292,28 @@ func (c *Core) failed(now time.Time, s *Session, h *wire.Header, body []byte, fx
 	if h.Code == session.ErrWorkerLost {
 		c.fail(now, s, s.ended, fx)
 	}
+}
+
+// elsewhere turns a session to a broker that has not denied its node yet, after
+// from has: one that was restarted may know less than the others. It is false
+// once all that are there have denied it.
+func (c *Core) elsewhere(now time.Time, from wire.Peer, s *Session) bool {
+	if len(c.order) == 1 {
+		return false
+	}
+	if s.denied == nil {
+		s.denied = map[wire.Peer]bool{}
+	}
+	s.denied[from] = true
+	for _, b := range c.order {
+		if b.welcomed && !s.denied[b.peer] {
+			s.broker = b.peer
+			s.calls.Hurry(now)
+			c.arm(s, now)
+			return true
+		}
+	}
+	return false
 }
 
 // over reports whether a code says that the session is over, and not just one
@@ -330,11 +356,14 @@ func (c *Core) fail(now time.Time, s *Session, why *session.Error, fx *Effects) 
 }
 
 // lost takes a broker's word that a node is gone.
-func (c *Core) lost(now time.Time, m *wire.Lost, fx *Effects) {
+func (c *Core) lost(now time.Time, from wire.Peer, m *wire.Lost, fx *Effects) {
 	for i, id := range m.Sessions {
 		s := c.sessions[id]
 		if s == nil || s.route.Node != m.Node {
 			continue
+		}
+		if len(m.Started) == 0 && c.elsewhere(now, from, s) {
+			continue // without the start record it may only be cut off from that broker
 		}
 		why := &session.Error{Code: m.Code, Text: m.Text, Remote: true}
 		if len(m.Started) > 0 {

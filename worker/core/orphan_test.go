@@ -7,7 +7,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/limpet-rpc/limpet/internal/wire"
-	"github.com/limpet-rpc/limpet/session"
 )
 
 // The call that runs while another client attaches goes on for the holder

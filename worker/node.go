@@ -153,7 +153,7 @@ func (n *node) describe(cfg *core.Config, pools []Served) error {
 		n.pools[d.Name] = p
 		cfg.Pools = append(cfg.Pools, d)
 	}
-	return nil
+	return allowThreads(cfg.Pools)
 }
 
 func (n *node) connect(brokers string) error {

@@ -220,6 +220,7 @@ func (c *Core) adopt(now time.Time, n *node, live *wire.Live, fx *Effects) {
 	}
 	l = &lease{node: n, client: cl, live: *live, since: now}
 	l.live.Pool = n.poolName(live.Pool)
+	l.first, l.once = live.First, live.Once
 	n.live[live.Session] = l
 	cl.live++
 	c.settleOpen(now, key, l, fx)
@@ -316,10 +317,11 @@ func (c *Core) settleOpen(now time.Time, key session.OpenKey, l *lease, fx *Effe
 	}
 	c.taken[key] = l
 	if o == nil {
-		if p, over := c.past.find(key); over {
+		if p, over := c.past.find(key); over && p.code != session.ErrWorkerLost {
 			c.revoke(l.node, key, p.code, fx)
 			return
 		}
+		c.past.forget(key) // what was given up for lost lives: its lease judges, for another broker may have seen it all along
 		c.tellRoute(l, fx)
 		return
 	}

@@ -52,6 +52,9 @@ func (p *past) add(now time.Time, key session.OpenKey, o pastOpen) {
 	}
 }
 
+// forget takes back that an open is over.
+func (p *past) forget(key session.OpenKey) { delete(p.opens, key) }
+
 func (p *past) expire(now time.Time) {
 	for len(p.order) > 0 && now.Sub(p.order[0].at) > pastFor {
 		p.shift()

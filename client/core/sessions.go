@@ -277,7 +277,8 @@ func (c *Core) failed(now time.Time, from wire.Peer, s *Session, h *wire.Header,
 		c.arm(s, now.Add(recoverAgain))
 		return
 	}
-	if h.Code == session.ErrWorkerLost && c.elsewhere(now, from, s) {
+	denied := h.Code == session.ErrWorkerLost && h.Via == 0 // a broker's word, not the node's own
+	if denied && c.elsewhere(now, from, s) {
 		return
 	}
 	what := wire.ParseFailure(body)
@@ -285,11 +286,11 @@ func (c *Core) failed(now time.Time, from wire.Peer, s *Session, h *wire.Header,
 	if over(h.Code) {
 		c.over(s, &session.Error{Code: h.Code, Text: what.Text, Remote: true}, fx)
 	}
-	if h.Code == session.ErrWorkerLost && f.sent > 1 {
+	if denied && f.sent > 1 {
 		e.Outcome = session.Unknown // this copy was not passed on; an earlier one may have been
 	}
 	c.settle(now, s, h.Number, Result{Err: e}, fx)
-	if h.Code == session.ErrWorkerLost {
+	if denied {
 		c.fail(now, s, s.ended, fx)
 	}
 }

@@ -260,6 +260,7 @@ func (t *truth) excuse(k *calling, err *session.Error) {
 	switch {
 	case k.opening != nil && (k.opening.given || t.otherTrouble()):
 	case k.opening != nil && t.w.plan.brokerCrashes > 0 && k.record.runs == 0: // no node knows it
+	case k.opening != nil && t.w.plan.brokerCrashes > 0 && err.Code == session.ErrWorkerLost: // its node was not back within the recovery
 	case s.node != nil && s.node.died:
 	case s.over && (s.ended == session.ErrSessionExpired || s.ended == session.ErrSessionDrained):
 	case err.Code == session.ErrSessionMoved && t.w.plan.attaches:

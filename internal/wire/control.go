@@ -186,8 +186,10 @@ type Live struct {
 	Key         session.Key `msgpack:"key"`
 	Epoch       uint32      `msgpack:"epoch"`
 	Limits      Limits      `msgpack:"limits"`
-	Holder      uuid.UUID   `msgpack:"holder"`         // the client that attached to it, zero while it is Client
-	Over        bool        `msgpack:"over,omitempty"` // it has ended; its reply is kept for its client
+	Holder      uuid.UUID   `msgpack:"holder"`          // the client that attached to it, zero while it is Client
+	Over        bool        `msgpack:"over,omitempty"`  // it has ended; its reply is kept for its client
+	First       bool        `msgpack:"first,omitempty"` // a call came along with its open
+	Once        bool        `msgpack:"once,omitempty"`  // and it ends with that call
 }
 
 // Decline does not take it.

@@ -47,6 +47,9 @@ func (p *pastSession) verdict() session.Code {
 	if p.why.Code == session.ErrOpenFailed {
 		return session.ErrOpenFailed
 	}
+	if p.why.Code == session.ErrSessionDrained { // nobody had heard of it: another node may have it
+		return session.ErrDraining
+	}
 	return session.ErrWithdrawn
 }
 

@@ -79,6 +79,7 @@ func (s *Session) live() wire.Live {
 	return wire.Live{
 		Client: s.open.Client, Request: s.open.Request, Pool: s.pool.Name, Worker: s.slot, Incarnation: s.incarnation,
 		Session: s.id, Key: s.key, Epoch: s.epoch, Limits: wire.LimitsOf(s.limits), Holder: s.holder,
+		First: s.carried, Once: s.once,
 	}
 }
 

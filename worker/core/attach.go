@@ -66,7 +66,7 @@ func (c *Core) move(now time.Time, s *Session, holder uuid.UUID, nonce uint64, f
 	}
 	if n := s.callee.Running(); n != 0 && n != s.orphan.Number {
 		from, via := s.wayBack(n)
-		s.orphan = Call{Number: n, from: from, via: via}
+		s.orphan, s.orphaned = Call{Number: n, from: from, via: via}, s.epoch
 	}
 	s.epoch++
 	copy(s.attached[1:], s.attached[:])

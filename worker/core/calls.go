@@ -95,7 +95,7 @@ func (c *Core) holding(from wire.Peer, h *wire.Header, fx *Effects) *Session {
 		return nil
 	}
 	switch {
-	case h.Epoch < s.epoch && h.Kind == wire.KindCall && s.orphan.Number != 0 && h.Number == s.orphan.Number && s.callee.Running() == h.Number:
+	case h.Epoch < s.epoch && h.Epoch == s.orphaned && h.Kind == wire.KindCall && s.orphan.Number != 0 && h.Number == s.orphan.Number && s.callee.Running() == h.Number:
 		s.orphan.from, s.orphan.via = from, h.Via
 		c.say(from, h, wire.KindHeld, 0, fx)
 		return nil

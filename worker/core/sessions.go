@@ -44,6 +44,7 @@ type Session struct {
 	attached [4]uint64 // the nonces of the last attaches, the latest first
 	moves    []uint64  // for the latest holders before this one: the first number of theirs that had not started
 	orphan   Call      // the call that ran for the holder before: its number and way back
+	orphaned uint32    // that holder's epoch
 
 	state    state
 	reported bool   // some broker may know of it

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/limpet-rpc/limpet/heartbeat"
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
 )
@@ -311,6 +312,9 @@ func (c *Core) elsewhere(now time.Time, from wire.Peer, s *Session) bool {
 			s.broker = b.peer
 			s.calls.Hurry(now)
 			c.arm(s, now)
+			if n := s.node; n != nil {
+				n.pacer = heartbeat.NewPacer(n.lease / 4) // the other one is asked at once
+			}
 			return true
 		}
 	}

@@ -47,6 +47,7 @@ type Client struct {
 	closed bool
 
 	fx      core.Effects  // owned by the loop
+	batch   bool          // owned by the loop: it holds mu and gathers effects
 	spare   sync.Pool     // of *core.Effects, for callers
 	welcome chan struct{} // owned by the loop until closed: some broker has answered, or refused
 	greeted bool          // owned by the loop
@@ -247,12 +248,20 @@ func (c *Client) apply(fx *core.Effects) {
 // waiter is whoever waits for the end of an open, a call or a close.
 type waiter interface{ settle(r *core.Result) }
 
-// onLoop runs one step of the core on the loop.
-func (c *Client) onLoop(f func()) {
+// Begin implements zmqio.Batcher: one lock for all messages that came at once.
+func (c *Client) Begin() {
 	c.fx.Reset()
 	c.mu.Lock()
-	f()
-	connected, why := c.core.Connected()
+	c.batch = true
+}
+
+// End implements zmqio.Batcher.
+func (c *Client) End() {
+	c.batch = false
+	connected, why := true, (*session.Error)(nil)
+	if !c.greeted {
+		connected, why = c.core.Connected()
+	}
 	c.mu.Unlock()
 	c.apply(&c.fx)
 	if !c.greeted && (connected || why != nil) {
@@ -261,16 +270,19 @@ func (c *Client) onLoop(f func()) {
 	}
 }
 
-// Envelope implements zmqio.Handler.
-func (c *Client) Envelope(from wire.Peer, env []byte) {
-	if c.greeted {
-		c.fx.Reset()
-		c.mu.Lock()
-		c.core.Step(c.loop.Time(), from, env, &c.fx)
-		c.mu.Unlock()
-		c.apply(&c.fx)
+// onLoop runs one step of the core on the loop.
+func (c *Client) onLoop(f func()) {
+	if c.batch {
+		f()
 		return
 	}
+	c.Begin()
+	f()
+	c.End()
+}
+
+// Envelope implements zmqio.Handler.
+func (c *Client) Envelope(from wire.Peer, env []byte) {
 	c.onLoop(func() { c.core.Step(c.loop.Time(), from, env, &c.fx) })
 }
 

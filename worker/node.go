@@ -80,6 +80,7 @@ type node struct {
 	core *core.Core
 
 	fx    core.Effects // owned by the loop
+	batch bool         // owned by the loop: it holds mu and gathers effects
 	spare sync.Pool    // of *core.Effects, for the sessions' goroutines
 
 	drained chan time.Duration // holds one: a broker asks the node to end by then, 0: whenever
@@ -339,6 +340,20 @@ func (n *node) send(o wire.Out, send sender) {
 	}
 }
 
+// Begin implements zmqio.Batcher: one lock for all messages that came at once.
+func (n *node) Begin() {
+	n.fx.Reset()
+	n.mu.Lock()
+	n.batch = true
+}
+
+// End implements zmqio.Batcher.
+func (n *node) End() {
+	n.batch = false
+	n.mu.Unlock()
+	n.apply(&n.fx, n.loop.Send)
+}
+
 // Envelope implements zmqio.Handler.
 func (n *node) Envelope(from wire.Peer, env []byte) {
 	n.step(func(fx *core.Effects) { n.core.Step(n.loop.Time(), from, env, fx) })
@@ -376,6 +391,10 @@ func (n *node) onLoop(step func(fx *core.Effects)) {
 
 // step runs one step of the core on the loop.
 func (n *node) step(f func(fx *core.Effects)) {
+	if n.batch {
+		f(&n.fx)
+		return
+	}
 	n.fx.Reset()
 	n.mu.Lock()
 	f(&n.fx)

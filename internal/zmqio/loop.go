@@ -44,6 +44,13 @@ type Handler interface {
 	Tick(now time.Time)
 }
 
+// Batcher is a Handler that wants to know where a batch of messages begins and
+// ends: between the two only Envelope, Malformed and Greeter's Fresh are called.
+type Batcher interface {
+	Begin()
+	End()
+}
+
 // Greeter is a Handler that wants to know of connections as they come up, and
 // not only once they say something. Whoever else is
 // told nothing of them.
@@ -301,14 +308,25 @@ func (l *Loop) receive() (busy bool) {
 	for _, s := range *l.sockets.Load() {
 		batch, drained, err := s.receive(l.batch[:0])
 		l.fail(err)
-		for i := range batch {
-			l.deliver(batch[i])
-		}
+		l.deliverAll(batch)
 		busy = busy || !drained || len(batch) > 0
 		clear(batch)
 		l.batch = batch[:0]
 	}
 	return busy
+}
+
+func (l *Loop) deliverAll(batch []arrival) {
+	if len(batch) == 0 {
+		return
+	}
+	if b, ok := l.handler.(Batcher); ok {
+		b.Begin()
+		defer b.End()
+	}
+	for i := range batch {
+		l.deliver(batch[i])
+	}
 }
 
 func (l *Loop) deliver(a arrival) {

@@ -168,6 +168,7 @@ func (n *nodePart) leaveWhenEmpty() {
 			n.leaveWhenEmpty()
 			return
 		}
+		n.w.truth.left(n) // from here on its answers may come too late
 		n.step(n.core.Leave)
 		n.after(n.w.plan.delay+n.w.plan.jitter+time.Millisecond, n.leave)
 	})

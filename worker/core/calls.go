@@ -95,7 +95,7 @@ func (c *Core) holding(from wire.Peer, h *wire.Header, fx *Effects) *Session {
 		return nil
 	}
 	switch {
-	case h.Epoch < s.epoch && h.Epoch == s.orphaned && h.Kind == wire.KindCall && s.orphan.Number != 0 && h.Number == s.orphan.Number && s.callee.Running() == h.Number:
+	case h.Epoch < s.epoch && h.Kind == wire.KindCall && s.orphans(h):
 		s.orphan.from, s.orphan.via = from, h.Via
 		c.say(from, h, wire.KindHeld, 0, fx)
 		return nil
@@ -216,6 +216,12 @@ func (c *Core) Done(now time.Time, s *Session, n uint64, r session.Reply, fx *Ef
 	}
 	c.rest(now, s)
 	c.next(now, s, fx)
+}
+
+// orphans reports that h is a copy of the call that still runs for the holder
+// before.
+func (s *Session) orphans(h *wire.Header) bool {
+	return h.Epoch == s.orphaned && h.Number != 0 && h.Number == s.orphan.Number && h.Number == s.callee.Running()
 }
 
 // wayBack is where the answer to call n, which runs, is to go.

@@ -138,10 +138,11 @@ func (c *Core) ask(now time.Time, o *Opening, fx *Effects) {
 		}
 		return
 	}
-	if !o.sent {
-		o.sent, o.since = true, now
+	if o.sent {
+		o.ask.Since = max(wire.Millis(now.Sub(o.since)), 1) // never as if it were the first, whatever the clock says
+	} else {
+		o.sent, o.since, o.ask.Since = true, now, 0
 	}
-	o.ask.Since = wire.Millis(now.Sub(o.since))
 	if o.first != nil && !o.first.Deadline.IsZero() {
 		o.ask.Budget = max(wire.Millis(o.first.Deadline.Sub(now)), 1)
 	}

@@ -129,6 +129,7 @@ func (c *Core) Recovering(now time.Time) bool { return now.Before(c.started.Add(
 // there is somebody to answer, and nobody else notices. The core keeps no part
 // of env, but Effects may pass it on.
 func (c *Core) Step(now time.Time, from wire.Peer, env []byte, fx *Effects) {
+	c.woke(now) // what came while it slept is heard before the next Tick
 	kind := wire.KindOf(env)
 	switch {
 	case kind.ToWorker():
@@ -205,13 +206,14 @@ func (c *Core) woke(now time.Time) {
 	if slept := now.Sub(c.ticked) - c.cfg.Tick; !c.ticked.IsZero() && slept > sleptLeast {
 		c.started = c.started.Add(slept)
 		c.past.horizon = now
+		c.ticked = now
 	}
-	c.ticked = now
 }
 
 // Tick lets time pass. It wants to be called several times per beat.
 func (c *Core) Tick(now time.Time, fx *Effects) {
 	c.woke(now)
+	c.ticked = now
 	for _, change := range c.nodeBeats.Check(now) {
 		c.nodeChanged(now, change, fx)
 	}

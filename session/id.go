@@ -68,3 +68,13 @@ type OpenKey struct {
 	Client  uuid.UUID
 	Request uuid.UUID
 }
+
+// Digest is a session's share in the exclusive or over a client's sessions by
+// which a beat tells whether both sides mean the same ones.
+func Digest(id ID) uint64 {
+	var d uint64
+	for i := range 8 {
+		d = d<<8 | uint64(id[i]^id[i+8])
+	}
+	return d
+}

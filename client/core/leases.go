@@ -28,7 +28,7 @@ func (c *Core) hold(now time.Time, s *Session) {
 	}
 	s.node = n
 	n.sessions[s.route.Session] = s
-	n.digest ^= digest(s.route.Session)
+	n.digest ^= session.Digest(s.route.Session)
 	if n.lease == 0 || s.limits.Lease < n.lease {
 		n.lease = s.limits.Lease
 		n.pacer = heartbeat.NewPacer(n.lease / 4)
@@ -44,7 +44,7 @@ func (c *Core) unhold(s *Session) {
 	}
 	s.node = nil
 	delete(n.sessions, s.route.Session)
-	n.digest ^= digest(s.route.Session)
+	n.digest ^= session.Digest(s.route.Session)
 	if len(n.sessions) == 0 {
 		delete(c.nodes, n.id)
 	}
@@ -135,14 +135,4 @@ func (c *Core) nodesInOrder() []*node {
 		return 1
 	})
 	return list
-}
-
-// digest is a session's share in the exclusive or over all of a client's
-// sessions on a node; docs/protocol.md defines it.
-func digest(id session.ID) uint64 {
-	var d uint64
-	for i := range 8 {
-		d = d<<8 | uint64(id[i]^id[i+8])
-	}
-	return d
 }

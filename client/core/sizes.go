@@ -1,6 +1,10 @@
 package core
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/limpet-rpc/limpet/session"
+)
 
 // Sizes is how much a client holds in each of its tables.
 type Sizes struct {
@@ -23,7 +27,7 @@ func (c *Core) Audit() error {
 	for id, n := range c.nodes {
 		var d uint64
 		for sid, s := range n.sessions {
-			d ^= digest(sid)
+			d ^= session.Digest(sid)
 			if s.node != n || c.sessions[sid] != s {
 				return fmt.Errorf("node %s lists session %s, which is not held", id, sid)
 			}

@@ -110,7 +110,7 @@ func (t *truth) ended(id session.ID, code session.Code, text string) {
 	s := t.session(id)
 	s.over, s.ended, s.at = true, code, t.w.now
 	t.returned(s, code, text)
-	if code == session.ErrSessionExpired && strings.HasPrefix(text, session.ClockLease) && !t.w.plan.cuts() && !t.brokerMissed() && t.kept(id) {
+	if code == session.ErrSessionExpired && strings.HasPrefix(text, session.ClockLease) && !t.w.plan.cuts() && t.kept(id) {
 		t.w.fail("session %s ends because its lease is over, while its client lives and keeps it", id)
 	}
 }
@@ -128,10 +128,6 @@ func (t *truth) step(k *calling, step uint64) {
 	}
 	k.step = step
 }
-
-// brokerMissed reports that a client may have beaten towards a dead broker for
-// longer than a lease while another one kept the node's leases running.
-func (t *truth) brokerMissed() bool { return t.w.plan.brokers > 1 && t.w.plan.brokerCrashes > 0 }
 
 // kept reports that some living client has a session and has not closed it.
 func (t *truth) kept(id session.ID) bool {
@@ -264,13 +260,11 @@ func (t *truth) excuse(k *calling, err *session.Error) {
 	switch {
 	case k.opening != nil && (k.opening.given || t.otherTrouble()):
 	case k.opening != nil && t.w.plan.brokerCrashes > 0 && k.record.runs == 0: // no node knows it
-	case k.opening != nil && t.w.plan.brokerCrashes > 0 && err.Code == session.ErrWorkerLost: // its node was not back within the recovery
 	case s.node != nil && s.node.died:
 	case s.over && (s.ended == session.ErrSessionExpired || s.ended == session.ErrSessionDrained):
 	case err.Code == session.ErrSessionMoved && t.w.plan.attaches:
 	case s.node != nil && s.node.left: // it ended, and with it what it remembered of sessions that ended before
 	case t.w.plan.cuts() && s.node != nil && t.cutOff(s.node.id):
-	case t.w.plan.cuts() && t.w.plan.brokerCrashes > 0 && err.Code == session.ErrWorkerLost: // not back within the new broker's recovery
 	default:
 		t.w.fail("work %d ends as unknown (%v) without a reason: its node lives and was never given up, its session was not ended by a clock", k.record.id, err)
 	}

@@ -88,7 +88,7 @@ func (c *Core) move(now time.Time, s *Session, holder uuid.UUID, nonce uint64, f
 // giveTo counts a session, and the slot it holds, for another client.
 func (c *Core) giveTo(now time.Time, s *Session, holder uuid.UUID) {
 	delete(s.client.sessions, s.id)
-	s.client.digest ^= Digest(s.id)
+	s.client.digest ^= session.Digest(s.id)
 	if s.client.held--; s.client.held == 0 {
 		delete(c.clients, s.client.id)
 	}
@@ -103,5 +103,5 @@ func (c *Core) giveTo(now time.Time, s *Session, holder uuid.UUID) {
 	}
 	s.client.held++
 	s.client.sessions[s.id] = s
-	s.client.digest ^= Digest(s.id)
+	s.client.digest ^= session.Digest(s.id)
 }

@@ -67,7 +67,7 @@ func cast() [][]byte {
 	for _, k := range []wire.Kind{wire.KindCancel, wire.KindClose} {
 		all = append(all, (&wire.Header{Kind: k, Node: 7, Session: id, Key: key, Epoch: 1, Number: 2}).Append(nil))
 	}
-	lease := (&wire.Header{Kind: wire.KindLease, Node: 7, Session: client, Number: 1, Ack: Digest(id)}).Append(nil)
+	lease := (&wire.Header{Kind: wire.KindLease, Node: 7, Session: client, Number: 1, Ack: session.Digest(id)}).Append(nil)
 	return append(all, lease, append(slices.Clip(lease), id[:]...))
 }
 

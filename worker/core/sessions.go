@@ -216,7 +216,7 @@ func (c *Core) OpenDone(now time.Time, s *Session, failed error, fx *Effects) {
 	s.clocks = session.NewClocks(now, s.limits)
 	c.sessions[s.id] = s
 	s.client.sessions[s.id] = s
-	s.client.digest ^= Digest(s.id)
+	s.client.digest ^= session.Digest(s.id)
 	c.schedule(s)
 	live := s.live()
 	c.report(fx, func(seq uint64) wire.Control { return &wire.Accept{Seq: seq, Live: live} })
@@ -302,7 +302,7 @@ func (c *Core) end(_ time.Time, s *Session, code session.Code, text string, fx *
 		fx.Cancel = append(fx.Cancel, Cancel{s, s.callee.Running(), session.ErrCancelled})
 	}
 	delete(s.client.sessions, s.id)
-	s.client.digest ^= Digest(s.id)
+	s.client.digest ^= session.Digest(s.id)
 	fx.Stop = append(fx.Stop, Stop{s, s.why})
 	if s.from != 0 && code != session.ErrSessionClosed {
 		h := wire.Header{Kind: wire.KindExpired, Code: code, Via: s.via, Node: c.cfg.Node, Session: s.id, Epoch: s.epoch}
@@ -364,13 +364,3 @@ func (c *Core) Leave(fx *Effects) {
 
 // Held returns how many slots are not free.
 func (c *Core) Held() int { return len(c.opens) }
-
-// Digest is a session's share in the exclusive or over a client's sessions by
-// which a beat tells whether both sides mean the same ones.
-func Digest(id session.ID) uint64 {
-	var d uint64
-	for i := range 8 {
-		d = d<<8 | uint64(id[i]^id[i+8])
-	}
-	return d
-}

@@ -1,6 +1,10 @@
 package core
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/limpet-rpc/limpet/session"
+)
 
 // Sizes is how much a node holds in each of its tables.
 type Sizes struct {
@@ -89,7 +93,7 @@ func (c *Core) auditClients(held int) error {
 		held -= cl.held
 		var digest uint64
 		for _, s := range cl.sessions {
-			digest ^= Digest(s.id)
+			digest ^= session.Digest(s.id)
 			if s.client != cl || s.state != stateOpen || c.sessions[s.id] != s {
 				return fmt.Errorf("client %s lists session %s in state %d", id, s.id, s.state)
 			}

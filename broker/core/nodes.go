@@ -131,15 +131,18 @@ func (c *Core) join(now time.Time, n *node, m *wire.Register, live []wire.Live, 
 	c.seat(n)
 	lives := make(map[session.ID]bool, len(live))
 	for i := range live {
-		lives[live[i].Session] = !live[i].Over
+		lives[live[i].Session] = !live[i].Over && !live[i].Starting
 	}
 	for _, l := range leasesOf(n.live) {
 		if !lives[l.live.Session] {
 			c.end(now, l, session.ErrSessionExpired, fx)
 		}
 	}
+	c.starting(now, n, live, fx)
 	for i := range live {
-		c.adopt(now, n, &live[i], fx)
+		if !live[i].Starting {
+			c.adopt(now, n, &live[i], fx)
+		}
 	}
 	fx.Control(n.peer, &wire.Registered{Epoch: c.cfg.Epoch, Seq: n.seq})
 	if fresh {
@@ -378,7 +381,7 @@ func (c *Core) decline(now time.Time, from wire.Peer, m *wire.Decline, fx *Effec
 	}
 	delete(n.offers, key)
 	c.table.Free(now, n.id, o.ask.Pool)
-	if o.withdrawn || m.Code == session.ErrOpenFailed || m.Code == session.ErrBadMessage || m.Code == session.ErrWithdrawn {
+	if o.withdrawn || o.unasked && o.first || m.Code == session.ErrOpenFailed || m.Code == session.ErrBadMessage || m.Code == session.ErrWithdrawn {
 		if !o.withdrawn {
 			c.refuse(o.client.peer, key, m.Code, m.Text, fx)
 		}
@@ -411,11 +414,7 @@ func (c *Core) bereave(now time.Time, n *node, all bool, fx *Effects) {
 	for _, l := range leasesOf(n.live) {
 		c.end(now, l, session.ErrWorkerLost, fx)
 	}
-	offers := make([]*open, 0, len(n.offers))
-	for _, o := range n.offers {
-		offers = append(offers, o)
-	}
-	slices.SortFunc(offers, func(a, b *open) int { return slices.Compare(a.key.Request[:], b.key.Request[:]) })
+	offers := n.offersInOrder()
 	clear(n.offers)
 	for _, o := range offers {
 		if o.first && !all { // the offer may have been taken, and the call have run
@@ -442,10 +441,18 @@ func (c *Core) unknown(now time.Time, o *open, n *node, fx *Effects) {
 
 // requeue puts an open back into the queue whose offer came to nothing.
 func (c *Core) requeue(now time.Time, o *open, fx *Effects) {
-	o.state, o.node = openQueued, nil
+	o.state, o.node, o.named = openQueued, nil, false
 	o.try++
-	if o.withdrawn {
+	switch {
+	case o.withdrawn:
 		c.finish(now, o, session.ErrWithdrawn)
+		return
+	case o.unasked && o.first:
+		c.finish(now, o, session.ErrNoWorker)
+		return
+	case o.unasked: // its client will ask, if it still wants it
+		c.leave(o)
+		c.forget(o.client)
 		return
 	}
 	if err := c.table.Requeue(now, o.grant); err != nil {

@@ -30,6 +30,8 @@ type open struct {
 	arrived   time.Time
 	notify    bool
 	withdrawn bool // its client is gone: whatever comes of it is taken back
+	named     bool // a node said that it starts there: no offer of it is repeated
+	unasked   bool // and its client has not been heard of here
 	node      *node
 	again     time.Time      // when the offer is repeated
 	try       uint32         // how often it has come back from a node
@@ -56,6 +58,9 @@ func (c *Core) open(now time.Time, from wire.Peer, m *wire.Open, fx *Effects) {
 		return
 	}
 	if o := c.opens[key]; o != nil {
+		if o.unasked {
+			o.asked(c.demand(now, m))
+		}
 		c.tellPlace(o, fx) // an offer's answer will come by itself
 		return
 	}
@@ -68,31 +73,38 @@ func (c *Core) open(now time.Time, from wire.Peer, m *wire.Open, fx *Effects) {
 		c.forget(cl)
 		return
 	}
-	wait := time.Duration(m.Wait) * time.Millisecond
-	if wait <= 0 {
-		wait = DefaultWait
-	}
-	o := &open{
-		key: key, client: cl, limits: m.Limits, first: m.Method != "", arrived: now, notify: m.Notify,
-		ask: assigner.Request{
-			OpenKey: key, Pool: m.Pool, Labels: m.Labels, Priority: int(m.Priority),
-			Deadline: now.Add(min(wait, c.cfg.MaxWait)),
-		},
-	}
+	o := c.demand(now, m)
+	o.client = cl
 	if err := c.ask(now, o); err != nil {
 		code, text := c.why(m, err)
 		c.refuse(from, key, code, text, fx)
 		c.forget(cl)
 		return
 	}
-	if o.first {
-		o.offer = &wire.Offer{Method: m.Method, Args: m.Args, Raw: m.Raw, Budget: m.Budget, Once: m.Once}
-	}
 	c.opens[key] = o
 	cl.waiting++
 	c.counts.Opens++
 	c.pump(now, fx)
 	c.tellPlace(o, fx)
+}
+
+// demand is the record of what an Open asks for.
+func (c *Core) demand(now time.Time, m *wire.Open) *open {
+	wait := time.Duration(m.Wait) * time.Millisecond
+	if wait <= 0 {
+		wait = DefaultWait
+	}
+	o := &open{
+		key: session.OpenKey{Client: m.Client, Request: m.Request}, limits: m.Limits, first: m.Method != "", arrived: now, notify: m.Notify,
+	}
+	o.ask = assigner.Request{
+		OpenKey: o.key, Pool: m.Pool, Labels: m.Labels, Priority: int(m.Priority),
+		Deadline: now.Add(min(wait, c.cfg.MaxWait)),
+	}
+	if o.first {
+		o.offer = &wire.Offer{Method: m.Method, Args: m.Args, Raw: m.Raw, Budget: m.Budget, Once: m.Once}
+	}
+	return o
 }
 
 // knowMargin is by how much an open may be older than it says: the time its

@@ -121,6 +121,9 @@ func (c *Core) clientGone(now time.Time, id uuid.UUID, fx *Effects) {
 	cl.said = false
 	if cl.waiting > 0 {
 		for _, o := range c.opensOf(cl) {
+			if o.unasked { // it may be with another broker: the session's lease judges
+				continue
+			}
 			c.drop(now, o, session.ErrWithdrawn, fx)
 		}
 	}

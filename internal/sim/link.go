@@ -134,13 +134,25 @@ func (l *link) carry(dir int, env []byte, deliver func([]byte)) {
 	}
 	if faulty && w.chance.in(p.double) {
 		copied := append([]byte(nil), env...)
-		w.at(at+w.chance.skewed(0, time.Second), func() { deliver(copied) })
+		later := w.chance.skewed(0, time.Second)
+		if unflagged(env) {
+			later = min(later, p.delay)
+		}
+		w.at(at+later, func() { deliver(copied) })
 	}
 	if !p.reorder || !faulty {
 		at = max(at, l.last[dir])
 		l.last[dir] = at
 	}
 	w.at(at, func() { deliver(env) })
+}
+
+// unflagged reports a call whose client says that it is the first copy of it.
+// Brokers believe that, for a connection repeats nothing; so the network here
+// must not bring it a second time after its node has run it and gone.
+func unflagged(env []byte) bool {
+	h, _, err := wire.ParseHeader(env)
+	return err == nil && h.Kind == wire.KindCall && h.Flags&wire.FlagAgain == 0
 }
 
 func (l *link) title(dir int) string {

@@ -186,10 +186,12 @@ type Live struct {
 	Key         session.Key `msgpack:"key"`
 	Epoch       uint32      `msgpack:"epoch"`
 	Limits      Limits      `msgpack:"limits"`
-	Holder      uuid.UUID   `msgpack:"holder"`          // the client that attached to it, zero while it is Client
-	Over        bool        `msgpack:"over,omitempty"`  // it has ended; its reply is kept for its client
-	First       bool        `msgpack:"first,omitempty"` // a call came along with its open
-	Once        bool        `msgpack:"once,omitempty"`  // and it ends with that call
+	Holder      uuid.UUID   `msgpack:"holder"`             // the client that attached to it, zero while it is Client
+	Over        bool        `msgpack:"over,omitempty"`     // it has ended; its reply is kept for its client
+	First       bool        `msgpack:"first,omitempty"`    // a call came along with its open
+	Once        bool        `msgpack:"once,omitempty"`     // and it ends with that call
+	Starting    bool        `msgpack:"starting,omitempty"` // the pool's Open still runs
+	Try         uint32      `msgpack:"try,omitempty"`      // of the offer that it was taken by, while it starts
 }
 
 // Decline does not take it.

@@ -38,7 +38,7 @@ func (c *Core) attach(now time.Time, from wire.Peer, h *wire.Header, body []byte
 	case s.attached[0] != h.Number:
 		c.move(now, s, holder, h.Number, fx)
 	}
-	s.from, s.via = from, h.Via
+	s.heard(from, h.Via)
 	a := wire.Header{
 		Kind: wire.KindAttached, Via: h.Via, Node: c.cfg.Node, Session: s.id, Epoch: s.epoch, Number: h.Number, Ack: s.callee.Acked() + 1,
 	}

@@ -80,8 +80,7 @@ func (c *Core) fromBroker(now time.Time, b *broker, m wire.Control, fx *Effects)
 	case *wire.Welcome:
 		c.welcome(now, b, m, fx)
 	case *wire.Identify:
-		b.welcomed, b.registered = false, false
-		c.hello(now, b, fx)
+		c.identify(now, b, m, fx)
 	case *wire.Registered:
 		c.registered(now, b, m, fx)
 	case *wire.Beat:
@@ -98,6 +97,25 @@ func (c *Core) fromBroker(now time.Time, b *broker, m wire.Control, fx *Effects)
 		fx.Events = append(fx.Events, Event{What: EventRefusedBy, Peer: b.peer, Code: m.Code, Text: m.Text})
 	default:
 		c.badFrom(b.peer, m.Kind(), session.ErrKindUnknown, fmt.Errorf("a node takes no %s", m.Kind()), fx)
+	}
+}
+
+// identify answers a broker that does not know this connection. One that was
+// known before is told all at once, without waiting for its Welcome.
+func (c *Core) identify(now time.Time, b *broker, m *wire.Identify, fx *Effects) {
+	known := b.welcomed && b.id == m.Broker
+	b.welcomed, b.registered = false, false
+	c.alone(now)
+	c.hello(now, b, fx)
+	if known {
+		c.register(now, b, fx)
+	}
+}
+
+// alone stops the leases' clocks where no broker is left.
+func (c *Core) alone(now time.Time) {
+	if !c.Registered() && c.still.IsZero() {
+		c.still = now
 	}
 }
 
@@ -123,7 +141,12 @@ func (c *Core) register(now time.Time, b *broker, fx *Effects) {
 	}
 	var live []wire.Live
 	for _, s := range c.Sessions() {
-		if s.state == stateOpen || (s.state == stateClosing && s.reported) {
+		switch {
+		case s.state == stateStarting:
+			starting := s.live()
+			starting.Starting, starting.Try = true, s.try
+			live = append(live, starting)
+		case s.state == stateOpen, s.reported:
 			live = append(live, s.live())
 		}
 	}
@@ -166,9 +189,8 @@ func (c *Core) watchBrokers(now time.Time, fx *Effects) {
 			b.welcomed, b.registered = false, false
 			fx.Events = append(fx.Events, Event{What: EventBrokerLost, Peer: b.peer, Text: fmt.Sprintf("no answer for %s", change.Silent.Round(time.Millisecond))})
 			b.hello = now
-			if !c.Registered() && c.still.IsZero() {
-				c.still = now
-			}
+			c.alone(now)
+			c.forgive(now, b.peer)
 		}
 	}
 	for _, b := range c.brokersInOrder() {
@@ -183,6 +205,23 @@ func (c *Core) watchBrokers(now time.Time, fx *Effects) {
 			c.hello(now, b, fx)
 		}
 	}
+}
+
+// forgive starts the lease anew of every client whose beats came by a broker
+// that is gone: it needs time to notice as well, and to find another way.
+func (c *Core) forgive(now time.Time, lost wire.Peer) {
+	for _, cl := range c.clients {
+		if cl.way == lost {
+			cl.beat, cl.way = now, 0
+		}
+	}
+}
+
+// silent reports that the way of a client's beats is a broker that may be
+// dead, so that their absence says nothing about the client yet.
+func (c *Core) silent(cl *client) bool {
+	state, _, watched := c.beats.State(cl.way)
+	return watched && state != heartbeat.Alive
 }
 
 func (c *Core) brokersInOrder() []*broker {

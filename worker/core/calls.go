@@ -41,7 +41,7 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 	}
 	verdict, reply, code := s.callee.Arrive(h.Number, h.Ack, hashOf(rest), len(rest), call.Deadline, call)
 	if verdict != session.Refused {
-		s.from, s.via = from, h.Via
+		s.heard(from, h.Via)
 	}
 	switch verdict {
 	case session.Queued:
@@ -202,7 +202,7 @@ func (c *Core) rest(now time.Time, s *Session) {
 }
 
 // Done takes the end of the call that a session's goroutine was running. A
-// reply whose code says that the worker panicked ends the session.
+// reply whose code says that the worker panicked or died ends the session.
 func (c *Core) Done(now time.Time, s *Session, n uint64, r session.Reply, fx *Effects) {
 	from, via := s.wayBack(n)
 	s.callee.Finish(n, r)
@@ -212,6 +212,10 @@ func (c *Core) Done(now time.Time, s *Session, n uint64, r session.Reply, fx *Ef
 	}
 	if r.Code == session.ErrWorkerPanic {
 		c.end(now, s, session.ErrWorkerPanic, fmt.Sprintf("its call %d panicked", n), fx)
+		return
+	}
+	if r.Code == session.ErrWorkerDied {
+		c.end(now, s, r.Code, wire.ParseFailure(r.Body).Text, fx)
 		return
 	}
 	c.rest(now, s)
@@ -234,6 +238,11 @@ func (s *Session) wayBack(n uint64) (from, via wire.Peer) {
 	return from, via
 }
 
+// heard notes the holder's way back.
+func (s *Session) heard(from, via wire.Peer) {
+	s.from, s.via, s.client.way = from, via, from
+}
+
 // cancel ends a call that has not started, or cancels the context of the one
 // that runs.
 func (c *Core) cancel(now time.Time, from wire.Peer, h *wire.Header, fx *Effects) {
@@ -241,7 +250,7 @@ func (c *Core) cancel(now time.Time, from wire.Peer, h *wire.Header, fx *Effects
 	if s == nil {
 		return
 	}
-	s.from, s.via = from, h.Via
+	s.heard(from, h.Via)
 	s.clocks.Beat(now)
 	if h.Ack < h.Number { // it makes room in the window, as the call itself would have
 		if code := s.callee.Ack(h.Ack); code != 0 {
@@ -306,7 +315,7 @@ func (c *Core) lease(now time.Time, from wire.Peer, h *wire.Header, body []byte,
 	}
 	a := wire.Header{Kind: wire.KindLeased, Via: h.Via, Node: c.cfg.Node, Session: h.Session, Number: uint64(len(cl.sessions)), Ack: cl.digest}
 	if h.Number == uint64(len(cl.sessions)) && h.Ack == cl.digest {
-		cl.beat = now
+		cl.beat, cl.way = now, from
 		fx.Session(from, &a, nil)
 		return
 	}
@@ -319,6 +328,7 @@ func (c *Core) lease(now time.Time, from wire.Peer, h *wire.Header, body []byte,
 	for ; len(body) > 0; body = body[16:] {
 		id := uuid.UUID(body[:16])
 		if s := cl.sessions[id]; s != nil {
+			cl.way = from
 			s.clocks.Beat(now)
 		} else {
 			unknown = append(unknown, id[:]...)

@@ -282,7 +282,7 @@ func (c *Core) Tick(now time.Time, fx *Effects) {
 // expire looks at a session one of whose clocks may have run out.
 func (c *Core) expire(now time.Time, s *Session, fx *Effects) {
 	s.clocks.Beat(s.client.beat)
-	if !c.still.IsZero() && now.Sub(c.still) < StillMost {
+	if !c.still.IsZero() && now.Sub(c.still) < StillMost || c.silent(s.client) {
 		s.clocks.Beat(now) // no broker, so perhaps no way for the holder's beats
 	}
 	which := s.clocks.Expired(now)

@@ -3,7 +3,6 @@ package core
 import (
 	"container/heap"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -53,7 +52,6 @@ type Session struct {
 	clocks   session.Clocks
 	from     wire.Peer // the holder's last way back
 	via      wire.Peer
-	offerers []wire.Peer // who offered it, while it starts
 	why      *session.Error
 	started  time.Time
 
@@ -88,6 +86,7 @@ func (s *Session) live() wire.Live {
 type client struct {
 	id       uuid.UUID
 	beat     time.Time               // its last beat for all its sessions
+	way      wire.Peer               // by which it was heard, zero once that was forgiven
 	sessions map[session.ID]*Session // open ones
 	held     int                     // slots in its name, open or not
 	digest   uint64
@@ -154,15 +153,7 @@ func (c *Core) offerAgain(b *broker, s *Session, fx *Effects) {
 	switch s.state {
 	case stateOpen:
 		fx.Control(b.peer, &wire.Accept{Seq: b.count(), Live: s.live()})
-	case stateStarting:
-		s.offeredBy(b.peer)
-	case stateClosing: // its end will be reported
-	}
-}
-
-func (s *Session) offeredBy(peer wire.Peer) {
-	if !slices.Contains(s.offerers, peer) {
-		s.offerers = append(s.offerers, peer)
+	case stateStarting, stateClosing: // what becomes of it will be reported
 	}
 }
 
@@ -183,7 +174,7 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 	s := &Session{
 		id: id, key: secret, open: key, pool: p, slot: slot, incarnation: p.count[slot], limits: limits, epoch: 1,
 		callee: session.NewCallee[Call](limits.Window, session.DefaultBytes), started: now, place: -1,
-		offerers: []wire.Peer{b.peer}, try: m.Try,
+		try: m.Try,
 	}
 	if m.Method != "" {
 		s.carried, s.once = true, m.Once
@@ -199,6 +190,7 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 		c.clients[key.Client] = s.client
 	}
 	s.client.held++
+	s.client.way = b.peer
 	c.opens[key] = s
 	fx.Start = append(fx.Start, s)
 	return nil
@@ -243,13 +235,9 @@ func (c *Core) openFailed(now time.Time, s *Session, failed error, fx *Effects) 
 		code, text = session.ErrWithdrawn, s.why.Text
 		c.past.addOpen(now, s.open, s.why)
 	}
-	for _, peer := range s.offerers {
-		if b := c.brokers[peer]; b != nil {
-			fx.Control(peer, &wire.Decline{
-				Seq: b.count(), Client: s.open.Client, Request: s.open.Request, Pool: s.pool.Name, Code: code, Text: wire.Text(text), Try: s.try,
-			})
-		}
-	}
+	c.report(fx, func(seq uint64) wire.Control { // to all: a Register may have named it to any of them
+		return &wire.Decline{Seq: seq, Client: s.open.Client, Request: s.open.Request, Pool: s.pool.Name, Code: code, Text: wire.Text(text), Try: s.try}
+	})
 }
 
 // takeFirst takes the call that came along with the open, as if it had arrived
@@ -280,6 +268,14 @@ func (c *Core) revoke(now time.Time, b *broker, m *wire.Revoke, fx *Effects) {
 	case s.state == stateOpen:
 		c.end(now, s, m.Code, "revoked by the broker", fx)
 	}
+}
+
+// Died ends a session whose worker is gone, where it has not ended yet.
+func (c *Core) Died(now time.Time, s *Session, text string, fx *Effects) {
+	if s.state == stateStarting {
+		s.why = &session.Error{Code: session.ErrWorkerDied, Text: text, Remote: true}
+	}
+	c.end(now, s, session.ErrWorkerDied, text, fx)
 }
 
 // end begins the end of an open session: what waits is not run, what runs is

@@ -60,6 +60,7 @@ const (
 	ErrDeadline    Code = 64 // the caller's time was over
 	ErrCancelled   Code = 65 // the caller cancelled it
 	ErrClientDone  Code = 66 // the client itself was closed
+	ErrWorkerDied  Code = 67 // the program that served the session has ended; its node lives
 )
 
 var codeNames = map[Code]string{
@@ -75,6 +76,7 @@ var codeNames = map[Code]string{
 	ErrReplyGone: "done, reply gone",
 	ErrMethod:    "method failed", ErrWorkerPanic: "worker panicked", ErrWorkerLost: "worker lost", ErrWorkerHung: "worker hung",
 	ErrDeadline: "deadline passed", ErrCancelled: "cancelled", ErrClientDone: "client closed",
+	ErrWorkerDied: "worker died",
 }
 
 // Error is the code's name, as logs and metrics write it.

@@ -122,8 +122,9 @@ func (c *Core) cannotKnow(now time.Time, from wire.Peer, m *wire.Open, fx *Effec
 	}
 	key := session.OpenKey{Client: m.Client, Request: m.Request}
 	sent := now.Add(-time.Duration(m.Since)*time.Millisecond - knowMargin)
-	if !m.Moved && sent.After(c.started) && sent.After(c.past.horizon) {
-		return false // it would be known: the first copy was lost on the way here
+	mine := m.Broker == c.cfg.ID && m.Epoch == c.cfg.Epoch
+	if !m.Moved && (mine || sent.After(c.started)) && sent.After(c.past.horizon) {
+		return false // it would be known: the copies before were lost on the way here
 	}
 	switch {
 	case c.Recovering(now):

@@ -15,6 +15,7 @@ import (
 type broker struct {
 	peer     wire.Peer
 	id       uuid.UUID
+	epoch    uint64
 	welcomed bool
 	silent   bool      // it was there once and does not answer any more
 	hello    time.Time // when Hello is due again
@@ -66,7 +67,7 @@ func (c *Core) hello(now time.Time, b *broker, fx *Effects) {
 // welcome takes a broker's answer to Hello. Whatever waits for an answer is
 // sent again: the one that took it before may be gone.
 func (c *Core) welcome(now time.Time, b *broker, m *wire.Welcome, fx *Effects) {
-	b.id, b.welcomed, b.silent, b.refusal = m.Broker, true, false, nil
+	b.id, b.epoch, b.welcomed, b.silent, b.refusal = m.Broker, m.Epoch, true, false, nil
 	b.beat = c.cfg.Beat
 	if b.beat <= 0 {
 		b.beat = max(time.Duration(m.Lease)*time.Millisecond/4, 10*time.Millisecond)

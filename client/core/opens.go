@@ -142,6 +142,8 @@ func (c *Core) ask(now time.Time, o *Opening, fx *Effects) {
 		o.ask.Since = max(wire.Millis(now.Sub(o.since)), 1) // never as if it were the first, whatever the clock says
 	} else {
 		o.sent, o.since, o.ask.Since = true, now, 0
+		b := c.brokers[o.broker]
+		o.ask.Broker, o.ask.Epoch = b.id, b.epoch
 	}
 	if o.first != nil && !o.first.Deadline.IsZero() {
 		o.ask.Budget = max(wire.Millis(o.first.Deadline.Sub(now)), 1)

@@ -108,6 +108,8 @@ type Open struct {
 	Limits   Limits            `msgpack:"limits"`
 	Since    uint32            `msgpack:"since,omitempty"`  // how long ago it was sent first, 0 for the first time
 	Moved    bool              `msgpack:"moved,omitempty"`  // it was sent to another broker before
+	Broker   uuid.UUID         `msgpack:"broker"`           // that had welcomed the client when it was sent first
+	Epoch    uint64            `msgpack:"epoch,omitempty"`  // of that broker then
 	Method   string            `msgpack:"method,omitempty"` // of call 1, which comes along; empty: none does
 	Args     []byte            `msgpack:"args,omitempty"`
 	Raw      bool              `msgpack:"raw,omitempty"`

@@ -40,7 +40,7 @@ func controlSamples() []Control {
 		&Beat{Seq: 9, Epoch: 3, Late: 4},
 		&Open{
 			Client: sampleClient, Request: sampleRequest, Pool: "counter", Labels: map[string]string{"zone": "a", "gpu": "yes"},
-			Priority: -1, Wait: 5000, Notify: true, Limits: Limits{Idle: 60_000},
+			Priority: -1, Wait: 5000, Notify: true, Limits: Limits{Idle: 60_000}, Broker: sampleBroker, Epoch: 3,
 		},
 		&Opened{
 			Request: sampleRequest, Broker: sampleBroker, Node: sampleNode, NodeName: "node-1", PID: 4711, Pool: "counter",

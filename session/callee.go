@@ -290,13 +290,6 @@ func (c *Callee[C]) Waiting() (numbers []uint64, calls []C) {
 // Running returns the number of the call that runs, 0 if none does.
 func (c *Callee[C]) Running() uint64 { return c.running }
 
-// Shrink gives back the memory of a log in which nothing is kept.
-func (c *Callee[C]) Shrink() {
-	if c.Kept() == 0 {
-		c.log = nil
-	}
-}
-
 // Acked returns up to which number replies have been forgotten.
 func (c *Callee[C]) Acked() uint64 { return c.acked }
 

@@ -300,17 +300,14 @@ func (t *task) sender() sender {
 // apply carries out what the core asked for. Nothing here waits: a session's
 // channels have room for all that the core ever hands out at once.
 func (n *node) apply(fx *core.Effects, send sender) {
-	for _, o := range fx.Outs {
-		n.send(o, send)
-	}
-	for _, s := range fx.Start {
+	for _, s := range fx.Start { // before anybody can hear of it
 		t := newTask(n, s, n.pools[s.Pool()])
 		s.Task = t
 		n.tasks.Add(1)
 		go t.run()
-		if !t.pool.opens() { // it is open already: nothing to wait for
-			n.locked(func(fx *core.Effects) { n.core.OpenDone(n.loop.Time(), s, nil, fx) })
-		}
+	}
+	for _, o := range fx.Outs {
+		n.send(o, send)
 	}
 	for _, r := range fx.Run {
 		r.Session.Task.(*task).orders <- order{call: r.Call}
@@ -319,7 +316,7 @@ func (n *node) apply(fx *core.Effects, send sender) {
 		c.Session.Task.(*task).cancel(c.Number, c.Why)
 	}
 	for _, s := range fx.Stop {
-		s.Session.Task.(*task).orders <- order{stop: s.Why}
+		s.Session.Task.(*task).orders <- order{stop: s.Why, over: s.Over}
 	}
 	if fx.Drain != nil {
 		select {

@@ -56,7 +56,7 @@ type Served interface {
 	describe() (core.Pool, error)
 	begin(ctx context.Context, s *Session) (served, error)
 	locks() (lock, check bool)
-	opens() bool // it has an Open to run
+	bare() bool // it has neither Open nor Close to run
 }
 
 // served is one session's state with its handlers.
@@ -126,14 +126,14 @@ func (p *Pool[S]) describe() (core.Pool, error) {
 		return core.Pool{}, fmt.Errorf("pool %q has no methods: add them with worker.Handle", c.Pool)
 	}
 	return core.Pool{
-		Name: c.Pool, Slots: c.Slots, Methods: slices.Sorted(maps.Keys(p.handlers)), Locked: c.LockThread,
+		Name: c.Pool, Slots: c.Slots, Methods: slices.Sorted(maps.Keys(p.handlers)), Locked: c.LockThread, Bare: p.bare(),
 		Limits: session.Limits{Lease: c.Lease, Idle: c.Idle, MaxAge: c.MaxAge, Window: c.Window},
 	}, nil
 }
 
 func (p *Pool[S]) locks() (lock, check bool) { return p.config.LockThread, p.config.CheckThread }
 
-func (p *Pool[S]) opens() bool { return p.config.Open != nil }
+func (p *Pool[S]) bare() bool { return p.config.Open == nil && p.config.Close == nil }
 
 func (p *Pool[S]) begin(ctx context.Context, s *Session) (served, error) {
 	t := &tenant[S]{pool: p}

@@ -25,6 +25,7 @@ type task struct {
 	pool    Served
 	lock    bool
 	check   bool
+	bare    bool       // the core has taken it as open already
 	orders  chan order // room for all: at most one call at a time, and one stop
 	opening *callContext
 	note    startrec.Slot
@@ -45,10 +46,14 @@ func newTask(n *node, s *core.Session, pool Served) *task {
 	}
 	t := &task{
 		node: n, session: s, info: info, pool: pool, orders: make(chan order, 2),
-		opening: &callContext{session: info},
-		note:    n.notes.slot(s.Pool(), s.Worker()),
+		note: n.notes.slot(s.Pool(), s.Worker()),
 	}
 	t.lock, t.check = pool.locks()
+	if t.bare = pool.bare(); t.bare {
+		t.tenant, _ = pool.begin(context.Background(), info) // no code of the user's runs
+	} else {
+		t.opening = &callContext{session: info}
+	}
 	t.note.Begin(info.id) // before anybody can hear of the session
 	return t
 }
@@ -61,8 +66,15 @@ func (t *task) run() {
 		runtime.LockOSThread()
 	}
 	t.thread = ThreadID()
-	if t.open() {
-		t.close(t.serve())
+	if t.bare || t.open() {
+		t.finish()
+	}
+}
+
+// finish serves the session until it ends, and ends its state.
+func (t *task) finish() {
+	if last := t.serve(); !last.over {
+		t.close(last.stop)
 	}
 }
 
@@ -78,9 +90,7 @@ func (t *task) open() (ok bool) {
 			t.node.log.Error("panic in Open", "pool", t.info.pool, "session", t.info.id, "panic", p, "stack", stack())
 		}
 		t.opening.finish(context.Canceled)
-		if t.pool.opens() {
-			t.node.openDone(t, err)
-		}
+		t.node.openDone(t, err)
 	}()
 	t.tenant, err = t.pool.begin(t.opening, t.info)
 	return err == nil
@@ -90,15 +100,16 @@ func (t *task) open() (ok bool) {
 type order struct {
 	call core.Call
 	stop *session.Error
+	over bool // it has ended for the core already
 }
 
 // serve runs calls until the session ends. A call that was handed over but not
 // begun by then is certainly not run.
-func (t *task) serve() *session.Error {
+func (t *task) serve() (last order) {
 	for {
 		o := <-t.orders
 		if o.stop != nil {
-			return o.stop
+			return o
 		}
 		for call, ok := o.call, true; ok; {
 			call, ok = t.node.done(t, call.Number, t.handle(call))
@@ -120,7 +131,7 @@ func (t *task) handle(call core.Call) (reply session.Reply) {
 			reply = t.panicked(call, p)
 		} else if inside {
 			t.node.done(t, call.Number, t.panicked(call, errExit))
-			t.close(t.serve())
+			t.finish()
 		}
 	}()
 	if t.check && ThreadID() != t.thread {

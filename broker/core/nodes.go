@@ -261,10 +261,10 @@ func (c *Core) update(l *lease, live *wire.Live) {
 // slot that was meant for it is free.
 func (c *Core) overAlready(now time.Time, key session.OpenKey, n *node, live *wire.Live, fx *Effects) {
 	l := &lease{node: n, live: *live}
-	route := c.route(l)
+	l.live.Pool = n.poolName(live.Pool)
 	if o := c.opens[key]; o != nil {
-		if o.client.peer != 0 && !o.withdrawn {
-			fx.Control(o.client.peer, route)
+		if o.client.peer != 0 && !o.withdrawn && !(o.node == n && live.Once) { // then its client got the answer
+			fx.Control(o.client.peer, c.route(l))
 		}
 		switch {
 		case o.state == openQueued:
@@ -280,8 +280,11 @@ func (c *Core) overAlready(now time.Time, key session.OpenKey, n *node, live *wi
 		cl := o.client
 		c.leave(o)
 		c.forget(cl)
+		fx.Events = append(fx.Events,
+			Event{What: EventOpened, Node: n.id, Name: n.name, Session: live.Session, Pool: live.Pool},
+			Event{What: EventEnded, Node: n.id, Name: n.name, Session: live.Session, Pool: live.Pool, Code: session.ErrSessionClosed})
 	}
-	c.past.add(now, key, pastOpen{code: session.ErrSessionClosed, route: route})
+	c.past.add(now, pastOpen{key: key, code: session.ErrSessionClosed}, l)
 	c.pump(now, fx)
 }
 
@@ -435,7 +438,7 @@ func (c *Core) unknown(now time.Time, o *open, n *node, fx *Effects) {
 	}
 	cl := o.client
 	c.leave(o)
-	c.past.add(now, o.key, pastOpen{code: session.ErrWorkerLost, unknown: true})
+	c.past.add(now, pastOpen{key: o.key, code: session.ErrWorkerLost, unknown: true}, nil)
 	c.forget(cl)
 }
 
@@ -483,12 +486,12 @@ func (c *Core) end(now time.Time, l *lease, code session.Code, fx *Effects) {
 	c.table.Free(now, l.node.id, l.live.Pool)
 	if key := l.key(); c.taken[key] == l {
 		delete(c.taken, key)
-		p := pastOpen{code: code}
+		p := pastOpen{key: key, code: code, unknown: true} // if a call came along: a broker that was restarted does not know
 		if l.first && code != session.ErrWorkerLost {
-			p.route = c.route(l)
+			c.past.add(now, p, l)
+		} else {
+			c.past.add(now, p, nil)
 		}
-		p.unknown = true // if one came along: a broker that was restarted does not know
-		c.past.add(now, key, p)
 	}
 	c.forget(l.client)
 	fx.Events = append(fx.Events, Event{What: EventEnded, Node: l.node.id, Name: l.node.name, Session: id, Pool: l.live.Pool, Code: code})

@@ -134,7 +134,7 @@ func (c *Core) cannotKnow(now time.Time, from wire.Peer, m *wire.Open, fx *Effec
 			Request: m.Request, Code: session.ErrWorkerLost, Unknown: true,
 			Text: "the broker that took this open is gone, and no node knows it",
 		})
-		c.past.add(now, key, pastOpen{code: session.ErrWorkerLost, unknown: true})
+		c.past.add(now, pastOpen{key: key, code: session.ErrWorkerLost, unknown: true}, nil)
 	default:
 		return false
 	}
@@ -144,8 +144,8 @@ func (c *Core) cannotKnow(now time.Time, from wire.Peer, m *wire.Open, fx *Effec
 // answerPast answers a copy of an open that is over. One whose call was done
 // gets its route once more, so that its client can ask for the reply.
 func (c *Core) answerPast(from wire.Peer, m *wire.Open, p pastOpen, fx *Effects) {
-	if p.route != nil {
-		fx.Control(from, p.route)
+	if p.routed {
+		fx.Control(from, c.route(c.past.leaseOf(p)))
 		return
 	}
 	fx.Control(from, &wire.Refused{
@@ -276,10 +276,10 @@ func (c *Core) withdraw(now time.Time, from wire.Peer, m *wire.Withdraw, fx *Eff
 		maybe = true
 		c.takeBack(l, session.ErrWithdrawn, fx)
 	} else if p, over := c.past.find(key); over {
-		maybe = p.unknown || p.route != nil
+		maybe = p.unknown || p.routed
 	} else { // it may have overtaken its open
 		maybe = true
-		c.past.add(now, key, pastOpen{code: session.ErrWithdrawn, unknown: true})
+		c.past.add(now, pastOpen{key: key, code: session.ErrWithdrawn, unknown: true}, nil)
 	}
 	fx.Control(from, &wire.Refused{Request: m.Request, Code: session.ErrWithdrawn, Unknown: maybe})
 }
@@ -329,7 +329,7 @@ func (c *Core) finish(now time.Time, o *open, code session.Code) {
 		delete(o.node.offers, o.key)
 	}
 	c.leave(o)
-	c.past.add(now, o.key, pastOpen{code: code})
+	c.past.add(now, pastOpen{key: o.key, code: code}, nil)
 	c.forget(o.client)
 }
 

@@ -3,7 +3,7 @@ package core
 import (
 	"time"
 
-	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/internal/recent"
 	"github.com/limpet-rpc/limpet/session"
 )
 
@@ -13,41 +13,56 @@ const (
 	pastMost = 1 << 16
 )
 
-// pastOpen is what is remembered of an open that is over.
+// pastOpen is what is remembered of an open that is over. It holds no
+// pointers.
 type pastOpen struct {
+	key     session.OpenKey
 	code    session.Code
-	unknown bool         // a call came along that may have run
-	route   *wire.Opened // of a session whose first call came along: its reply is kept by its node
-}
-
-type pastKey struct {
-	key session.OpenKey
-	at  time.Time
+	unknown bool          // a call came along that may have run
+	routed  bool          // its session's first call came along: its node keeps the reply
+	route   uint64        // its number among the routes
+	at      time.Duration // since the first of all
 }
 
 // past remembers opens that are over, so that a copy that comes late opens
 // nothing. It is bounded by age and by number; horizon is since when it knows
 // all of them.
 type past struct {
-	opens   map[session.OpenKey]pastOpen
-	order   []pastKey
+	opens   map[session.OpenKey]uint64
+	all     recent.Ring[pastOpen]
+	routes  recent.Ring[lease] // of those of all that have one, in the same order
+	base    time.Time
 	horizon time.Time
 }
 
-func newPast() past { return past{opens: map[session.OpenKey]pastOpen{}} }
+func newPast() past { return past{opens: map[session.OpenKey]uint64{}} }
 
 func (p *past) find(key session.OpenKey) (pastOpen, bool) {
-	o, ok := p.opens[key]
-	return o, ok
+	n, ok := p.opens[key]
+	if !ok {
+		return pastOpen{}, false
+	}
+	return *p.all.At(n), true
 }
 
-func (p *past) add(now time.Time, key session.OpenKey, o pastOpen) {
-	if _, known := p.opens[key]; known {
+// leaseOf is the session of an open that has a route.
+func (p *past) leaseOf(o pastOpen) *lease { return p.routes.At(o.route) }
+
+// add remembers an open; its lease where its first call came along, else nil.
+func (p *past) add(now time.Time, o pastOpen, l *lease) {
+	if _, known := p.opens[o.key]; known {
 		return
 	}
-	p.opens[key] = o
-	p.order = append(p.order, pastKey{key, now})
-	if len(p.order) > pastMost {
+	if p.base.IsZero() {
+		p.base = now
+	}
+	o.at = now.Sub(p.base)
+	if l != nil {
+		o.routed = true
+		o.route = p.routes.Push(lease{node: l.node, live: l.live})
+	}
+	p.opens[o.key] = p.all.Push(o)
+	if p.all.Len() > pastMost {
 		p.shift()
 	}
 }
@@ -56,13 +71,19 @@ func (p *past) add(now time.Time, key session.OpenKey, o pastOpen) {
 func (p *past) forget(key session.OpenKey) { delete(p.opens, key) }
 
 func (p *past) expire(now time.Time) {
-	for len(p.order) > 0 && now.Sub(p.order[0].at) > pastFor {
+	for o, _ := p.all.Oldest(); o != nil && now.Sub(p.base)-o.at > pastFor; o, _ = p.all.Oldest() {
 		p.shift()
 	}
 }
 
 func (p *past) shift() {
-	p.horizon = p.order[0].at
-	delete(p.opens, p.order[0].key)
-	p.order = p.order[1:]
+	o, n := p.all.Oldest()
+	p.horizon = p.base.Add(o.at)
+	if p.opens[o.key] == n {
+		delete(p.opens, o.key)
+	}
+	if o.routed {
+		p.routes.Drop()
+	}
+	p.all.Drop()
 }

@@ -25,7 +25,7 @@ type Sizes struct {
 func (c *Core) Sizes() Sizes {
 	s := Sizes{
 		Nodes: len(c.nodes), NodePeers: len(c.nodeAt), Clients: len(c.clients), ClientPeers: len(c.clientAt), Beating: c.clientBeats.Len(),
-		Opens: len(c.opens), Taken: len(c.taken), Repeats: len(c.offered), Past: len(c.past.order),
+		Opens: len(c.opens), Taken: len(c.taken), Repeats: len(c.offered), Past: c.past.all.Len(),
 	}
 	for _, n := range c.nodes {
 		s.Offers += len(n.offers)

@@ -42,7 +42,7 @@ func (n *nodePart) boot() {
 	n.id = session.NodeID(w.chance.Uint64() | 1)
 	cfg := core.Config{Node: n.id, Name: n.name, Host: n.name, PID: 1, Tick: tick}
 	for _, pool := range w.pools() {
-		cfg.Pools = append(cfg.Pools, core.Pool{Name: pool, Slots: w.plan.slots, Limits: session.Limits{
+		cfg.Pools = append(cfg.Pools, core.Pool{Name: pool, Slots: w.plan.slots, Bare: w.plan.bare, Limits: session.Limits{
 			Lease: w.plan.lease, Idle: w.plan.idle, MaxAge: w.plan.maxAge, Window: w.plan.window,
 		}})
 	}
@@ -88,6 +88,9 @@ func (n *nodePart) turn() {
 // apply carries out what the core asked for, in the order of the runtime.
 func (n *nodePart) apply() {
 	w := n.w
+	for _, s := range n.fx.Start {
+		n.begin(s)
+	}
 	for _, o := range n.fx.Outs {
 		l := dialled(n.links, o.To)
 		if l == nil {
@@ -112,9 +115,6 @@ func (n *nodePart) apply() {
 			w.truth.ended(e.Session, e.Code, e.Text)
 		}
 	}
-	for _, s := range n.fx.Start {
-		n.begin(s)
-	}
 	for _, r := range n.fx.Run {
 		taskOf(r.Session).hand(r.Call)
 	}
@@ -122,7 +122,9 @@ func (n *nodePart) apply() {
 		taskOf(c.Session).cancel(c.Number)
 	}
 	for _, s := range n.fx.Stop {
-		taskOf(s.Session).halt(s.Why)
+		if taskOf(s.Session).halt(s.Why); s.Over {
+			taskOf(s.Session).leave()
+		}
 	}
 	if d := n.fx.Drain; d != nil {
 		n.drain(d.Deadline)

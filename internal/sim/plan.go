@@ -29,6 +29,7 @@ type plan struct {
 
 	// what users and handlers do
 	long, stuck, panics, openFails, slowOpen, slowClose bool
+	bare                                                bool // pools have neither Open nor Close
 	deadlines, cancels, withdraws, shortWaits           bool
 	firsts, steps, attaches                             bool // calls carried by opens, progress, attaching
 	drains                                              int
@@ -162,7 +163,7 @@ func (p *plan) String() string {
 		{"stuck", p.stuck},
 		{"panics", p.panics},
 		{"failing opens", p.openFails},
-		{"slow opens", p.slowOpen},
+		{"slow opens", p.slowOpen && !p.bare}, {"bare", p.bare},
 		{"slow closes", p.slowClose},
 		{"deadlines", p.deadlines},
 		{"cancels", p.cancels},

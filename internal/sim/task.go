@@ -19,6 +19,7 @@ type task struct {
 	call    *core.Call // handed over, not begun
 	stop    *session.Error
 	busy    bool // in Open, in a handler or in Close
+	left    bool // its slot is given up
 	waking  bool
 	current *running
 	hurry   func() // ends the context of Open
@@ -45,6 +46,9 @@ func newTask(n *nodePart, s *core.Session) *task {
 // open runs the pool's Open.
 func (t *task) open() {
 	w, n := t.node.w, t.node
+	if w.plan.bare { // it is open already
+		return
+	}
 	t.busy = true
 	d := w.chance.skewed(0, 5*time.Millisecond)
 	if w.plan.slowOpen && w.chance.in(0.3) {
@@ -112,6 +116,7 @@ func (t *task) turn() {
 		call := *t.call
 		t.call = nil
 		t.handle(call)
+	case t.stop != nil && t.left:
 	case t.stop != nil:
 		if t.call != nil {
 			call, why := *t.call, t.stop
@@ -246,6 +251,7 @@ func (t *task) close() {
 
 // leave gives the slot up.
 func (t *task) leave() {
+	t.left = true
 	delete(t.node.seats, seat{t.session.Pool(), t.session.Worker()})
 	t.node.changed = t.node.w.now
 }

@@ -52,6 +52,7 @@ func Run(seed uint64, history io.Writer) Result {
 func newWorld(seed uint64, history io.Writer) *World {
 	w := &World{seed: seed, chance: newChance(seed, 1), history: history}
 	w.plan = newPlan(newChance(seed, 2))
+	w.plan.bare = seed%4 == 3
 	w.truth = newTruth(w)
 	w.note("seed %d: %s", seed, w.plan.String())
 	return w

@@ -150,7 +150,7 @@ func (c *Core) register(now time.Time, b *broker, fx *Effects) {
 			live = append(live, s.live())
 		}
 	}
-	live = append(live, c.past.replies()...)
+	live = append(live, c.past.carried()...)
 	for {
 		n := min(len(live), liveMost)
 		m.Live, live = live[:n], live[n:]

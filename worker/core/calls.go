@@ -115,6 +115,11 @@ func (c *Core) holding(from wire.Peer, h *wire.Header, fx *Effects) *Session {
 
 // ending answers for a session whose last call or Close still runs.
 func (c *Core) ending(from wire.Peer, h *wire.Header, s *Session, fx *Effects) {
+	if n := s.callee.Running(); n == h.Number && n != 0 && (h.Kind == wire.KindCall || h.Kind == wire.KindCancel) {
+		s.callee.Redirect(n, func(call *Call) { call.from, call.via = from, h.Via })
+		c.say(from, h, wire.KindHeld, 0, fx)
+		return
+	}
 	c.remains(from, h, s.callee, s.why, fx)
 }
 
@@ -140,26 +145,28 @@ func (c *Core) notHere(from wire.Peer, h *wire.Header, fx *Effects) {
 		c.moved(from, h, p.epoch, p.moves, fx)
 		return
 	}
-	c.remains(from, h, p.callee, p.why, fx)
+	c.remains(from, h, &p.replies, p.why, fx)
 }
 
-// remains answers a message for a session that has ended, or is about to: with
-// the stored reply of a call that was done, as held while it still runs, and
-// with why it ended for what never ran.
-func (c *Core) remains(from wire.Peer, h *wire.Header, callee *session.Callee[Call], why *session.Error, fx *Effects) {
+// replies are those of a session that has ended, or is about to.
+type replies interface {
+	Stored(n uint64) (session.Reply, bool)
+	Turn() uint64
+}
+
+// remains answers a message for such a session: with the stored reply of a call
+// that was done, and with why the session ended for what never ran.
+func (c *Core) remains(from wire.Peer, h *wire.Header, kept replies, why *session.Error, fx *Effects) {
 	if h.Kind != wire.KindCall && h.Kind != wire.KindCancel {
 		c.failTo(from, h, why.Code, session.NotRun, why.Text, fx)
 		return
 	}
-	if r, ok := callee.Stored(h.Number); ok {
+	if r, ok := kept.Stored(h.Number); ok {
 		c.replyTo(from, h, r, fx)
 		return
 	}
 	switch {
-	case callee.Running() == h.Number:
-		callee.Redirect(h.Number, func(call *Call) { call.from, call.via = from, h.Via })
-		c.say(from, h, wire.KindHeld, 0, fx)
-	case h.Number >= callee.Turn():
+	case h.Number >= kept.Turn():
 		c.failTo(from, h, why.Code, session.NotRun, why.Text, fx)
 	default:
 		c.failTo(from, h, session.ErrReplyGone, session.Done, why.Text, fx)
@@ -189,7 +196,7 @@ func (c *Core) next(now time.Time, s *Session, fx *Effects) {
 // endOnce ends a session that was opened for one call, once that has ended.
 func (c *Core) endOnce(now time.Time, s *Session, fx *Effects) {
 	if s.once && s.callee.Running() == 0 && s.callee.Turn() > 1 {
-		c.end(now, s, session.ErrSessionClosed, "it was opened for one call", fx)
+		c.end(now, s, session.ErrSessionClosed, endOnce.Text, fx)
 	}
 }
 
@@ -296,8 +303,9 @@ func (c *Core) close(now time.Time, from wire.Peer, h *wire.Header, fx *Effects)
 		c.say(from, h, wire.KindClosed, session.ErrEpoch, fx)
 	default:
 		_ = s.callee.Ack(h.Ack) // a wrong one acknowledges nothing
-		c.end(now, s, session.ErrSessionClosed, "closed by its holder", fx)
+		c.end(now, s, session.ErrSessionClosed, endClosed.Text, fx)
 		c.say(from, h, wire.KindClosed, 0, fx)
+		c.closeBare(now, s, fx)
 	}
 }
 

@@ -22,6 +22,7 @@ type Pool struct {
 	Limits  session.Limits
 	Methods []string // sorted
 	Locked  bool     // one OS thread per session
+	Bare    bool     // nothing has to run when a session opens or closes
 }
 
 // Config is what a node is told at its start.
@@ -75,6 +76,7 @@ type Cancel struct {
 type Stop struct {
 	Session *Session
 	Why     *session.Error
+	Over    bool // the session is closed already: nothing has to run, and nothing to be reported
 }
 
 // Effects is what one step asks for.
@@ -137,6 +139,7 @@ type Core struct {
 	clients  map[uuid.UUID]*client
 	past     past
 	declined declined
+	untold   []*Session // of one call, open, and not reported yet
 	due      dueHeap
 	beats    *heartbeat.Monitor[wire.Peer]
 	draining bool
@@ -271,6 +274,7 @@ func (c *Core) Malformed(from wire.Peer, err error, fx *Effects) {
 func (c *Core) Tick(now time.Time, fx *Effects) {
 	c.late = max(c.late, now.Sub(c.lastTick)-c.cfg.Tick)
 	c.lastTick = now
+	c.tellUntold(fx)
 	c.watchBrokers(now, fx)
 	for len(c.due) > 0 && !now.Before(c.due[0].due) {
 		c.expire(now, c.due[0], fx)

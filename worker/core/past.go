@@ -1,9 +1,9 @@
 package core
 
 import (
-	"slices"
 	"time"
 
+	"github.com/limpet-rpc/limpet/internal/recent"
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
 )
@@ -16,29 +16,26 @@ const (
 )
 
 // pastSession is what is kept of a session that has ended: enough to answer
-// every copy of every call of it.
+// every copy of every call of it. An open that never became a session has no
+// slot and no replies.
 type pastSession struct {
-	id     session.ID
-	open   session.OpenKey
-	key    session.Key
-	callee *session.Callee[Call] // nil for an open that never became a session
-	why    *session.Error
-	epoch  uint32 // of its last holder
-	moves  []uint64
-	live   *wire.Live // of one whose first call came along: brokers may be asked for it again
-	at     time.Time
+	tenancy
+	replies session.Remains
+	why     *session.Error
+	moves   []uint64
+	at      time.Time
 }
 
 // past remembers them, bounded by age, number and bytes.
 type past struct {
-	byID   map[session.ID]*pastSession
-	byOpen map[session.OpenKey]*pastSession
-	order  []*pastSession
+	all    recent.Ring[pastSession]
+	byID   map[session.ID]uint64
+	byOpen map[session.OpenKey]uint64
 	bytes  int
 }
 
 func newPast() past {
-	return past{byID: map[session.ID]*pastSession{}, byOpen: map[session.OpenKey]*pastSession{}}
+	return past{byID: map[session.ID]uint64{}, byOpen: map[session.OpenKey]uint64{}}
 }
 
 // verdict is the answer to a repeated offer: a worker that could not open is
@@ -53,38 +50,47 @@ func (p *pastSession) verdict() session.Code {
 	return session.ErrWithdrawn
 }
 
-func (p *past) find(id session.ID) *pastSession { return p.byID[id] }
+// over is how brokers are told of it.
+func (p *pastSession) over() wire.Live {
+	live := p.live()
+	live.Over = true
+	return live
+}
+
+func (p *past) find(id session.ID) *pastSession {
+	n, ok := p.byID[id]
+	if !ok {
+		return nil
+	}
+	return p.all.At(n)
+}
 
 func (p *past) opened(key session.OpenKey) (*pastSession, bool) {
-	s, ok := p.byOpen[key]
-	return s, ok
+	n, ok := p.byOpen[key]
+	if !ok {
+		return nil, false
+	}
+	return p.all.At(n), true
 }
 
 func (p *past) add(now time.Time, s *Session) {
-	r := &pastSession{id: s.id, open: s.open, key: s.key, callee: s.callee, why: s.why, epoch: s.epoch, moves: s.moves, at: now}
-	if s.carried {
-		live := s.live()
-		live.Over = true
-		r.live = &live
-	}
-	p.byID[s.id], p.byOpen[s.open] = r, r
-	s.callee.Shrink()
-	p.bytes += s.callee.Bytes()
-	p.push(r)
+	r := pastSession{tenancy: s.tenancy, replies: s.callee.Remains(), why: s.why, moves: s.moves, at: now}
+	p.bytes += r.replies.Bytes()
+	n := p.all.Push(r)
+	p.byID[s.id], p.byOpen[s.open] = n, n
+	p.bound()
 }
 
 func (p *past) addOpen(now time.Time, key session.OpenKey, why *session.Error) {
-	if p.byOpen[key] != nil {
+	if _, known := p.byOpen[key]; known {
 		return
 	}
-	r := &pastSession{open: key, why: why, at: now}
-	p.byOpen[key] = r
-	p.push(r)
+	p.byOpen[key] = p.all.Push(pastSession{tenancy: tenancy{open: key}, why: why, at: now})
+	p.bound()
 }
 
-func (p *past) push(r *pastSession) {
-	p.order = append(p.order, r)
-	for len(p.order) > pastMost || p.bytes > pastBytes {
+func (p *past) bound() {
+	for p.all.Len() > pastMost || p.bytes > pastBytes {
 		p.shift()
 	}
 }
@@ -92,31 +98,32 @@ func (p *past) push(r *pastSession) {
 // repliesMost bounds the ended sessions that a Register brings along.
 const repliesMost = 4096
 
-// replies returns the latest sessions whose first call came along and that have
+// carried returns the latest sessions whose first call came along and that have
 // ended: a broker that was restarted needs them to answer a repeated open.
-func (p *past) replies() []wire.Live {
+func (p *past) carried() []wire.Live {
 	var list []wire.Live
-	for _, r := range slices.Backward(p.order) {
-		if r.live != nil && len(list) < repliesMost {
-			list = append(list, *r.live)
+	for r := range p.all.Backward {
+		if r.carried && len(list) < repliesMost {
+			list = append(list, r.over())
 		}
 	}
 	return list
 }
 
 func (p *past) expire(now time.Time) {
-	for len(p.order) > 0 && now.Sub(p.order[0].at) > pastFor {
+	for r, _ := p.all.Oldest(); r != nil && now.Sub(r.at) > pastFor; r, _ = p.all.Oldest() {
 		p.shift()
 	}
 }
 
 func (p *past) shift() {
-	r := p.order[0]
-	p.order[0] = nil
-	p.order = p.order[1:]
-	delete(p.byOpen, r.open)
-	if r.callee != nil {
-		delete(p.byID, r.id)
-		p.bytes -= r.callee.Bytes()
+	r, n := p.all.Oldest()
+	if p.byOpen[r.open] == n {
+		delete(p.byOpen, r.open)
 	}
+	if r.pool != nil {
+		delete(p.byID, r.id)
+		p.bytes -= r.replies.Bytes()
+	}
+	p.all.Drop()
 }

@@ -25,29 +25,18 @@ type Session struct {
 	// Task is whatever runs the session's goroutine; the core never looks at it.
 	Task any
 
-	// fixed after the offer
-	id          session.ID
-	key         session.Key
-	open        session.OpenKey
-	pool        *pool
-	slot        int
-	incarnation uint64
-	try         uint32 // of the offer that it was taken by
-	client      *client
-	limits      session.Limits
+	tenancy
+	try    uint32 // of the offer that it was taken by
+	client *client
 
 	first    *Call     // the call that came along with the open
-	once     bool      // the session ends with call 1
-	carried  bool      // call 1 came along with the open
-	holder   uuid.UUID // the client that attached to it, zero while it is the one that opened it
 	attached [4]uint64 // the nonces of the last attaches, the latest first
 	moves    []uint64  // for the latest holders before this one: the first number of theirs that had not started
 	orphan   Call      // the call that ran for the holder before: its number and way back
 	orphaned uint32    // that holder's epoch
 
 	state    state
-	reported bool   // some broker may know of it
-	epoch    uint32 // of the holder
+	reported bool // some broker may know of it
 	callee   *session.Callee[Call]
 	clocks   session.Clocks
 	from     wire.Peer // the holder's last way back
@@ -57,6 +46,23 @@ type Session struct {
 
 	due   time.Time // in Core.due, at place; -1 while not in it
 	place int
+}
+
+// tenancy is who has which slot.
+type tenancy struct {
+	// fixed after the offer
+	id          session.ID
+	key         session.Key
+	open        session.OpenKey
+	pool        *pool
+	slot        int
+	incarnation uint64
+	limits      session.Limits
+	once        bool // the session ends with call 1
+	carried     bool // call 1 came along with the open
+
+	epoch  uint32    // of the holder
+	holder uuid.UUID // the client that attached to it, zero while it is the one that opened it
 }
 
 // ID is the session's public name.
@@ -74,11 +80,11 @@ func (s *Session) Incarnation() uint64 { return s.incarnation }
 // Client is whose session it is.
 func (s *Session) Client() uuid.UUID { return s.open.Client }
 
-func (s *Session) live() wire.Live {
+func (t *tenancy) live() wire.Live {
 	return wire.Live{
-		Client: s.open.Client, Request: s.open.Request, Pool: s.pool.Name, Worker: s.slot, Incarnation: s.incarnation,
-		Session: s.id, Key: s.key, Epoch: s.epoch, Limits: wire.LimitsOf(s.limits), Holder: s.holder,
-		First: s.carried, Once: s.once,
+		Client: t.open.Client, Request: t.open.Request, Pool: t.pool.Name, Worker: t.slot, Incarnation: t.incarnation,
+		Session: t.id, Key: t.key, Epoch: t.epoch, Limits: wire.LimitsOf(t.limits), Holder: t.holder,
+		First: t.carried, Once: t.once,
 	}
 }
 
@@ -125,8 +131,8 @@ func (c *Core) offer(now time.Time, b *broker, m *wire.Offer, fx *Effects) {
 		return
 	}
 	if p, over := c.past.opened(key); over {
-		if p.live != nil {
-			fx.Control(b.peer, &wire.Accept{Seq: b.count(), Live: *p.live})
+		if p.carried {
+			fx.Control(b.peer, &wire.Accept{Seq: b.count(), Live: p.over()})
 		} else {
 			decline(p.verdict(), p.why.Error())
 		}
@@ -172,8 +178,8 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 	p.count[slot]++
 	limits := p.Limits.Lowered(m.Limits.Session())
 	s := &Session{
-		id: id, key: secret, open: key, pool: p, slot: slot, incarnation: p.count[slot], limits: limits, epoch: 1,
-		callee: session.NewCallee[Call](limits.Window, session.DefaultBytes), started: now, place: -1,
+		tenancy: tenancy{id: id, key: secret, open: key, pool: p, slot: slot, incarnation: p.count[slot], limits: limits, epoch: 1},
+		callee:  session.NewCallee[Call](limits.Window, session.DefaultBytes), started: now, place: -1,
 		try: m.Try,
 	}
 	if m.Method != "" {
@@ -193,10 +199,14 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 	s.client.way = b.peer
 	c.opens[key] = s
 	fx.Start = append(fx.Start, s)
+	if p.Bare {
+		c.OpenDone(now, s, nil, fx)
+	}
 	return nil
 }
 
-// OpenDone takes the end of the pool's Open. A session that nobody wants any
+// OpenDone takes the end of the pool's Open; sessions of a bare pool have none
+// to report. A session that nobody wants any
 // more by then is stopped at once.
 func (c *Core) OpenDone(now time.Time, s *Session, failed error, fx *Effects) {
 	if failed != nil {
@@ -204,14 +214,17 @@ func (c *Core) OpenDone(now time.Time, s *Session, failed error, fx *Effects) {
 		c.openFailed(now, s, failed, fx)
 		return
 	}
-	s.state, s.reported = stateOpen, true
+	s.state = stateOpen
 	s.clocks = session.NewClocks(now, s.limits)
 	c.sessions[s.id] = s
 	s.client.sessions[s.id] = s
 	s.client.digest ^= session.Digest(s.id)
 	c.schedule(s)
-	live := s.live()
-	c.report(fx, func(seq uint64) wire.Control { return &wire.Accept{Seq: seq, Live: live} })
+	if s.once {
+		c.untold = append(c.untold, s)
+	} else {
+		c.tell(s, fx)
+	}
 	fx.Events = append(fx.Events, Event{What: EventOpened, Session: s.id, Pool: s.pool.Name})
 	if s.why != nil {
 		c.end(now, s, s.why.Code, s.why.Text, fx)
@@ -220,6 +233,25 @@ func (c *Core) OpenDone(now time.Time, s *Session, failed error, fx *Effects) {
 	if s.first != nil {
 		c.takeFirst(now, s, fx)
 	}
+}
+
+// tell reports a session that is open.
+func (c *Core) tell(s *Session, fx *Effects) {
+	s.reported = true
+	live := s.live()
+	c.report(fx, func(seq uint64) wire.Control { return &wire.Accept{Seq: seq, Live: live} })
+}
+
+// tellUntold reports the one-call sessions that are not over by now. Those
+// that are have been reported as a whole, in half the messages.
+func (c *Core) tellUntold(fx *Effects) {
+	for _, s := range c.untold {
+		if s.state == stateOpen && !s.reported {
+			c.tell(s, fx)
+		}
+	}
+	clear(c.untold)
+	c.untold = c.untold[:0]
 }
 
 // openFailed tells those who offered a session that there is none. Where Open
@@ -278,6 +310,21 @@ func (c *Core) Died(now time.Time, s *Session, text string, fx *Effects) {
 	c.end(now, s, session.ErrWorkerDied, text, fx)
 }
 
+// The ends of most sessions, which share them.
+var (
+	endClosed = &session.Error{Code: session.ErrSessionClosed, Text: "closed by its holder", Remote: true}
+	endOnce   = &session.Error{Code: session.ErrSessionClosed, Text: "it was opened for one call", Remote: true}
+)
+
+func reason(code session.Code, text string) *session.Error {
+	for _, e := range []*session.Error{endClosed, endOnce} {
+		if code == e.Code && text == e.Text {
+			return e
+		}
+	}
+	return &session.Error{Code: code, Text: text, Remote: true}
+}
+
 // end begins the end of an open session: what waits is not run, what runs is
 // cancelled, and then its goroutine runs the pool's Close.
 func (c *Core) end(_ time.Time, s *Session, code session.Code, text string, fx *Effects) {
@@ -285,7 +332,7 @@ func (c *Core) end(_ time.Time, s *Session, code session.Code, text string, fx *
 		return
 	}
 	s.state = stateClosing
-	s.why = &session.Error{Code: code, Text: text, Remote: true}
+	s.why = reason(code, text)
 	if s.place >= 0 {
 		heap.Remove(&c.due, s.place)
 	}
@@ -299,10 +346,20 @@ func (c *Core) end(_ time.Time, s *Session, code session.Code, text string, fx *
 	}
 	delete(s.client.sessions, s.id)
 	s.client.digest ^= session.Digest(s.id)
-	fx.Stop = append(fx.Stop, Stop{s, s.why})
+	fx.Stop = append(fx.Stop, Stop{Session: s, Why: s.why})
 	if s.from != 0 && code != session.ErrSessionClosed {
 		h := wire.Header{Kind: wire.KindExpired, Code: code, Via: s.via, Node: c.cfg.Node, Session: s.id, Epoch: s.epoch}
 		fx.Session(s.from, &h, wire.AppendFailure(nil, text, ""))
+	}
+}
+
+// closeBare closes a session that was just ended, where its goroutine has
+// nothing left to run.
+func (c *Core) closeBare(now time.Time, s *Session, fx *Effects) {
+	last := len(fx.Stop) - 1
+	if s.pool.Bare && s.callee.Running() == 0 && last >= 0 && fx.Stop[last].Session == s {
+		fx.Stop[last].Over = true
+		c.Closed(now, s, fx)
 	}
 }
 
@@ -312,7 +369,12 @@ func (c *Core) Closed(now time.Time, s *Session, fx *Effects) {
 	c.free(now, s)
 	c.past.add(now, s)
 	why := s.why
+	over := s.live()
+	over.Over = true
 	c.report(fx, func(seq uint64) wire.Control {
+		if !s.reported {
+			return &wire.Accept{Seq: seq, Live: over}
+		}
 		return &wire.Ended{Seq: seq, Session: s.id, Pool: s.pool.Name, Code: why.Code, Text: wire.Text(why.Text)}
 	})
 	fx.Events = append(fx.Events, Event{What: EventEnded, Session: s.id, Pool: s.pool.Name, Code: why.Code, Text: why.Text})

@@ -22,7 +22,7 @@ type Sizes struct {
 func (c *Core) Sizes() Sizes {
 	s := Sizes{
 		Opens: len(c.opens), Sessions: len(c.sessions), Clients: len(c.clients), Clocks: len(c.due),
-		Past: len(c.past.order), PastBytes: c.past.bytes, Declined: len(c.declined.order),
+		Past: c.past.all.Len(), PastBytes: c.past.bytes, Declined: len(c.declined.order),
 	}
 	for _, p := range c.pools {
 		s.Slots += len(p.slots)
@@ -109,8 +109,8 @@ func (c *Core) auditClients(held int) error {
 }
 
 func (p *past) audit() error {
-	if len(p.byOpen) > len(p.order) || len(p.byID) > len(p.order) || len(p.order) > pastMost {
-		return fmt.Errorf("%d ended opens and %d ended sessions are remembered in a list of %d", len(p.byOpen), len(p.byID), len(p.order))
+	if all := p.all.Len(); len(p.byOpen) > all || len(p.byID) > all || all > pastMost {
+		return fmt.Errorf("%d ended opens and %d ended sessions are remembered in a list of %d", len(p.byOpen), len(p.byID), all)
 	}
 	return nil
 }

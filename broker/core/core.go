@@ -78,7 +78,7 @@ type Core struct {
 func New(now time.Time, cfg Config) *Core {
 	cfg = cfg.withDefaults()
 	return &Core{
-		cfg: cfg, started: now,
+		cfg: cfg, started: now, ticked: now,
 		table:       assigner.New(cfg.Policy, cfg.Limits),
 		nodes:       map[session.NodeID]*node{},
 		nodeAt:      map[wire.Peer]*node{},
@@ -203,7 +203,7 @@ const sleptLeast = 200 * time.Millisecond
 // woke takes time that passed without this broker as not having passed: asleep
 // it has neither waited for its nodes nor heard of opens.
 func (c *Core) woke(now time.Time) {
-	if slept := now.Sub(c.ticked) - c.cfg.Tick; !c.ticked.IsZero() && slept > sleptLeast {
+	if slept := now.Sub(c.ticked) - c.cfg.Tick; slept > sleptLeast {
 		c.started = c.started.Add(slept)
 		c.past.horizon = now
 		c.ticked = now

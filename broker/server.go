@@ -13,6 +13,7 @@ import (
 
 	"github.com/limpet-rpc/limpet/assigner"
 	"github.com/limpet-rpc/limpet/broker/core"
+	"github.com/limpet-rpc/limpet/broker/feed"
 	"github.com/limpet-rpc/limpet/internal/startrec"
 	"github.com/limpet-rpc/limpet/internal/version"
 	"github.com/limpet-rpc/limpet/internal/wire"
@@ -42,23 +43,38 @@ type Options struct {
 	// worker.Options; the broker looks there for nodes that have died.
 	Records string
 	Logger  *slog.Logger // default slog.Default
+	// Feed is told what happens; default one of the broker's own. Brokers of one
+	// process that follow each other may share it.
+	Feed *feed.Feed
+
+	// Of a broker that is the master of a cell, see package broker/cell.
+
+	Cell     uuid.UUID           // stands for all its masters; default: an id of this broker's own
+	Epoch    uint64              // under which it is master, default 1
+	Tick     time.Duration       // how often Pulse is called, default 20 ms
+	Pulse    func(now time.Time) // called by the loop that does the work; must not block
+	Outdated func(epoch uint64)  // called by it when a node knows a higher one; must not block
 }
 
 // Server is a broker. New makes it listen, Run makes it work.
 type Server struct {
 	// fixed after New
 	log      *slog.Logger
+	feed     *feed.Feed
 	loop     *zmqio.Loop
 	endpoint string
 	started  time.Time
 	records  string        // empty: none are looked for
 	every    time.Duration // how often
+	pulse    func(now time.Time)
+	outdated func(epoch uint64)
 	done     chan struct{} // closed when Run returns
 
 	// owned by the loop
 	core  *core.Core
 	fx    core.Effects
 	noise noise
+	news  news
 }
 
 // New checks the library and binds the endpoint. Errors name what is missing
@@ -76,12 +92,11 @@ func New(o Options) (*Server, error) {
 	if o.Name == "" {
 		o.Name, _ = os.Hostname() // an unnamed host has an unnamed broker
 	}
-	id, err := uuid.NewRandom()
-	if err != nil {
-		return nil, fmt.Errorf("broker: draw its id: %w", err)
+	if err := o.settle(); err != nil {
+		return nil, err
 	}
 	now := time.Now()
-	s := &Server{log: o.Logger, started: now, done: make(chan struct{})}
+	s := &Server{log: o.Logger, feed: o.Feed, started: now, done: make(chan struct{}), pulse: o.Pulse, outdated: o.Outdated}
 	s.records, s.every = o.Records, o.Beat/5
 	if s.records == "" {
 		s.records = startrec.DefaultDir()
@@ -90,16 +105,36 @@ func New(o Options) (*Server, error) {
 		s.every = 200 * time.Millisecond
 	}
 	s.core = core.New(now, core.Config{
-		ID: id, Name: o.Name, Program: "limpet/" + version.String(), Beat: o.Beat, Misses: o.Misses, Lease: o.Lease,
-		Recovery: o.Recovery, Policy: o.Policy, Limits: assigner.Limits{Queue: o.Queue}, Tick: tick,
+		ID: o.Cell, Epoch: o.Epoch, Name: o.Name, Program: "limpet/" + version.String(), Beat: o.Beat, Misses: o.Misses, Lease: o.Lease,
+		Recovery: o.Recovery, Policy: o.Policy, Limits: assigner.Limits{Queue: o.Queue}, Tick: o.Tick,
 	})
-	if s.loop, err = zmqio.NewLoop(s, zmqio.Options{Tick: tick, Alone: true}); err != nil {
+	var err error
+	if s.loop, err = zmqio.NewLoop(s, zmqio.Options{Tick: o.Tick, Alone: true}); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	if s.endpoint, err = s.loop.Listen(o.Listen); err != nil {
 		return nil, fmt.Errorf("broker: %w", errors.Join(err, s.Close()))
 	}
 	return s, nil
+}
+
+// settle fills in what makes the broker a master, or one that is alone.
+func (o *Options) settle() error {
+	if o.Tick <= 0 {
+		o.Tick = tick
+	}
+	if o.Feed == nil {
+		o.Feed = new(feed.Feed)
+	}
+	if o.Cell != uuid.Nil {
+		return nil
+	}
+	id, err := uuid.NewRandom()
+	if err != nil {
+		return fmt.Errorf("broker: draw its id: %w", err)
+	}
+	o.Cell = id
+	return nil
 }
 
 // Close gives the endpoint back where Run is not called after all.
@@ -123,7 +158,13 @@ func (s *Server) Run(ctx context.Context) error {
 	defer watch.Wait()
 	defer stop()
 	drained := make(chan struct{})
-	undrain := context.AfterFunc(ctx, func() { defer close(drained); s.drain(); stop() })
+	undrain := context.AfterFunc(ctx, func() {
+		defer close(drained)
+		if !errors.Is(context.Cause(ctx), ErrReplaced) {
+			s.drain()
+		}
+		stop()
+	})
 	err := s.loop.Run(loopCtx)
 	if !undrain() {
 		<-drained
@@ -152,10 +193,18 @@ func (s *Server) watchTheDead(ctx context.Context) {
 			s.log.Debug("look for start records", "error", err)
 		}
 		for _, o := range dead {
-			s.loop.Do(func() { s.step(func() { s.core.BuryAll(s.loop.Time(), o.Node, o.Started, &s.fx) }) })
+			s.loop.Do(func() { s.step(func() { s.core.BuryAll(s.loop.Time(), o.Node, o.Started, o.Cause, &s.fx) }) })
 		}
 	}
 }
+
+// ErrReplaced is the cause of the end of Run's context that has a master stop
+// at once: there is another one, and nobody listens to what this one still has
+// to say.
+var ErrReplaced = errors.New("broker: another master has taken over")
+
+// SetEpoch raises the epoch of a master that stays one. It does not block.
+func (s *Server) SetEpoch(epoch uint64) { s.loop.Do(func() { s.core.SetEpoch(epoch) }) }
 
 // drainFor bounds the wait for offers that are out when the broker ends.
 const drainFor = 500 * time.Millisecond
@@ -248,6 +297,46 @@ func (s *Server) ask(ctx context.Context, what func(time.Time) core.Status) (cor
 	}
 }
 
+// Feed is what happens here, as it happens.
+func (s *Server) Feed() *feed.Feed { return s.feed }
+
+// ErrUnknown is Inspect for what nothing is known of.
+var ErrUnknown = errors.New("broker: nothing is known of it")
+
+// InspectSession tells what is known of a session, of its hung calls above all.
+// It blocks until the loop has come round or ctx ends.
+func (s *Server) InspectSession(ctx context.Context, id session.ID) (core.Inspection, error) {
+	return s.inspect(ctx, func(now time.Time) (core.Inspection, bool) { return s.core.InspectSession(now, id) })
+}
+
+// InspectNode does so for a node, by its id or name, also for one that is gone.
+func (s *Server) InspectNode(ctx context.Context, node string) (core.Inspection, error) {
+	return s.inspect(ctx, func(now time.Time) (core.Inspection, bool) { return s.core.InspectNode(now, node) })
+}
+
+func (s *Server) inspect(ctx context.Context, look func(time.Time) (core.Inspection, bool)) (core.Inspection, error) {
+	type answer struct {
+		in core.Inspection
+		ok bool
+	}
+	got := make(chan answer, 1)
+	s.loop.Do(func() {
+		in, ok := look(time.Now())
+		got <- answer{in, ok}
+	})
+	select {
+	case a := <-got:
+		if !a.ok {
+			return a.in, ErrUnknown
+		}
+		return a.in, nil
+	case <-s.done:
+		return core.Inspection{}, ErrStopped
+	case <-ctx.Done():
+		return core.Inspection{}, fmt.Errorf("broker: its loop does not come round: %w", ctx.Err())
+	}
+}
+
 // Traffic is what the socket has carried.
 func (s *Server) Traffic() zmqio.Stats { return s.loop.Stats() }
 
@@ -291,6 +380,9 @@ func (s *Server) Tick(now time.Time) {
 	s.fx.Reset()
 	s.core.Tick(now, &s.fx)
 	s.apply()
+	if s.pulse != nil {
+		s.pulse(now)
+	}
 }
 
 // apply sends what the core wants sent. What cannot be sent is lost, as it
@@ -303,5 +395,9 @@ func (s *Server) apply() {
 	}
 	for i := range s.fx.Events {
 		s.noise.event(s.log, &s.fx.Events[i])
+		s.news.event(s.feed, &s.fx.Events[i])
+	}
+	if s.fx.Outdated > 0 && s.outdated != nil {
+		s.outdated(s.fx.Outdated)
 	}
 }

@@ -291,6 +291,11 @@ func (c *Client) Malformed(from wire.Peer, err error) {
 	c.onLoop(func() { c.core.Malformed(from, err, &c.fx) })
 }
 
+// Renewed implements zmqio.Renewer.
+func (c *Client) Renewed(peer wire.Peer) {
+	c.onLoop(func() { c.core.Renewed(c.loop.Time(), peer, &c.fx) })
+}
+
 // Gone implements zmqio.Handler. A client only has connections of its own,
 // which come back by themselves.
 func (c *Client) Gone(wire.Peer) {}

@@ -29,7 +29,7 @@ func (c *Client) do(ctx context.Context, pool, method string, arg, result any, o
 	if err != nil {
 		return err
 	}
-	first, w, err := firstCall(ctx, method, arg)
+	first, w, err := firstCall(ctx, method, arg, cfg.call)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (c *Client) OpenCall(ctx context.Context, pool, method string, arg, reply a
 	if err == nil {
 		var first *core.First
 		var w *replyTo
-		if first, w, err = firstCall(ctx, method, arg); err == nil {
+		if first, w, err = firstCall(ctx, method, arg, cfg.call); err == nil {
 			cfg.wish.First = first
 			return c.openCall(ctx, pool, method, cfg, w, reply)
 		}
@@ -122,7 +122,7 @@ func (w *replyTo) givenUp(ctx context.Context) error {
 
 // firstCall prepares a call that travels with an open. Its waiter is not
 // pooled: an answer may come after everybody has stopped waiting.
-func firstCall(ctx context.Context, method string, arg any) (*core.First, *replyTo, error) {
+func firstCall(ctx context.Context, method string, arg any, opts []CallOption) (*core.First, *replyTo, error) {
 	args, raw, err := codec.Append(nil, arg)
 	if err != nil {
 		return nil, nil, &session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: err.Error()}
@@ -133,6 +133,7 @@ func firstCall(ctx context.Context, method string, arg any) (*core.First, *reply
 	w := newReply()
 	f := &core.First{Method: method, Args: args, Raw: raw, Tag: w}
 	f.Deadline, _ = ctx.Deadline()
+	say(f, opts)
 	return f, w, nil
 }
 

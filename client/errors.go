@@ -31,6 +31,7 @@ const (
 	ErrWorkerPanic    = session.ErrWorkerPanic
 	ErrWorkerLost     = session.ErrWorkerLost
 	ErrWorkerHung     = session.ErrWorkerHung
+	ErrWorkerDied     = session.ErrWorkerDied
 	ErrDeadline       = session.ErrDeadline
 	ErrCancelled      = session.ErrCancelled
 	ErrClientDone     = session.ErrClientDone

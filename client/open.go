@@ -16,6 +16,12 @@ type OpenOption func(*openConfig)
 type openConfig struct {
 	wish  core.Wish
 	place func(int)
+	call  []CallOption
+}
+
+// WithCall says more about the call that Do and OpenCall send along.
+func WithCall(opts ...CallOption) OpenOption {
+	return func(o *openConfig) { o.call = append(o.call, opts...) }
 }
 
 // WithLabels asks for a worker whose node has all these labels.

@@ -39,7 +39,7 @@ type progress struct {
 // Go begins a call and does not wait for it: many may be in flight, and they
 // run in the order of their Go. It blocks for nothing; what cannot be begun
 // ends at once, with the error that Wait returns.
-func (s *Session) Go(ctx context.Context, method string, arg any) *Pending {
+func (s *Session) Go(ctx context.Context, method string, arg any, opts ...CallOption) *Pending {
 	p := &Pending{reply: newReply(), s: s, ctx: ctx, name: method, news: make(chan struct{}, 1), done: make(chan struct{})}
 	fail := func(e *session.Error) *Pending {
 		own := *e
@@ -53,8 +53,10 @@ func (s *Session) Go(ctx context.Context, method string, arg any) *Pending {
 	if err != nil {
 		return fail(&session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: err.Error()})
 	}
-	deadline, _ := ctx.Deadline()
-	if refused := s.send(method, args, raw, deadline, p, new(core.Effects)); refused != nil {
+	ask := core.Ask{Method: method, Args: args, Raw: raw, Tag: p}
+	ask.Deadline, _ = ctx.Deadline()
+	say(&ask, opts)
+	if refused := s.send(ask, new(core.Effects)); refused != nil {
 		return fail(refused)
 	}
 	return p

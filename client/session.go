@@ -70,25 +70,27 @@ func (w *replyTo) release() {
 // Every error is a *session.Error with an outcome: ErrNotRun, ErrUnknown, or
 // neither: then the call was done, and the error is the method's own
 // (ErrMethod, ErrWorkerPanic). A context that ends reaches the handler; the
-// error says what became of the call, if the worker says so in a moment.
-func (s *Session) Call(ctx context.Context, method string, arg, reply any) error {
-	if err := s.call(ctx, method, arg, reply); err != nil {
+// error says what became of the call, if the worker says so in a moment. A call
+// that hangs ends with ErrWorkerHung, as ErrUnknown; where it hangs is in the
+// error's Stack.
+func (s *Session) Call(ctx context.Context, method string, arg, reply any, opts ...CallOption) error {
+	if err := s.call(ctx, method, arg, reply, opts); err != nil {
 		return fmt.Errorf("call %s: %w", method, err)
 	}
 	return nil
 }
 
 // Call runs a method with typed argument and result; see Session.Call.
-func Call[R, A any](ctx context.Context, s *Session, method string, arg A) (R, error) {
+func Call[R, A any](ctx context.Context, s *Session, method string, arg A, opts ...CallOption) (R, error) {
 	var result R
-	err := s.Call(ctx, method, arg, &result)
+	err := s.Call(ctx, method, arg, &result, opts...)
 	return result, err
 }
 
 // argKeep is the largest argument buffer that is used again.
 const argKeep = 64 << 10
 
-func (s *Session) call(ctx context.Context, method string, arg, result any) error {
+func (s *Session) call(ctx context.Context, method string, arg, result any, opts []CallOption) error {
 	if err := ctx.Err(); err != nil {
 		return gaveUp(err)
 	}
@@ -101,8 +103,10 @@ func (s *Session) call(ctx context.Context, method string, arg, result any) erro
 	if cap(args) <= argKeep {
 		w.args = args
 	}
-	deadline, _ := ctx.Deadline()
-	if refused := s.send(method, args, raw, deadline, w, &w.fx); refused != nil {
+	ask := core.Ask{Method: method, Args: args, Raw: raw, Tag: w}
+	ask.Deadline, _ = ctx.Deadline()
+	say(&ask, opts)
+	if refused := s.send(ask, &w.fx); refused != nil {
 		w.release()
 		return refused
 	}
@@ -132,8 +136,8 @@ func (s *Session) awaitAs(ctx context.Context, w *replyTo, tag waiter, result an
 	return w.take(ctx, result)
 }
 
-// send gives the call to the core, which copies args. Fx is the caller's own.
-func (s *Session) send(method string, args []byte, raw bool, deadline time.Time, w waiter, fx *core.Effects) *session.Error {
+// send gives the call to the core, which copies its arguments. Fx is the caller's own.
+func (s *Session) send(ask core.Ask, fx *core.Effects) *session.Error {
 	c := s.client
 	fx.Reset()
 	c.mu.Lock()
@@ -141,7 +145,7 @@ func (s *Session) send(method string, args []byte, raw bool, deadline time.Time,
 		c.mu.Unlock()
 		return errDone
 	}
-	refused := c.core.Call(c.loop.Time(), s.core, method, args, raw, deadline, w, fx)
+	refused := c.core.Call(c.loop.Time(), s.core, ask, fx)
 	c.mu.Unlock()
 	c.apply(fx)
 	return refused

@@ -101,7 +101,7 @@ func firsts(t *testing.T, text, heading string) (all []string) {
 	return slices.DeleteFunc(all, func(s string) bool { return s == "name" || s == "flag" || s == "code" })
 }
 
-// operations.md lists every metric, the broker's flags and the exit codes, and
+// operations.md lists every metric, the flags of broker and exec, and the exit codes, and
 // no other.
 func TestPagesListWhatTheProgramHas(t *testing.T) {
 	text := page(t, "operations.md")
@@ -112,6 +112,7 @@ func TestPagesListWhatTheProgramHas(t *testing.T) {
 	same(t, "metrics", firsts(t, text, "Metrics"), metrics)
 	flag := regexp.MustCompile(`(?m)^ +(--[a-z-]+) `)
 	same(t, "flags of the broker", firsts(t, text, "The broker"), matches(flag, help(t, "broker", "--help")))
+	same(t, "flags of exec", firsts(t, text, "Programs as workers"), matches(flag, help(t, "exec", "--help")))
 	code := regexp.MustCompile(`(?m)^ +(\d+)  `)
 	same(t, "exit codes", firsts(t, text, "Exit codes"), matches(code, help(t, "exit-codes")))
 }

@@ -34,9 +34,9 @@ func TestMain(m *testing.M) {
 		goleak.VerifyTestMain(m)
 		return
 	}
-	roles := map[string]func(context.Context) error{"broker": brokerRole, "node": nodeRole, "client": clientRole}
+	roles := map[string]func(context.Context) error{"broker": brokerRole, "node": nodeRole, "client": clientRole, "isolated": isolatedRole, "sloth": slothRole}
 	ctx, cancel := context.WithCancel(context.Background())
-	if role != "broker" {
+	if role != "broker" && !worker.InWorkerProcess() {
 		go func() {
 			_, _ = io.Copy(io.Discard, os.Stdin)
 			cancel()

@@ -40,7 +40,7 @@ func (c *callContext) Value(key any) any {
 	case callKey:
 		return c
 	}
-	return nil
+	return c.session.badge.ctx.Value(key) // the goroutine's labels, for pprof.Do
 }
 
 // Err implements context.Context.

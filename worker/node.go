@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/limpet-rpc/limpet/internal/supervise"
 	"github.com/limpet-rpc/limpet/internal/version"
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/internal/zmqio"
@@ -48,6 +49,23 @@ type Options struct {
 	// had not started is known as not run. Default: a folder of the user's in the
 	// system's temporary one; "off" for none. All of a machine should share it.
 	Records string
+	// SlotsPerProcess, above 0, has Serve run the slots in worker processes: this
+	// program, executed anew with the same arguments, with so many slots of one
+	// pool each; 1 is a process a session. Serve then only starts, watches and
+	// replaces them, and the program must call it once, with the same pools, in
+	// every process; InWorkerProcess tells which one it is. Each is a node of its
+	// own, called Name.1, Name.2 and so on. One whose loop does not beat for
+	// Beat × Misses is dumped, killed and replaced; one in which a session hangs
+	// is drained of the others first. None outlives the process that serves.
+	SlotsPerProcess int
+	// Neighbours is how long the sessions beside a hung one, in the same worker
+	// process, may go on before that process is killed; default 1 min.
+	Neighbours time.Duration
+	// Debugger is the program that is run, for a second at most, to find the
+	// native stack of a call that hangs inside C on a locked thread: eu-stack or
+	// gdb, or a path to one; default whichever is there, "off" for none. gdb
+	// stops the whole process while it looks, some hundred milliseconds.
+	Debugger string
 	// Logger gets what happens; default slog.Default.
 	Logger *slog.Logger
 }
@@ -56,7 +74,20 @@ type Options struct {
 // broker drains it, then takes nothing new, lets its sessions end or ends them
 // (their Close runs), says good-bye, and returns nil. It blocks. Brokers may come and go meanwhile; only mistakes in
 // the options or pools, and a missing ZeroMQ library, are errors.
+//
+// With SlotsPerProcess it also returns nil when every worker process has ended in
+// good order, drained by brokers or by its own program's ctx: such a one is not
+// replaced. It is an error if no worker process comes up in the first place, and
+// if one has to be killed at the end.
 func Serve(ctx context.Context, o Options, pools ...Served) error {
+	switch up, err := supervise.Find(orDefault(o.Beat, defaultBeat)); {
+	case err != nil:
+		return fmt.Errorf("serve: %w", err)
+	case up != nil:
+		return serveFor(ctx, up, o, pools)
+	case o.SlotsPerProcess > 0:
+		return supervised(ctx, o, pools)
+	}
 	n, err := newNode(o, pools)
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
@@ -67,14 +98,18 @@ func Serve(ctx context.Context, o Options, pools ...Served) error {
 // node feeds the pure core from the loop and from its sessions' goroutines.
 type node struct {
 	// fixed after newNode
-	id    session.NodeID
-	name  string
-	log   *slog.Logger
-	loop  *zmqio.Loop
-	pools map[string]Served
-	grace time.Duration
-	notes notes
-	tasks sync.WaitGroup
+	id      session.NodeID
+	name    string
+	log     *slog.Logger
+	loop    *zmqio.Loop
+	pools   map[string]Served
+	grace   time.Duration
+	notes   notes
+	badges  badges
+	coroner *coroner
+	tasks   sync.WaitGroup
+
+	parent *supervise.Parent // nil: this is no worker process; fixed before run
 
 	mu   sync.Mutex
 	core *core.Core
@@ -100,12 +135,9 @@ func newNode(o Options, pools []Served) (*node, error) {
 	if n.log == nil {
 		n.log = slog.Default()
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "localhost"
-	}
+	host := hostname()
 	if n.name == "" {
-		n.name = fmt.Sprintf("%s-%d", host, os.Getpid())
+		n.name = nameOf(host)
 	}
 	cfg := core.Config{
 		Name: n.name, Host: host, PID: os.Getpid(), Program: "limpet/" + version.String(), Labels: o.Labels,
@@ -120,6 +152,9 @@ func newNode(o Options, pools []Served) (*node, error) {
 	}
 	n.id = session.NodeID(binary.BigEndian.Uint64(id[:]) | 1)
 	cfg.Node = n.id
+	n.badges = newBadges(n.id, cfg.Pools)
+	n.coroner = newCoroner(n, o.Debugger)
+	var err error
 	if cfg.Secret, err = session.NewKey(rand.Reader); err != nil {
 		return nil, fmt.Errorf("draw the node's secret: %w", err)
 	}
@@ -134,6 +169,18 @@ func newNode(o Options, pools []Served) (*node, error) {
 	n.notes.open(n.log, o, n.id, cfg.Pools)
 	return n, nil
 }
+
+// hostname is what brokers tell machines apart by.
+func hostname() string {
+	host, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	return host
+}
+
+// nameOf is how status shows a node that has no name of its own.
+func nameOf(host string) string { return fmt.Sprintf("%s-%d", host, os.Getpid()) }
 
 // discard frees a loop that never ran.
 func (n *node) discard() error {
@@ -182,9 +229,12 @@ func (n *node) run(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() { ended <- n.loop.Run(loopCtx) }()
 	var watch sync.WaitGroup
-	watch.Go(func() { n.watchTheDead(loopCtx) })
+	watchCtx, stopWatch := context.WithCancel(loopCtx)
+	watch.Go(func() { n.watchTheDead(watchCtx) })
+	watch.Go(func() { n.coroner.run(watchCtx) })
 	defer watch.Wait()
 	defer stopLoop()
+	defer stopWatch()
 	select {
 	case err := <-ended:
 		return fmt.Errorf("serve: %w", errors.Join(err, errLoopEnded))
@@ -197,6 +247,8 @@ func (n *node) run(ctx context.Context) error {
 	if !n.ended() {
 		return fmt.Errorf("serve: %w: %d slots are still held %s after their sessions were ended", errHeld, n.held(), endPatience)
 	}
+	stopWatch() // who has said good-bye is not believed when it tells of the dead
+	watch.Wait()
 	n.onLoop(n.core.Leave)
 	n.settled()
 	stopLoop()
@@ -240,7 +292,7 @@ func (n *node) drain(ctx context.Context, grace time.Duration, bounded bool) {
 	}
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
-	for n.held() > 0 {
+	for n.busy() > 0 {
 		select {
 		case <-look.C:
 			continue
@@ -270,6 +322,21 @@ func (n *node) held() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.core.Held()
+}
+
+// busy is how many slots are held by what may be waited for: not by handlers
+// that hang.
+func (n *node) busy() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.core.Held() - n.core.Quarantined()
+}
+
+// registered reports that some broker knows the node.
+func (n *node) registered() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.core.Registered()
 }
 
 // locked runs one step of the core from outside the loop and carries out what
@@ -318,6 +385,12 @@ func (n *node) apply(fx *core.Effects, send sender) {
 	for _, s := range fx.Stop {
 		s.Session.Task.(*task).orders <- order{stop: s.Why, over: s.Over}
 	}
+	for _, h := range fx.Hung {
+		n.coroner.call(h)
+	}
+	for _, q := range fx.Quarantine {
+		n.poisoned(q.Session.Pool(), q.Session.Worker(), q.Why)
+	}
 	if fx.Drain != nil {
 		select {
 		case n.drained <- fx.Drain.Deadline:
@@ -361,6 +434,11 @@ func (n *node) Malformed(from wire.Peer, err error) {
 	n.step(func(fx *core.Effects) { n.core.Malformed(from, err, fx) })
 }
 
+// Renewed implements zmqio.Renewer.
+func (n *node) Renewed(peer wire.Peer) {
+	n.step(func(fx *core.Effects) { n.core.Renewed(n.loop.Time(), peer, fx) })
+}
+
 // Gone implements zmqio.Handler. A holder that is gone may come back by
 // another connection; its lease decides.
 func (n *node) Gone(wire.Peer) {}
@@ -368,6 +446,7 @@ func (n *node) Gone(wire.Peer) {}
 // Tick implements zmqio.Handler.
 func (n *node) Tick(now time.Time) {
 	n.step(func(fx *core.Effects) { n.core.Tick(now, fx) })
+	n.beatUp(now)
 }
 
 // openDone reports the end of a pool's Open. It does so on the loop, as closed

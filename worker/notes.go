@@ -66,7 +66,8 @@ func (n *notes) close(log *slog.Logger) {
 	}
 }
 
-// watchTheDead reports nodes of this machine that have died, until ctx ends.
+// watchTheDead reports nodes of this machine that have died, until ctx ends. A
+// node that no broker knows leaves their records to somebody who can tell.
 func (n *node) watchTheDead(ctx context.Context) {
 	if n.notes.dir == "" {
 		return
@@ -79,13 +80,16 @@ func (n *node) watchTheDead(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		if !n.registered() {
+			continue
+		}
 		dead, err := startrec.Collect(n.notes.dir)
 		if err != nil {
 			n.log.Debug("look for start records", "error", err)
 		}
 		for _, o := range dead {
 			n.log.Info("a node of this machine is dead", "node", o.Node, "sessions", len(o.Started))
-			n.onLoop(func(fx *core.Effects) { n.core.Obituary(o.Node, o.Started, fx) })
+			n.onLoop(func(fx *core.Effects) { n.core.Obituary(time.Now(), o.Node, o.Started, o.Cause, fx) })
 		}
 	}
 }

@@ -40,16 +40,30 @@ type Config[S any] struct {
 	Idle   time.Duration // default none
 	MaxAge time.Duration // default none
 	Window int           // calls in flight per session, default 64
+
+	// Budget is how long a call may run without progress (Progress, Beat) before
+	// it counts as hung: its caller then gets session.ErrWorkerHung with the stack,
+	// its session ends, and its slot is quarantined until the handler returns.
+	// Default 1 min; below 0 never. Methods may have their own (Pool.Budget), and
+	// calls too (client.WithBudget). At least 480 ms.
+	Budget time.Duration
 }
+
+// DefaultBudget is the budget of a pool that names none.
+const DefaultBudget = time.Minute
 
 // Pool serves sessions with a state of type S. Handlers are added before Serve.
 type Pool[S any] struct {
 	config   Config[S]
 	handlers map[string]handler[S]
+	other    anyHandler[S] // for every other method, or nil
+	budgets  map[string]time.Duration
 	wrong    error // the first mistake in setting it up; Serve returns it
 }
 
 type handler[S any] func(ctx context.Context, state S, args []byte, raw bool) (body []byte, rawReply bool, err error)
+
+type anyHandler[S any] func(ctx context.Context, state S, method, args []byte, raw bool) (body []byte, rawReply bool, err error)
 
 // Served is a pool as Serve takes it: only *Pool is one.
 type Served interface {
@@ -70,7 +84,20 @@ func NewPool[S any](c Config[S]) *Pool[S] {
 	if c.Slots == 0 {
 		c.Slots = runtime.NumCPU()
 	}
-	return &Pool[S]{config: c, handlers: map[string]handler[S]{}}
+	if c.Budget == 0 {
+		c.Budget = DefaultBudget
+	}
+	return &Pool[S]{config: c, handlers: map[string]handler[S]{}, budgets: map[string]time.Duration{}}
+}
+
+// Budget gives one method a budget of its own, see Config.Budget; 0 is the
+// pool's, below 0 never.
+func (p *Pool[S]) Budget(method string, d time.Duration) {
+	if d == 0 {
+		delete(p.budgets, method)
+		return
+	}
+	p.budgets[method] = d
 }
 
 // Handle adds a method. The argument is decoded from MessagePack into A and
@@ -81,8 +108,8 @@ func NewPool[S any](c Config[S]) *Pool[S] {
 // text reaches the caller as session.ErrMethod. A panic ends the session.
 func Handle[S, A, R any](p *Pool[S], method string, f func(ctx context.Context, state S, arg A) (R, error)) {
 	switch _, twice := p.handlers[method]; {
-	case method == "" || len(method) > wire.MaxMethod:
-		p.mistake(fmt.Errorf("method name %.40q: want 1 to %d bytes", method, wire.MaxMethod))
+	case method == "" || method == anyMethod || len(method) > wire.MaxMethod:
+		p.mistake(fmt.Errorf("method name %.40q: want 1 to %d bytes, and not %q", method, wire.MaxMethod, anyMethod))
 		return
 	case twice:
 		p.mistake(fmt.Errorf("method %q is handled twice", method))
@@ -107,6 +134,27 @@ func Handle[S, A, R any](p *Pool[S], method string, f func(ctx context.Context, 
 	}
 }
 
+// Body is an argument or a result as it travels: bytes, where Raw is set, or
+// one MessagePack value.
+type Body = codec.Body
+
+// anyMethod is how a pool with a handler for any method names it to brokers.
+const anyMethod = "*"
+
+// HandleAny adds what serves every method that has no handler of its own. The
+// argument must not be changed after f has returned; the result must be one
+// whole MessagePack value, or raw. Context and errors are those of Handle.
+func HandleAny[S any](p *Pool[S], f func(ctx context.Context, state S, method string, arg Body) (Body, error)) {
+	if p.other != nil {
+		p.mistake(errors.New("there are two handlers for any method"))
+		return
+	}
+	p.other = func(ctx context.Context, state S, method, args []byte, raw bool) ([]byte, bool, error) {
+		result, err := f(ctx, state, string(method), Body{Bytes: args, Raw: raw})
+		return result.Bytes, result.Raw, err
+	}
+}
+
 func (p *Pool[S]) mistake(err error) {
 	if p.wrong == nil {
 		p.wrong = fmt.Errorf("pool %q: %w", p.config.Pool, err)
@@ -122,13 +170,29 @@ func (p *Pool[S]) describe() (core.Pool, error) {
 		return core.Pool{}, fmt.Errorf("pool name %.40q: want 1 to %d bytes", c.Pool, wire.MaxName)
 	case c.Slots < 0 || c.Slots > 1<<24:
 		return core.Pool{}, fmt.Errorf("pool %q: %d slots", c.Pool, c.Slots)
-	case len(p.handlers) == 0:
+	case len(p.handlers) == 0 && p.other == nil:
 		return core.Pool{}, fmt.Errorf("pool %q has no methods: add them with worker.Handle", c.Pool)
 	}
+	for _, method := range slices.Sorted(maps.Keys(p.budgets)) {
+		if p.handlers[method] == nil && p.other == nil {
+			return core.Pool{}, fmt.Errorf("pool %q: a budget for %q, which it does not handle", c.Pool, method)
+		}
+	}
 	return core.Pool{
-		Name: c.Pool, Slots: c.Slots, Methods: slices.Sorted(maps.Keys(p.handlers)), Locked: c.LockThread, Bare: p.bare(),
+		Name: c.Pool, Slots: c.Slots, Methods: p.methods(), Locked: c.LockThread, Bare: p.bare(),
 		Limits: session.Limits{Lease: c.Lease, Idle: c.Idle, MaxAge: c.MaxAge, Window: c.Window},
+		Budget: c.Budget, Budgets: p.budgets,
 	}, nil
+}
+
+// methods are the names of the handlers, as brokers are told them.
+func (p *Pool[S]) methods() []string {
+	names := slices.Collect(maps.Keys(p.handlers))
+	if p.other != nil {
+		names = append(names, anyMethod)
+	}
+	slices.Sort(names)
+	return names
 }
 
 func (p *Pool[S]) locks() (lock, check bool) { return p.config.LockThread, p.config.CheckThread }
@@ -153,13 +217,17 @@ type tenant[S any] struct {
 
 func (t *tenant[S]) call(ctx context.Context, method, args []byte, raw bool) ([]byte, bool, error) {
 	h := t.pool.handlers[string(method)]
-	if h == nil {
+	switch {
+	case h != nil:
+		return h(ctx, t.state, args, raw)
+	case t.pool.other != nil:
+		return t.pool.other(ctx, t.state, method, args, raw)
+	default:
 		return nil, false, &session.Error{
 			Code: session.ErrMethodUnknown, Outcome: session.NotRun,
 			Text: fmt.Sprintf("pool %q has no method %q", t.pool.config.Pool, method),
 		}
 	}
-	return h(ctx, t.state, args, raw)
 }
 
 func (t *tenant[S]) close(why error) {

@@ -15,7 +15,7 @@ import (
 var ErrNoCall = errors.New("worker: no call of this context runs")
 
 // Progress sends a value of the call that ctx belongs to, to its caller, and
-// counts as a sign of life of the call. It does not wait for anybody: a value
+// counts as a sign of life of the call: its budget runs anew. It does not wait for anybody: a value
 // may be lost where a connection breaks, and a slow reader misses the oldest.
 func Progress(ctx context.Context, value any) error {
 	call, ok := ctx.Value(callKey{}).(*callContext)
@@ -30,6 +30,22 @@ func Progress(ctx context.Context, value any) error {
 		return fmt.Errorf("progress: %d bytes, at most %d", len(body), most)
 	}
 	return call.task.progress(call, body, raw)
+}
+
+// Beat is a sign of life of the call that ctx belongs to, as Progress is, and
+// sends nothing: its budget runs anew. It does not wait, and is cheap.
+func Beat(ctx context.Context) error {
+	call, ok := ctx.Value(callKey{}).(*callContext)
+	if !ok || call.task == nil {
+		return ErrNoCall
+	}
+	n := call.task.node
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.core.Beat(n.loop.Time(), call.task.session, call.number) {
+		return ErrNoCall
+	}
+	return nil
 }
 
 func (t *task) progress(call *callContext, body []byte, raw bool) error {

@@ -18,6 +18,8 @@ type Session struct {
 	client      uuid.UUID
 	node        session.NodeID
 	nodeName    string
+	died        func(text string)
+	badge       *badge
 }
 
 // ID is the session's public name.
@@ -37,6 +39,11 @@ func (s *Session) Client() uuid.UUID { return s.client }
 
 // Node is the node that serves it, and its name.
 func (s *Session) Node() (session.NodeID, string) { return s.node, s.nodeName }
+
+// Died ends the session with session.ErrWorkerDied, because what serves it is
+// gone between two calls; text says how. It does not wait, and for a session
+// that has ended it does nothing. A handler returns a DiedError instead.
+func (s *Session) Died(text string) { s.died(text) }
 
 type sessionKey struct{}
 

@@ -29,6 +29,7 @@ type task struct {
 	orders  chan order // room for all: at most one call at a time, and one stop
 	opening *callContext
 	note    startrec.Slot
+	badge   *badge
 
 	// owned by the goroutine
 	thread int
@@ -46,13 +47,18 @@ func newTask(n *node, s *core.Session, pool Served) *task {
 	}
 	t := &task{
 		node: n, session: s, info: info, pool: pool, orders: make(chan order, 2),
-		note: n.notes.slot(s.Pool(), s.Worker()),
+		note:  n.notes.slot(s.Pool(), s.Worker()),
+		badge: n.badges.of(s.Pool(), s.Worker()),
 	}
+	info.badge = t.badge
 	t.lock, t.check = pool.locks()
 	if t.bare = pool.bare(); t.bare {
 		t.tenant, _ = pool.begin(context.Background(), info) // no code of the user's runs
 	} else {
 		t.opening = &callContext{session: info}
+	}
+	info.died = func(text string) {
+		n.onLoop(func(fx *core.Effects) { n.core.Died(time.Now(), s, text, fx) })
 	}
 	t.note.Begin(info.id) // before anybody can hear of the session
 	return t
@@ -66,6 +72,7 @@ func (t *task) run() {
 		runtime.LockOSThread()
 	}
 	t.thread = ThreadID()
+	t.badge.wear()
 	if t.bare || t.open() {
 		t.finish()
 	}
@@ -206,6 +213,9 @@ func (t *task) close(why *session.Error) {
 func failed(ctx *callContext, err error) session.Reply {
 	if e, ok := errors.AsType[*session.Error](err); ok && (e.Code == session.ErrBadArgument || e.Code == session.ErrMethodUnknown) {
 		return failure(e.Code, e.Outcome, e.Text, "")
+	}
+	if e, ok := errors.AsType[*DiedError](err); ok {
+		return e.reply()
 	}
 	if ended := ctx.Err(); ended != nil && errors.Is(err, ended) {
 		code := session.ErrCancelled

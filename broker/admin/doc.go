@@ -1,11 +1,12 @@
 // Package admin answers one question: how does an operator, a probe or a
-// scraper look at a broker, and have it drain a node? It serves five pages over
+// scraper look at a broker, and have it drain a node? It serves six pages over
 // HTTP and nothing else:
 //
 //	/healthz    200 while the broker's loop comes round within LoopBound, else 503
 //	/readyz     200 once it has also recovered from its start, else 503 and why
 //	/metrics    Prometheus text, see Metrics
 //	/v1/status  core.Status as JSON: nodes, slots, sessions, queues
+//	/v1/events  server-sent events: what happens, as it happens
 //	/v1/drain   POST, with DrainHeader: asks a node to end
 //
 // Nobody who asks here can hold the broker up. A page waits for the loop in

@@ -86,12 +86,13 @@ func poolMetrics() []Metric {
 		pools("limpet_queue_length", "Opens that wait for a slot.", func(p *core.PoolStatus) float64 { return float64(p.Waiting) }),
 		pools("limpet_queue_room", "Opens that may wait at most.", func(p *core.PoolStatus) float64 { return float64(p.Room) }),
 		pools("limpet_queue_longest_wait_seconds", "How long the longest waiting open has waited.", func(p *core.PoolStatus) float64 { return p.Longest }),
-		ofStatus("limpet_slots", "Slots by what they are doing: free, offered, open.", func(s *sample) {
+		ofStatus("limpet_slots", "Slots by what they are doing: free, offered, open, quarantined.", func(s *sample) {
 			for i := range min(len(s.st.Pools), metricsMost) {
 				p := &s.st.Pools[i]
 				s.emit(float64(p.Free), p.Pool, "free")
 				s.emit(float64(p.Offered), p.Pool, "offered")
 				s.emit(float64(p.Open), p.Pool, "open")
+				s.emit(float64(p.Quarantined), p.Pool, "quarantined")
 			}
 		}, "pool", "state"),
 	}
@@ -142,6 +143,7 @@ func countMetrics() []Metric {
 		counts("limpet_opens_overloaded_total", "Opens refused because the queue was full.", func(c *core.Counts) uint64 { return c.Overloaded }),
 		counts("limpet_opens_expired_total", "Opens whose wait was over before a slot came free.", func(c *core.Counts) uint64 { return c.Expired }),
 		counts("limpet_nodes_lost_total", "Nodes that left or fell silent.", func(c *core.Counts) uint64 { return c.NodesLost }),
+		counts("limpet_hung_total", "Calls that passed their budget without progress.", func(c *core.Counts) uint64 { return c.Hung }),
 		counts("limpet_relayed_total", "Session messages passed on between clients and nodes.", func(c *core.Counts) uint64 { return c.Relayed }),
 		counts("limpet_not_relayed_total", "Session messages whose receiver was not there.", func(c *core.Counts) uint64 { return c.NotPassed }),
 		bad,

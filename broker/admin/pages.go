@@ -33,8 +33,13 @@ type Pages struct {
 	summary, status glance
 	bound           time.Duration
 	drainer         Drainer // nil where nobody can be drained
+	inspector       Inspector
+	teller          Teller // nil where nothing is told
 	byPath          map[string]http.Handler
 	busy            chan struct{} // holds one for each request that is being answered
+	listening       chan struct{} // holds one for each listener
+	over            context.Context
+	end             context.CancelFunc // lets the listeners go
 }
 
 // NewPages returns the pages of a broker, which may not run yet.
@@ -43,12 +48,18 @@ func NewPages(b Broker) *Pages {
 		summary: glance{ask: b.Summary}, status: glance{ask: b.Status}, bound: LoopBound, busy: make(chan struct{}, requestsMost),
 	}
 	p.drainer, _ = b.(Drainer)
+	p.inspector, _ = b.(Inspector)
+	p.teller, _ = b.(Teller)
+	p.listening = make(chan struct{}, listenersMost)
+	p.over, p.end = context.WithCancel(context.Background())
 	p.byPath = map[string]http.Handler{
-		"/healthz":   http.HandlerFunc(p.health),
-		"/readyz":    http.HandlerFunc(p.ready),
-		"/metrics":   promhttp.HandlerFor(newRegistry(&p.summary, b.Traffic, p.bound), promhttp.HandlerOpts{}),
-		"/v1/status": http.HandlerFunc(p.snapshot),
-		"/v1/drain":  http.HandlerFunc(p.drain),
+		"/healthz":    http.HandlerFunc(p.health),
+		"/readyz":     http.HandlerFunc(p.ready),
+		"/metrics":    promhttp.HandlerFor(newRegistry(&p.summary, b.Traffic, p.bound), promhttp.HandlerOpts{}),
+		"/v1/status":  http.HandlerFunc(p.snapshot),
+		"/v1/events":  http.HandlerFunc(p.events),
+		"/v1/drain":   http.HandlerFunc(p.drain),
+		"/v1/inspect": http.HandlerFunc(p.inspect),
 	}
 	return p
 }
@@ -58,7 +69,7 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	page, known := p.byPath[r.URL.Path]
 	switch {
 	case !known:
-		refuse(w, http.StatusNotFound, "no such page; there are /healthz, /readyz, /metrics, /v1/status and /v1/drain")
+		refuse(w, http.StatusNotFound, "no such page; there are /healthz, /readyz, /metrics, /v1/status, /v1/inspect, /v1/events and /v1/drain")
 		return
 	case r.URL.Path != "/v1/drain" && r.Method != http.MethodGet && r.Method != http.MethodHead:
 		w.Header().Set("Allow", "GET, HEAD")

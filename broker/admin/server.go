@@ -41,13 +41,17 @@ func Listen(address string, pages http.Handler, log *slog.Logger) (*Server, erro
 	case err != nil:
 		return nil, fmt.Errorf("admin pages: listen on %s: %w", address, err)
 	}
-	return &Server{
+	s := &Server{
 		listener: &bounded{Listener: l, room: make(chan struct{}, connectionsMost)},
 		http: &http.Server{
 			Handler: pages, ReadHeaderTimeout: headTime, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: idleTime,
 			MaxHeaderBytes: headBytes, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		},
-	}, nil
+	}
+	if p, ok := pages.(*Pages); ok { // its listeners never end by themselves
+		s.http.RegisterOnShutdown(p.end)
+	}
+	return s, nil
 }
 
 // Address is where the server listens, with the port it got.

@@ -41,12 +41,15 @@ const offerAgain = time.Second
 type Effects struct {
 	wire.Batch
 	Events []Event
+	// Outdated is a master epoch that a node knows of, above this broker's own:
+	// it has been replaced, or has to raise its own. 0: none.
+	Outdated uint64
 }
 
 // Reset empties the effects for the next step.
 func (fx *Effects) Reset() {
 	fx.Batch.Reset()
-	fx.Events = fx.Events[:0]
+	fx.Events, fx.Outdated = fx.Events[:0], 0
 }
 
 // Core is the broker's state. It is not safe for concurrent use; its owner is
@@ -69,8 +72,11 @@ type Core struct {
 	clientBeats *heartbeat.Monitor[uuid.UUID]
 	offered     []*open // in the order in which they are to be repeated
 	counts      Counts
-	losses      []loss // the last lossesMost, oldest first
-	draining    bool   // it takes no more opens
+	losses      []loss    // the last lossesMost, oldest first
+	autopsies   []autopsy // the last autopsiesMost, oldest first
+	buried      buried
+	awaited     awaited
+	draining    bool // it takes no more opens
 	ticked      time.Time
 }
 
@@ -88,6 +94,7 @@ func New(now time.Time, cfg Config) *Core {
 		taken:       map[session.OpenKey]*lease{},
 		past:        newPast(),
 		expected:    map[string]bool{},
+		buried:      newBuried(),
 		nodeBeats:   heartbeat.New[session.NodeID](cfg.Tick),
 		clientBeats: heartbeat.New[uuid.UUID](cfg.Tick),
 	}
@@ -173,6 +180,10 @@ func (c *Core) control(now time.Time, from wire.Peer, m wire.Control, fx *Effect
 		c.leaves(now, from, m, fx)
 	case *wire.Obituary:
 		c.obituary(now, from, m, fx)
+	case *wire.Autopsy:
+		c.autopsied(now, from, m, fx)
+	case *wire.Error:
+		c.refusedBy(from, m, fx)
 	default:
 		c.bad(from, m.Kind(), uuid.Nil, session.ErrKindUnknown, errors.New("a broker takes no "+m.Kind().String()), fx)
 	}
@@ -226,7 +237,9 @@ func (c *Core) Tick(now time.Time, fx *Effects) {
 		c.expire(now, r, fx)
 	}
 	c.expectNoMore(now, fx)
+	c.awaitNoMore(now)
 	c.repeatOffers(now, fx)
 	c.past.expire(now)
+	c.buried.expire(now)
 	c.pump(now, fx)
 }

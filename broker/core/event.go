@@ -14,8 +14,10 @@ const (
 	EventNodeLost   = "node lost"
 	EventNodeLeft   = "node left"
 	EventNodeDrains = "node drains"
+	EventOutdated   = "refused by epoch"
 	EventOpened     = "session opened"
 	EventEnded      = "session ended"
+	EventHung       = "call hung"
 )
 
 // Event is one thing that happened. Fields that do not apply are zero.

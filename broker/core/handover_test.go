@@ -109,23 +109,6 @@ func TestSessionThatTheStartRecordDoesNotName(t *testing.T) {
 	}
 }
 
-// An obituary whose first part was lost says nothing of the sessions in it.
-func TestObituaryWithoutItsFirstPart(t *testing.T) {
-	s := newStage(t, 2)
-	s.hear(1, &wire.Open{Client: uuid.UUID{15: 1}, Request: uuid.UUID{15: 2}, Pool: "p"})
-	from, dead := wire.Peer(2), session.NodeID(7)
-	if len(s.sent(from, wire.KindOffer)) == 0 {
-		from, dead = 3, 8
-	}
-	s.hear(from, &wire.Accept{Seq: 1, Live: living(2)})
-	s.hear(5-from, &wire.Obituary{Node: dead, Part: 1, Sessions: []session.ID{{15: 9}}, Started: []uint64{4}})
-	for _, m := range s.sent(1, wire.KindLost) {
-		if m := m.(*wire.Lost); len(m.Started) > 0 && m.Started[0] == 0 {
-			t.Errorf("the client hears that nothing was started: %+v", m)
-		}
-	}
-}
-
 // A node that leaves and has said all it had to say took nothing of what is
 // still on offer to it.
 func TestOfferToANodeThatLeaves(t *testing.T) {

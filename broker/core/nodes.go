@@ -5,7 +5,6 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -19,26 +18,28 @@ import (
 
 // node is what the broker knows of one run of a node process.
 type node struct {
-	id       session.NodeID
-	secret   session.Key // of its first Register
-	name     string
-	host     string
-	pid      int
-	endpoint string
-	labels   map[string]string
-	pools    []wire.Pool
-	peer     wire.Peer // 0 while its connection is broken
-	seq      uint64    // the last of its changes that was heard of
-	gap      bool      // one before it was missed, and no Register has come since
-	drain    bool
-	asked    *wire.Drain // sent until its beats say that it drains
-	beat     wire.Beat
-	joined   time.Time
-	live     map[session.ID]*lease
-	offers   map[session.OpenKey]*open
-	staged   []wire.Live // of a Register in parts
-	parts    uint32
-	started  map[session.ID]uint64 // of its start record, nil while nobody has read one
+	id          session.NodeID
+	secret      session.Key // of its first Register
+	name        string
+	host        string
+	pid         int
+	endpoint    string
+	labels      map[string]string
+	pools       []wire.Pool
+	peer        wire.Peer // 0 while its connection is broken
+	seq         uint64    // the last of its changes that was heard of
+	gap         bool      // one before it was missed, and no Register has come since
+	drain       bool
+	asked       *wire.Drain // sent until its beats say that it drains
+	beat        wire.Beat
+	joined      time.Time
+	live        map[session.ID]*lease
+	offers      map[session.OpenKey]*open
+	quarantined map[string]int // by pool: slots of live whose handlers hang
+	staged      []wire.Live    // of a Register in parts
+	parts       uint32
+	started     map[session.ID]uint64 // of its start record, nil while nobody has read one
+	told        uint32                // parts of it that have come
 }
 
 // lease is one session that lives on a node.
@@ -75,6 +76,7 @@ func (c *Core) register(now time.Time, from wire.Peer, m *wire.Register, fx *Eff
 	if m.Part == 0 {
 		n.staged, n.parts = nil, 0
 	}
+	c.hear(m.Epoch, fx)
 	c.nodeBeats.Watch(now, n.id, c.interval(m.Beat), c.misses(m.Misses))
 	c.nodeBeats.Beat(now, n.id)             // it comes from the working loop as beats do
 	if m.Part != n.parts || m.Seq < n.seq { // a part is missing, or changes overtook it
@@ -96,6 +98,8 @@ func (c *Core) mayRegister(from wire.Peer, m *wire.Register) (session.Code, erro
 	switch other := c.nodeAt[from]; {
 	case other != nil && other.id != m.Node:
 		return session.ErrBadMessage, fmt.Errorf("this connection is node %s already", other.id)
+	case c.buried.nodes[m.Node] != nil:
+		return session.ErrBadMessage, fmt.Errorf("node %s is dead, by its start record", m.Node)
 	case n == nil && len(c.nodes) >= c.cfg.Peers:
 		return session.ErrOverloaded, errors.New("the broker knows as many nodes as it may")
 	case n != nil && subtle.ConstantTimeCompare(n.secret[:], m.Secret[:]) != 1:
@@ -145,6 +149,7 @@ func (c *Core) join(now time.Time, n *node, m *wire.Register, live []wire.Live, 
 		}
 	}
 	fx.Control(n.peer, &wire.Registered{Epoch: c.cfg.Epoch, Seq: n.seq})
+	c.tellBack(n, fx)
 	if fresh {
 		fx.Events = append(fx.Events, Event{What: EventNodeJoined, Node: n.id, Name: n.name, Text: fmt.Sprintf("%d sessions came along", len(live))})
 	}
@@ -213,6 +218,7 @@ func (c *Core) adopt(now time.Time, n *node, live *wire.Live, fx *Effects) {
 		return
 	case l != nil:
 		c.update(l, live)
+		n.quarantine(l, live.Quarantined)
 		return
 	}
 	holder := holderOf(live)
@@ -224,6 +230,8 @@ func (c *Core) adopt(now time.Time, n *node, live *wire.Live, fx *Effects) {
 	l = &lease{node: n, client: cl, live: *live, since: now}
 	l.live.Pool = n.poolName(live.Pool)
 	l.first, l.once = live.First, live.Once
+	l.live.Quarantined = false
+	n.quarantine(l, live.Quarantined)
 	n.live[live.Session] = l
 	cl.live++
 	c.settleOpen(now, key, l, fx)
@@ -407,7 +415,7 @@ func (c *Core) leaves(now time.Time, from wire.Peer, m *wire.Leave, fx *Effects)
 	c.table.Leave(n.id)
 	c.nodeBeats.Forget(n.id)
 	fx.Events = append(fx.Events, Event{What: EventNodeLeft, Node: n.id, Name: n.name})
-	c.tellLost(n, "the node has left", fx)
+	c.tellLost(n, session.Death{Text: "the node has left"}, fx)
 	c.bereave(now, n, !n.gap && m.Seq == n.seq, fx)
 }
 
@@ -481,12 +489,14 @@ func (c *Core) ended(now time.Time, from wire.Peer, m *wire.Ended, fx *Effects) 
 // end forgets a session and frees its slot.
 func (c *Core) end(now time.Time, l *lease, code session.Code, fx *Effects) {
 	id := l.live.Session
+	l.node.quarantine(l, false)
 	delete(l.node.live, id)
 	l.client.live--
 	c.table.Free(now, l.node.id, l.live.Pool)
 	if key := l.key(); c.taken[key] == l {
 		delete(c.taken, key)
-		p := pastOpen{key: key, code: code, unknown: true} // if a call came along: a broker that was restarted does not know
+		p := pastOpen{key: key, code: code} // unknown, if a call came along: a broker that was restarted does not know
+		p.unknown = code != session.ErrWorkerLost || l.node.mayHaveStarted(id)
 		if l.first && code != session.ErrWorkerLost {
 			c.past.add(now, p, l)
 		} else {
@@ -513,6 +523,7 @@ func (c *Core) nodeBeat(now time.Time, n *node, m *wire.Beat, fx *Effects) {
 		c.seat(n)
 	}
 	n.beat = *m
+	c.hear(m.Epoch, fx)
 }
 
 // nodeChanged takes what the beats say of a node.
@@ -525,117 +536,62 @@ func (c *Core) nodeChanged(now time.Time, change heartbeat.Change[session.NodeID
 		fx.Events = append(fx.Events, Event{What: EventNodeState, Node: n.id, Name: n.name, Text: change.To.String()})
 		return
 	}
-	c.lose(now, n, fmt.Sprintf("no beat for %s", change.Silent.Round(time.Millisecond)), fx)
+	c.lose(now, n, session.Death{Text: fmt.Sprintf("no beat for %s", change.Silent.Round(time.Millisecond))}, fx)
 }
 
 // lose forgets a node: its sessions' clients are told, its offers go back into
 // the queue.
-func (c *Core) lose(now time.Time, n *node, text string, fx *Effects) {
+func (c *Core) lose(now time.Time, n *node, why session.Death, fx *Effects) {
+	why = why.WithDefaults()
 	delete(c.nodes, n.id)
 	delete(c.nodeAt, n.peer)
 	c.table.Leave(n.id)
 	c.nodeBeats.Forget(n.id)
 	c.counts.NodesLost++
-	c.mourn(now, n, text)
-	fx.Events = append(fx.Events, Event{What: EventNodeLost, Node: n.id, Name: n.name, Text: fmt.Sprintf("%s, %d sessions", text, len(n.live))})
-	c.tellLost(n, text, fx)
+	c.mourn(now, n, why)
+	if n.started != nil {
+		c.buried.add(now, n.id, by(n.name, why), n.started)
+	}
+	fx.Events = append(fx.Events, Event{What: EventNodeLost, Node: n.id, Name: n.name, Text: fmt.Sprintf("%s, %d sessions", why.Text, len(n.live))})
+	c.tellLost(n, why, fx)
 	c.bereave(now, n, false, fx)
 }
 
 // lostMost is how many sessions one Lost names.
 const lostMost = 4096
 
-func (c *Core) tellLost(n *node, text string, fx *Effects) {
-	by := map[wire.Peer][]session.ID{} // the started numbers go with them
+func (c *Core) tellLost(n *node, why session.Death, fx *Effects) {
+	why = by(n.name, why)
+	of := map[wire.Peer][]session.ID{} // the started numbers go with them
 	var once []*lease
 	for id, l := range n.live {
 		if l.client.peer != 0 {
 			if l.once {
 				once = append(once, l)
 			}
-			by[l.client.peer] = append(by[l.client.peer], id)
+			of[l.client.peer] = append(of[l.client.peer], id)
 		}
 	}
-	peers := make([]wire.Peer, 0, len(by))
-	for p := range by {
+	peers := make([]wire.Peer, 0, len(of))
+	for p := range of {
 		peers = append(peers, p)
 	}
 	slices.Sort(peers)
 	slices.SortFunc(once, func(a, b *lease) int { return slices.Compare(a.live.Session[:], b.live.Session[:]) })
 	for _, l := range once {
 		fx.Control(l.client.peer, &wire.Refused{
-			Request: l.live.Request, Code: session.ErrWorkerLost, Text: wire.Text(n.name + ": " + text),
-			Unknown: n.started == nil || n.startedOf([]session.ID{l.live.Session})[0] > 0,
+			Request: l.live.Request, Code: why.Code, Text: wire.Text(why.Text),
+			Unknown: n.mayHaveStarted(l.live.Session),
 		})
 	}
 	for _, p := range peers {
-		ids := by[p]
+		ids := of[p]
 		slices.SortFunc(ids, func(a, b session.ID) int { return slices.Compare(a[:], b[:]) })
 		for chunk := range slices.Chunk(ids, lostMost) {
 			fx.Control(p, &wire.Lost{
-				Node: n.id, Sessions: chunk, Started: n.startedOf(chunk), Code: session.ErrWorkerLost, Text: wire.Text(n.name + ": " + text),
+				Node: n.id, Sessions: chunk, Started: n.startedOf(chunk), Code: why.Code, Text: wire.Text(why.Text),
 			})
 		}
-	}
-}
-
-// startedOf returns what is known to have been started of each session; nil
-// where nothing is. Of a session that the start record does not name, any call
-// may have been.
-func (n *node) startedOf(ids []session.ID) []uint64 {
-	if n.started == nil {
-		return nil
-	}
-	numbers := make([]uint64, len(ids))
-	for i, id := range ids {
-		number, named := n.started[id]
-		if !named { // its slot was another session's by then, or a part was lost
-			number = math.MaxUint64
-		}
-		numbers[i] = number
-	}
-	return numbers
-}
-
-// obituary takes a node's word that another one on its machine is dead, with
-// what its start record says.
-func (c *Core) obituary(now time.Time, from wire.Peer, m *wire.Obituary, fx *Effects) {
-	by := c.nodeAt[from]
-	n := c.nodes[m.Node]
-	switch {
-	case by == nil:
-		c.stranger(from, wire.KindObituary, fx)
-	case n == nil: // given up already
-	case n == by || n.host != by.host:
-		c.bad(from, wire.KindObituary, uuid.Nil, session.ErrBadMessage, errors.New("an obituary of a node on another machine, or of its sender"), fx)
-	default:
-		c.bury(now, m, fx)
-	}
-}
-
-// BuryAll gives up a node by the start record that was found here.
-func (c *Core) BuryAll(now time.Time, dead session.NodeID, started map[session.ID]uint64, fx *Effects) {
-	if n := c.nodes[dead]; n != nil {
-		n.started = started
-		c.lose(now, n, "its process is dead", fx)
-	}
-}
-
-// bury gives up a node whose start record shows that it is dead, once all of
-// it has come.
-func (c *Core) bury(now time.Time, m *wire.Obituary, fx *Effects) {
-	n := c.nodes[m.Node]
-	if n == nil {
-		return
-	}
-	if m.Part == 0 || n.started == nil {
-		n.started = make(map[session.ID]uint64, len(m.Sessions))
-	}
-	for i, id := range m.Sessions {
-		n.started[id] = m.Started[i]
-	}
-	if !m.More {
-		c.lose(now, n, "its process is dead", fx)
 	}
 }
 

@@ -102,7 +102,7 @@ func (c *Core) demand(now time.Time, m *wire.Open) *open {
 		Deadline: now.Add(min(wait, c.cfg.MaxWait)),
 	}
 	if o.first {
-		o.offer = &wire.Offer{Method: m.Method, Args: m.Args, Raw: m.Raw, Budget: m.Budget, Once: m.Once}
+		o.offer = &wire.Offer{Method: m.Method, Args: m.Args, Raw: m.Raw, Budget: m.Budget, Patience: m.Patience, Once: m.Once}
 	}
 	return o
 }

@@ -39,9 +39,15 @@ func (c *Core) cannotPass(now time.Time, from wire.Peer, env []byte, cut bool, f
 	}
 	code, text := session.ErrWorkerLost, "node "+h.Node.String()+" is not known to this broker"
 	if cut || c.Recovering(now) {
+		if cl := c.clientAt[from]; cl != nil && cl.said {
+			c.awaited.add(h.Node, from)
+		}
 		code, text = session.ErrRecovering, "node "+h.Node.String()+" is not back yet"
 	}
 	c.counts.NotPassed++
+	if c.buried.tellAgain(from, &h, fx) {
+		return
+	}
 	h.Via = 0
 	switch h.Kind {
 	case wire.KindClose:

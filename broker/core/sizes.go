@@ -129,6 +129,15 @@ func (c *Core) auditNodes() error {
 		if n.peer != 0 && c.nodeAt[n.peer] != n {
 			return fmt.Errorf("node %s is not found by its peer %d", n.name, n.peer)
 		}
+		lost := 0
+		for _, l := range n.live {
+			if l.live.Quarantined {
+				lost++
+			}
+		}
+		if lost != n.lostSlots() {
+			return fmt.Errorf("node %s: %d slots are quarantined, %d are counted", n.name, lost, n.lostSlots())
+		}
 		for key, o := range n.offers {
 			if o.node != n || o.state != openOffered || o.key != key {
 				return fmt.Errorf("node %s has an offer %s in state %d", n.name, key.Request, o.state)

@@ -19,6 +19,8 @@ type Counts struct {
 	NodesLost  uint64
 	Relayed    uint64 // session messages passed on
 	NotPassed  uint64 // session messages whose receiver is not there
+	Hung       uint64 // calls that passed their budget without progress
+	Outdated   uint64 // messages that nodes refused because they know a later master
 	Bad        map[session.Code]uint64
 }
 
@@ -48,33 +50,35 @@ type Status struct {
 
 // PoolStatus is one pool over all nodes.
 type PoolStatus struct {
-	Pool    string  `json:"pool"`
-	Nodes   int     `json:"nodes"`
-	Slots   int     `json:"slots"`
-	Free    int     `json:"free"`
-	Offered int     `json:"offered"`
-	Open    int     `json:"open"`
-	Waiting int     `json:"waiting"`
-	Room    int     `json:"queue_room"` // how many may wait at most
-	Longest float64 `json:"longest_wait_seconds"`
+	Pool        string  `json:"pool"`
+	Nodes       int     `json:"nodes"`
+	Slots       int     `json:"slots"`
+	Free        int     `json:"free"`
+	Offered     int     `json:"offered"`
+	Open        int     `json:"open"`
+	Quarantined int     `json:"quarantined"` // their handlers hang
+	Waiting     int     `json:"waiting"`
+	Room        int     `json:"queue_room"` // how many may wait at most
+	Longest     float64 `json:"longest_wait_seconds"`
 }
 
 // NodeStatus is one node.
 type NodeStatus struct {
-	Node     string            `json:"node"`
-	Name     string            `json:"name"`
-	Host     string            `json:"host"`
-	PID      int               `json:"pid"`
-	Endpoint string            `json:"endpoint,omitempty"`
-	State    string            `json:"state"` // alive, late, suspect, cut off, draining
-	Silent   float64           `json:"silent_seconds"`
-	Up       float64           `json:"joined_seconds"`
-	Labels   map[string]string `json:"labels,omitempty"`
-	Pools    []string          `json:"pools"`
-	Slots    int               `json:"slots"`
-	Open     int               `json:"open"`
-	Offered  int               `json:"offered"`
-	LoopLate float64           `json:"loop_late_seconds"`
+	Node        string            `json:"node"`
+	Name        string            `json:"name"`
+	Host        string            `json:"host"`
+	PID         int               `json:"pid"`
+	Endpoint    string            `json:"endpoint,omitempty"`
+	State       string            `json:"state"` // alive, late, suspect, cut off, draining
+	Silent      float64           `json:"silent_seconds"`
+	Up          float64           `json:"joined_seconds"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Pools       []string          `json:"pools"`
+	Slots       int               `json:"slots"`
+	Open        int               `json:"open"`
+	Quarantined int               `json:"quarantined"`
+	Offered     int               `json:"offered"`
+	LoopLate    float64           `json:"loop_late_seconds"`
 }
 
 // SessionStatus is one open session.
@@ -88,6 +92,7 @@ type SessionStatus struct {
 	Epoch       uint32     `json:"epoch"`
 	Client      string     `json:"client"`
 	Age         float64    `json:"age_seconds"`
+	Quarantined bool       `json:"quarantined,omitempty"` // it is over, and its handler hangs
 }
 
 // WaitingStatus is one open that waits.
@@ -109,29 +114,6 @@ type LostStatus struct {
 	Sessions int     `json:"sessions"` // that ended with it
 	Ago      float64 `json:"ago_seconds"`
 	Why      string  `json:"why"`
-}
-
-// loss is a node as it was when it was lost.
-type loss struct {
-	at time.Time
-	is LostStatus
-}
-
-// lossesMost bounds the lost nodes that are remembered.
-const lossesMost = 16
-
-func (c *Core) mourn(now time.Time, n *node, why string) {
-	if len(c.losses) == lossesMost {
-		c.losses = slices.Delete(c.losses, 0, 1)
-	}
-	c.losses = append(c.losses, loss{now, LostStatus{Node: n.id.String(), Name: n.name, Host: n.host, PID: n.pid, Sessions: len(n.live), Why: why}})
-}
-
-func (c *Core) lostStatus(now time.Time, s *Status) {
-	for _, l := range slices.Backward(c.losses) {
-		l.is.Ago = now.Sub(l.at).Seconds()
-		s.Lost = append(s.Lost, l.is)
-	}
 }
 
 // statusMost bounds the sessions and queue places that a snapshot lists.
@@ -181,19 +163,24 @@ func sessionOf(now time.Time, l *lease) SessionStatus {
 	return SessionStatus{
 		Session: l.live.Session, Pool: l.live.Pool, Node: l.node.id.String(), NodeName: l.node.name, Worker: l.live.Worker,
 		Incarnation: l.live.Incarnation, Epoch: l.live.Epoch, Client: clientName(l.client), Age: now.Sub(l.since).Seconds(),
+		Quarantined: l.live.Quarantined,
 	}
 }
 
 func (c *Core) poolStatus(now time.Time, s *Status) {
-	offered := map[string]int{}
+	offered, quarantined := map[string]int{}, map[string]int{}
 	for _, n := range c.nodes {
+		for pool, slots := range n.quarantined {
+			quarantined[pool] += slots
+		}
 		for _, o := range n.offers {
 			offered[o.ask.Pool]++
 		}
 	}
 	for _, p := range c.table.Pools() {
 		s.Pools = append(s.Pools, PoolStatus{
-			Pool: p.Name, Nodes: p.Nodes, Slots: p.Slots, Free: p.Free, Offered: offered[p.Name], Open: p.Used - offered[p.Name],
+			Pool: p.Name, Nodes: p.Nodes, Slots: p.Slots, Free: p.Free, Offered: offered[p.Name],
+			Open: p.Used - offered[p.Name] - quarantined[p.Name], Quarantined: quarantined[p.Name],
 			Waiting: p.Waiting, Room: p.Room,
 		})
 		if !p.Oldest.IsZero() {
@@ -206,7 +193,7 @@ func (c *Core) nodeStatus(now time.Time, n *node) NodeStatus {
 	state, silent, _ := c.nodeBeats.State(n.id)
 	ns := NodeStatus{
 		Node: n.id.String(), Name: n.name, Host: n.host, PID: n.pid, Endpoint: n.endpoint, State: state.String(), Silent: silent.Seconds(),
-		Up: now.Sub(n.joined).Seconds(), Labels: n.labels, Open: len(n.live), Offered: len(n.offers), LoopLate: float64(n.beat.Late) / 1000,
+		Up: now.Sub(n.joined).Seconds(), Labels: n.labels, Open: len(n.live) - n.lostSlots(), Quarantined: n.lostSlots(), Offered: len(n.offers), LoopLate: float64(n.beat.Late) / 1000,
 	}
 	switch {
 	case n.peer == 0:

@@ -64,6 +64,14 @@ func (c *Core) hello(now time.Time, b *broker, fx *Effects) {
 	})
 }
 
+// Renewed takes that the connection to a broker stands again after it broke:
+// whoever is there now has not heard of this client.
+func (c *Core) Renewed(now time.Time, peer wire.Peer, fx *Effects) {
+	if b := c.brokers[peer]; b != nil {
+		c.hello(now, b, fx)
+	}
+}
+
 // welcome takes a broker's answer to Hello. Whatever waits for an answer is
 // sent again: the one that took it before may be gone.
 func (c *Core) welcome(now time.Time, b *broker, m *wire.Welcome, fx *Effects) {
@@ -86,7 +94,7 @@ func (c *Core) welcome(now time.Time, b *broker, m *wire.Welcome, fx *Effects) {
 	for _, s := range c.Sessions() {
 		if s.broker == b.peer || !c.there(s.broker) {
 			s.calls.Hurry(now)
-			c.arm(s, now)
+			c.again(now, s, fx)
 		}
 	}
 }

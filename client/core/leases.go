@@ -90,7 +90,14 @@ func (c *Core) leased(now time.Time, from wire.Peer, h *wire.Header, body []byte
 			if c.elsewhere(now, from, s) {
 				continue
 			}
-			c.fail(now, s, infer(session.ErrWorkerLost, session.Done, 0, "no broker knows its node %s any more", h.Node), fx)
+			why := infer(session.ErrWorkerLost, session.Done, 0, "no broker knows its node %s any more", h.Node)
+			if s.calls.InFlight() == 0 {
+				c.fail(now, s, why, fx)
+				continue
+			}
+			c.over(s, why, fx) // what became of its calls may be known: they are asked for
+			s.calls.Hurry(now)
+			c.arm(s, now)
 		}
 		return
 	}

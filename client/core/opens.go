@@ -23,14 +23,9 @@ type Wish struct {
 	Once     bool   // the session ends with call 1
 }
 
-// First is a call that travels with its session's open.
-type First struct {
-	Method   string
-	Args     []byte // must stay as they are until the call's end
-	Raw      bool
-	Deadline time.Time
-	Tag      any
-}
+// First is a call that travels with its session's open. Its arguments must stay
+// as they are until its end.
+type First = Ask
 
 // Opening is one open that has not been answered.
 type Opening struct {
@@ -65,6 +60,7 @@ func (c *Core) Open(now time.Time, w Wish, tag any, fx *Effects) (*Opening, *ses
 	if f := w.First; f != nil {
 		o.first = f
 		o.ask.Method, o.ask.Args, o.ask.Raw, o.ask.Once = f.Method, f.Args, f.Raw, w.Once
+		o.ask.Patience = wire.PatienceMillis(f.Patience)
 		if len(f.Args) > wire.MaxEnvelope/2 {
 			return nil, infer(session.ErrTooLarge, session.NotRun, 0, "argument of %d bytes, at most %d with an open", len(f.Args), wire.MaxEnvelope/2)
 		}
@@ -124,20 +120,14 @@ func (c *Core) ask(now time.Time, o *Opening, fx *Effects) {
 	if !c.there(o.broker) && (!o.sent || !o.withdrawn) {
 		c.turnTo(o)
 	}
+	if o.withdrawn {
+		c.askBack(o, fx)
+		return
+	}
 	if !c.there(o.broker) {
 		return
 	}
 	o.tries++
-	if o.withdrawn {
-		fx.Control(o.broker, &wire.Withdraw{Client: c.cfg.ID, Request: o.request})
-		if o.tries > withdrawMost {
-			delete(c.opens, o.request)
-			if o.first != nil && o.first.Tag != nil {
-				fx.Results = append(fx.Results, Result{Tag: o.first.Tag, Err: infer(session.ErrCancelled, session.Unknown, 1, "no broker says what became of it")})
-			}
-		}
-		return
-	}
 	if o.sent {
 		o.ask.Since = max(wire.Millis(now.Sub(o.since)), 1) // never as if it were the first, whatever the clock says
 	} else {
@@ -152,6 +142,22 @@ func (c *Core) ask(now time.Time, o *Opening, fx *Effects) {
 		o.ask.Wait = max(wire.Millis(o.deadline.Sub(now)), 1)
 	}
 	fx.Control(o.broker, &o.ask)
+}
+
+// askBack sends a withdrawal, to the broker that has the open and to no other:
+// one that does not come back is given up like one that does not answer.
+func (c *Core) askBack(o *Opening, fx *Effects) {
+	o.tries++
+	if c.there(o.broker) {
+		fx.Control(o.broker, &wire.Withdraw{Client: c.cfg.ID, Request: o.request})
+	}
+	if o.tries <= withdrawMost {
+		return
+	}
+	delete(c.opens, o.request)
+	if o.first != nil && o.first.Tag != nil {
+		fx.Results = append(fx.Results, Result{Tag: o.first.Tag, Err: infer(session.ErrCancelled, session.Unknown, 1, "no broker says what became of it")})
+	}
 }
 
 // turnTo has an open go to the first broker that is there.
@@ -224,7 +230,7 @@ func (c *Core) followFirst(now time.Time, s *Session, o *Opening, fx *Effects) {
 	f := o.first
 	o.session = s
 	s.once = o.ask.Once
-	c.start(now, s, f.Method, f.Args, f.Raw, f.Deadline, f.Tag, fx, true)
+	c.start(now, s, f, fx, true)
 }
 
 // onlyAnswer takes the answer to an open that was for one call, which names the

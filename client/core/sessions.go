@@ -21,7 +21,7 @@ type Session struct {
 	broker  wire.Peer          // by which it is reached
 	denied  map[wire.Peer]bool // the brokers that say its node is gone
 	calls   *session.Caller[flight]
-	pending []pending // calls that wait for the window
+	pending []Ask // calls that wait for the window
 	ended   *session.Error
 	once    bool // it ends with call 1
 	closing bool
@@ -43,13 +43,14 @@ type flight struct {
 	step      uint64       // of its progress, the last that came
 }
 
-// pending is one call that waits for the window.
-type pending struct {
-	tag      any
-	method   string
-	args     []byte
-	raw      bool
-	deadline time.Time
+// Ask is what one call asks for.
+type Ask struct {
+	Method   string
+	Args     []byte
+	Raw      bool
+	Deadline time.Time     // zero: none
+	Patience time.Duration // how long it may run without progress, as wire.Header has it
+	Tag      any           // comes back with its end
 }
 
 // pendingMost bounds the calls of one session that wait for its window.
@@ -82,21 +83,22 @@ func (c *Core) begin(now time.Time, broker wire.Peer, m *wire.Opened, first uint
 }
 
 // Call sends a call, or lets it wait for the window. Its end comes as a Result
-// with this tag, unless the session is over already: then the error comes at
-// once. Args are copied.
-func (c *Core) Call(now time.Time, s *Session, method string, args []byte, raw bool, deadline time.Time, tag any, fx *Effects) *session.Error {
+// with its tag, unless the session is over already: then the error comes at
+// once. The arguments are copied.
+func (c *Core) Call(now time.Time, s *Session, a Ask, fx *Effects) *session.Error {
 	switch {
 	case s.ended != nil:
 		return s.refusal()
-	case method == "" || len(method) > wire.MaxMethod:
-		return infer(session.ErrMethodUnknown, session.NotRun, 0, "method name of %d bytes, want 1 to %d", len(method), wire.MaxMethod)
-	case len(args) > wire.MaxEnvelope-wire.HeaderSize-wire.MaxMethod:
-		return infer(session.ErrTooLarge, session.NotRun, 0, "argument of %d bytes, at most %d", len(args), wire.MaxEnvelope-wire.HeaderSize-wire.MaxMethod)
+	case a.Method == "" || len(a.Method) > wire.MaxMethod:
+		return infer(session.ErrMethodUnknown, session.NotRun, 0, "method name of %d bytes, want 1 to %d", len(a.Method), wire.MaxMethod)
+	case len(a.Args) > wire.MaxEnvelope-wire.HeaderSize-wire.MaxMethod:
+		return infer(session.ErrTooLarge, session.NotRun, 0, "argument of %d bytes, at most %d", len(a.Args), wire.MaxEnvelope-wire.HeaderSize-wire.MaxMethod)
 	case len(s.pending) >= pendingMost:
 		return infer(session.ErrOverloaded, session.NotRun, 0, "%d calls of this session wait already", len(s.pending))
 	}
-	if len(s.pending) > 0 || !c.start(now, s, method, args, raw, deadline, tag, fx, false) {
-		s.pending = append(s.pending, pending{tag, method, slices.Clone(args), raw, deadline})
+	if len(s.pending) > 0 || !c.start(now, s, &a, fx, false) {
+		a.Args = slices.Clone(a.Args)
+		s.pending = append(s.pending, a)
 	}
 	return nil
 }
@@ -111,21 +113,21 @@ func (s *Session) refusal() *session.Error {
 
 // start puts a call in flight if the window has room. One that was sent
 // already, with its open, is only kept for sending it again.
-func (c *Core) start(now time.Time, s *Session, method string, args []byte, raw bool, deadline time.Time, tag any, fx *Effects, sent bool) bool {
-	size := wire.HeaderSize + len(method) + len(args)
+func (c *Core) start(now time.Time, s *Session, a *Ask, fx *Effects, sent bool) bool {
+	size := wire.HeaderSize + len(a.Method) + len(a.Args)
 	n, ok := s.calls.Begin(now, size, flight{})
 	if !ok {
 		return false
 	}
 	h := s.head
-	h.Number, h.Ack = n, s.calls.Ack()
-	if raw {
+	h.Number, h.Ack, h.Patience = n, s.calls.Ack(), a.Patience
+	if a.Raw {
 		h.Flags |= wire.FlagRaw
 	}
-	if !deadline.IsZero() {
-		h.Budget = max(deadline.Sub(now), time.Millisecond)
+	if !a.Deadline.IsZero() {
+		h.Budget = max(a.Deadline.Sub(now), time.Millisecond)
 	}
-	f := flight{env: wire.AppendCall(c.buffer(size), &h, method, args), tag: tag, deadline: deadline}
+	f := flight{env: wire.AppendCall(c.buffer(size), &h, a.Method, a.Args), tag: a.Tag, deadline: a.Deadline}
 	if sent {
 		f.sent++
 	} else if way, ok := c.way(s); ok {
@@ -145,7 +147,7 @@ func (c *Core) start(now time.Time, s *Session, method string, args []byte, raw 
 // call is in hand.
 func (c *Core) Cancel(now time.Time, s *Session, tag any, why session.Code, fx *Effects) (found bool) {
 	for i := range s.pending {
-		if s.pending[i].tag == tag {
+		if s.pending[i].Tag == tag {
 			s.pending = append(s.pending[:i], s.pending[i+1:]...)
 			fx.Results = append(fx.Results, Result{Tag: tag, Err: infer(why, session.NotRun, 0, "never sent")})
 			return true
@@ -246,13 +248,13 @@ func (c *Core) settle(now time.Time, s *Session, n uint64, r Result, fx *Effects
 		fx.Results = append(fx.Results, r)
 	}
 	for len(s.pending) > 0 && s.ended == nil {
-		p := s.pending[0]
-		if !p.deadline.IsZero() && !now.Before(p.deadline) {
-			fx.Results = append(fx.Results, Result{Tag: p.tag, Err: infer(session.ErrDeadline, session.NotRun, 0, "never sent")})
-		} else if !c.start(now, s, p.method, p.args, p.raw, p.deadline, p.tag, fx, false) {
+		p := &s.pending[0]
+		if !p.Deadline.IsZero() && !now.Before(p.Deadline) {
+			fx.Results = append(fx.Results, Result{Tag: p.Tag, Err: infer(session.ErrDeadline, session.NotRun, 0, "never sent")})
+		} else if !c.start(now, s, p, fx, false) {
 			break
 		}
-		s.pending[0] = pending{}
+		s.pending[0] = Ask{}
 		s.pending = s.pending[1:]
 	}
 	if s.once && s.ended == nil && s.calls.InFlight() == 0 {
@@ -326,7 +328,8 @@ func (c *Core) elsewhere(now time.Time, from wire.Peer, s *Session) bool {
 func over(code session.Code) bool {
 	switch code {
 	case session.ErrSessionUnknown, session.ErrSessionForeign, session.ErrSessionClosed, session.ErrSessionMoved,
-		session.ErrSessionExpired, session.ErrSessionDrained, session.ErrWorkerLost, session.ErrWorkerPanic:
+		session.ErrSessionExpired, session.ErrSessionDrained, session.ErrWorkerLost, session.ErrWorkerPanic, session.ErrWorkerHung,
+		session.ErrWorkerDied:
 		return true
 	}
 	return false
@@ -340,7 +343,7 @@ func (c *Core) over(s *Session, why *session.Error, fx *Effects) {
 	}
 	c.unhold(s)
 	for _, p := range s.pending {
-		fx.Results = append(fx.Results, Result{Tag: p.tag, Err: s.refusal()})
+		fx.Results = append(fx.Results, Result{Tag: p.Tag, Err: s.refusal()})
 	}
 	s.pending = nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/limpet-rpc/limpet/client"
 	"github.com/limpet-rpc/limpet/internal/codec"
+	"github.com/limpet-rpc/limpet/internal/jsontext"
 )
 
 // closeWait is how long the end of a session may take. A worker that is not
@@ -93,14 +94,14 @@ func (a *asker) shown(reply codec.Body) ([]byte, error) {
 	case reply.Raw && a.raw:
 		return reply.Bytes, nil
 	case reply.Raw:
-		return append(appendBytes(nil, reply.Bytes), '\n'), nil
+		return append(jsontext.AppendBytes(nil, reply.Bytes), '\n'), nil
 	}
 	if a.raw {
 		if content, is := textOf(reply.Bytes); is {
 			return content, nil
 		}
 	}
-	text, err := toJSON(reply.Bytes)
+	text, err := jsontext.Append(nil, reply.Bytes)
 	return append(text, '\n'), err
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/limpet-rpc/limpet/assigner"
 	"github.com/limpet-rpc/limpet/broker"
 	"github.com/limpet-rpc/limpet/broker/admin"
+	mastercell "github.com/limpet-rpc/limpet/broker/cell"
 )
 
 // adminOff is the --admin that serves no pages.
@@ -22,11 +23,11 @@ const adminOff = "off"
 
 // brokerFlags are the flags of limpet broker.
 type brokerFlags struct {
-	options   broker.Options
-	policy    string
-	admin     string
-	logLevel  string
-	logFormat string
+	options broker.Options
+	policy  string
+	admin   string
+	logging logFlags
+	cell    cellFlags
 }
 
 func newBroker() *cobra.Command {
@@ -38,8 +39,12 @@ func newBroker() *cobra.Command {
 with it, and relays calls. It runs until SIGINT or SIGTERM and then exits
 with 0. Its log goes to stderr.
 
-Its admin pages are /healthz, /readyz, /metrics (Prometheus) and /v1/status.`,
-		Example: "  limpet broker --listen tcp://0.0.0.0:7700 --policy pack --log-format json",
+Its admin pages are /healthz, /readyz, /metrics (Prometheus) and /v1/status.
+
+With --cell any number of brokers on a machine share a folder and an endpoint:
+one of them is master and listens, the others stand by and elect the next one
+when it dies or its loop stands still. Only the master serves admin pages.`,
+		Example: "  limpet broker --listen tcp://0.0.0.0:7700 --policy pack --log-format json\n  limpet broker --cell /run/limpet/cell",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), cmd.ErrOrStderr()) },
 	}
@@ -51,9 +56,11 @@ Its admin pages are /healthz, /readyz, /metrics (Prometheus) and /v1/status.`,
 	spanFlag(flags, &o.Beat, "beat", time.Second, 10*time.Millisecond, "how often nodes beat that do not say so themselves")
 	countFlag(flags, &o.Misses, "misses", 3, 1, 255, "how many beats in a row may be missed before a node is lost")
 	spanFlag(flags, &o.Recovery, "recovery", 0, 0, "how long after its start nodes are waited for before a pool is unknown; 0: misses x beat + 1s")
+	spanFlag(flags, &o.Lease, "lease", 10*time.Second, 100*time.Millisecond, "how long a waiting client may be silent before it loses its place")
+	flags.StringVar(&o.Records, "records", "", "`folder` of the start records of this machine's nodes, or "+adminOff+" (default one in the system's temporary folder)")
 	flags.StringVar(&o.Name, "name", "", "`name` that status shows (default the host's)")
-	choiceFlag(flags, &f.logLevel, "log-level", []string{"info", "debug", "warn", "error"}, "what is logged")
-	choiceFlag(flags, &f.logFormat, "log-format", []string{"text", "json"}, "how it is logged")
+	f.logging.flags(flags)
+	f.cell.flags(flags)
 	return cmd
 }
 
@@ -66,7 +73,7 @@ func policies() []string {
 // A second signal ends the process at once.
 func (f *brokerFlags) run(ctx context.Context, logTo io.Writer) error {
 	o := f.options
-	o.Logger = f.logger(logTo)
+	o.Logger = f.logging.logger(logTo)
 	policy, err := assigner.ParsePolicy(f.policy)
 	if err != nil {
 		return err
@@ -75,6 +82,9 @@ func (f *brokerFlags) run(ctx context.Context, logTo io.Writer) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	if f.cell.dir != "" {
+		return mastercell.Run(ctx, f.cell.options(o, f.admin))
+	}
 	b, err := broker.New(o) //nolint:contextcheck // it does not wait for anybody
 	if err != nil {
 		return err
@@ -82,13 +92,20 @@ func (f *brokerFlags) run(ctx context.Context, logTo io.Writer) error {
 	if f.admin == adminOff {
 		return b.Run(ctx)
 	}
-	pages, err := admin.Listen(f.admin, admin.NewPages(b), o.Logger)
+	pages, err := listenAdmin(f.admin, b, o.Logger)
 	if err != nil {
-		err = fmt.Errorf("%w; --admin or LIMPET_ADMIN names another address, '%s' none", err, adminOff)
 		return errors.Join(err, b.Close()) //nolint:contextcheck // nor does this
 	}
-	o.Logger.Info("admin pages listen", "url", "http://"+pages.Address())
 	return together(ctx, b.Run, pages.Run)
+}
+
+func listenAdmin(address string, b *broker.Server, log *slog.Logger) (*admin.Server, error) {
+	pages, err := admin.Listen(address, admin.NewPages(b), log)
+	if err != nil {
+		return nil, fmt.Errorf("%w; --admin or LIMPET_ADMIN names another address, '%s' none", err, adminOff)
+	}
+	log.Info("admin pages listen", "url", "http://"+pages.Address())
+	return pages, nil
 }
 
 // together runs parts until ctx ends or the first of them does, and waits for
@@ -106,14 +123,4 @@ func together(ctx context.Context, parts ...func(context.Context) error) error {
 		cancel()
 	}
 	return all
-}
-
-func (f *brokerFlags) logger(to io.Writer) *slog.Logger {
-	var level slog.Level
-	_ = level.UnmarshalText([]byte(f.logLevel)) // the flag has let only its words pass
-	o := &slog.HandlerOptions{Level: level}
-	if f.logFormat == "json" {
-		return slog.New(slog.NewJSONHandler(to, o))
-	}
-	return slog.New(slog.NewTextHandler(to, o))
 }

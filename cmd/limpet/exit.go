@@ -54,7 +54,8 @@ var exitOf = map[session.Code]int{
 
 	session.ErrSessionUnknown: exitLost, session.ErrSessionForeign: exitLost, session.ErrSessionClosed: exitLost,
 	session.ErrSessionMoved: exitLost, session.ErrSessionExpired: exitLost, session.ErrSessionDrained: exitLost,
-	session.ErrWorkerLost: exitLost, session.ErrWorkerHung: exitLost, session.ErrReplyGone: exitLost,
+	session.ErrWorkerLost: exitLost, session.ErrWorkerHung: exitLost, session.ErrWorkerDied: exitLost,
+	session.ErrReplyGone: exitLost,
 
 	session.ErrNoWorker: exitTimeout, session.ErrDeadline: exitTimeout,
 	session.ErrCancelled: exitInterrupted,

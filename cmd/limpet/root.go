@@ -43,8 +43,12 @@ func run(args []string) int {
 }
 
 // spared keeps negative numbers from being taken for flags: a space before
-// them changes neither JSON nor a flag's number.
+// them changes neither JSON nor a flag's number. The arguments of exec are its
+// program's.
 func spared(args []string) []string {
+	if len(args) > 0 && args[0] == "exec" {
+		return args
+	}
 	out := slices.Clone(args)
 	for i, a := range out {
 		if len(a) > 1 && a[0] == '-' && a[1] >= '0' && a[1] <= '9' {
@@ -75,7 +79,7 @@ func newRoot(parsed *bool) *cobra.Command {
 		},
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(newBroker(), newStatus(), newDrain(), newCall(), newSession(), newVersion(), newExitCodes())
+	root.AddCommand(newBroker(), newExec(), newStatus(), newInspect(), newEvents(), newDrain(), newCall(), newSession(), newVersion(), newExitCodes())
 	describeEnvironment(root)
 	return root
 }

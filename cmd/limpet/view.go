@@ -48,6 +48,7 @@ func alerts(st *core.Status) []string {
 			all = append(all, fmt.Sprintf("node %s (%s, process %d) is %s: silent for %s, %d sessions", n.Name, n.Host, n.PID, n.State, span(n.Silent), n.Open))
 		}
 	}
+	all = append(all, lostSlots(st)...)
 	for i := range st.Lost {
 		if l := &st.Lost[i]; l.Ago < lostRecent.Seconds() && l.Sessions > 0 {
 			all = append(all, fmt.Sprintf("node %s (%s, process %d) was lost %s ago, with %d sessions: %s", l.Name, l.Host, l.PID, span(l.Ago), l.Sessions, l.Why))
@@ -64,15 +65,26 @@ func alerts(st *core.Status) []string {
 	return all
 }
 
+// lostSlots are the nodes whose slots are held by handlers that hang.
+func lostSlots(st *core.Status) (all []string) {
+	for i := range st.Nodes {
+		if n := &st.Nodes[i]; n.Quarantined > 0 {
+			all = append(all, fmt.Sprintf("node %s (%s, process %d) has %d slots in quarantine, their calls hang: limpet inspect %s",
+				n.Name, n.Host, n.PID, n.Quarantined, n.Name))
+		}
+	}
+	return all
+}
+
 func (v *view) pools(w io.Writer, st *core.Status) {
-	t := newTable(w, "POOL", "NODES", "SLOTS", "OPEN", "OFFERED", "FREE", "WAITING", "LONGEST WAIT")
+	t := newTable(w, "POOL", "NODES", "SLOTS", "OPEN", "OFFERED", "QUARANTINED", "FREE", "WAITING", "LONGEST WAIT")
 	for i := range st.Pools {
 		p := &st.Pools[i]
 		longest := "-"
 		if p.Waiting > 0 {
 			longest = span(p.Longest)
 		}
-		t.row(p.Pool, p.Nodes, p.Slots, p.Open, p.Offered, p.Free, p.Waiting, longest)
+		t.row(p.Pool, p.Nodes, p.Slots, p.Open, p.Offered, p.Quarantined, p.Free, p.Waiting, longest)
 	}
 	t.end("no pools: no node has registered")
 }

@@ -4,8 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/limpet-rpc/limpet/broker/core"
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
@@ -14,6 +12,9 @@ import (
 // brokerPart is a broker process at a fixed address.
 type brokerPart struct {
 	process
+	host    string
+	epoch   uint64 // in a cell
+	yields  int    // the life that ends because another is master
 	core    *core.Core
 	fx      core.Effects
 	links   []*link             // of everybody that ever connected here and still lives
@@ -23,23 +24,24 @@ type brokerPart struct {
 	started time.Duration
 	joined  map[session.NodeID]time.Duration // in this life
 	lost    map[session.NodeID]bool          // in any life
+	buried  map[session.NodeID]bool          // in this life, by their start records, and known until then
 
 	offered, left map[session.OpenKey]bool      // opens that were offered, and that left before they were
 	until         map[session.OpenKey]time.Time // how long they may wait
 }
 
 func (w *World) newBroker(name string) *brokerPart {
-	b := &brokerPart{process: process{w: w, name: name}, lost: map[session.NodeID]bool{}}
+	b := &brokerPart{process: process{w: w, name: name}, host: w.host(), lost: map[session.NodeID]bool{}}
 	b.boot()
 	return b
 }
 
 // boot begins a life: nothing is known but the address.
 func (b *brokerPart) boot() {
-	id, _ := uuid.NewRandomFromReader(b.w.chance)
-	b.core = core.New(b.now(), core.Config{ID: id, Name: b.name, Lease: b.w.plan.lease, Tick: tick, Recovery: recovery})
+	id, epoch := b.claim()
+	b.core = core.New(b.now(), core.Config{ID: id, Epoch: epoch, Name: b.name, Lease: b.w.plan.lease, Tick: tick, Recovery: recovery})
 	b.peers, b.dead, b.next = map[wire.Peer]*link{}, map[wire.Peer]bool{}, 0
-	b.joined = map[session.NodeID]time.Duration{}
+	b.joined, b.buried = map[session.NodeID]time.Duration{}, map[session.NodeID]bool{}
 	b.offered, b.left = map[session.OpenKey]bool{}, map[session.OpenKey]bool{}
 	b.until = map[session.OpenKey]time.Time{}
 	b.started = b.w.now
@@ -144,13 +146,21 @@ func (b *brokerPart) apply() {
 		}
 		switch e.What {
 		case core.EventNodeJoined:
+			if b.buried[e.Node] {
+				b.w.fail("%s takes node %s for alive, whose start record it has had", b.name, e.Node)
+			}
 			b.joined[e.Node] = b.w.now
 		case core.EventNodeLost:
+			recorded := byRecord(e.Text)
+			b.buried[e.Node] = recorded && b.knewAlways(e.Node)
 			b.lost[e.Node] = true
-			b.w.truth.lost(b, e.Node)
+			b.w.truth.lost(b, e.Node, recorded)
 		case core.EventBad:
 			b.w.truth.bad(b.name, e.Code, e.Text)
 		}
+	}
+	if b.fx.Outdated > 0 {
+		b.outdated(b.fx.Outdated)
 	}
 	b.w.auditBroker(b)
 }
@@ -206,4 +216,11 @@ func (b *brokerPart) watchOffer(env []byte) {
 func (b *brokerPart) knew(n session.NodeID) bool {
 	at, joined := b.joined[n]
 	return !b.lost[n] && joined && (at <= b.started+recovery)
+}
+
+// knewAlways reports that a broker has never said of a node that it does not
+// know it: to nobody, in this life.
+func (b *brokerPart) knewAlways(n session.NodeID) bool {
+	_, joined := b.joined[n]
+	return b.knew(n) || joined && !b.lost[n] && b.w.truth.nodes[n].born > b.started
 }

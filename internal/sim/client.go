@@ -60,6 +60,10 @@ func (c *clientPart) receive(from wire.Peer, env []byte) {
 	c.step(func(fx *core.Effects) { c.core.Step(c.now(), from, env, fx) })
 }
 
+func (c *clientPart) renewed(peer wire.Peer) {
+	c.step(func(fx *core.Effects) { c.core.Renewed(c.now(), peer, fx) })
+}
+
 func (c *clientPart) turn() {
 	c.step(func(fx *core.Effects) { c.core.Tick(c.now(), fx) })
 }

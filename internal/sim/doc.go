@@ -20,6 +20,6 @@
 //
 // What it does not do: no sockets, no goroutines, no real clock. The runtimes
 // around the cores are modelled after packages broker, worker and client, and
-// have tests of their own. Nodes keep no start records here: what a dead one had
-// not started is unknown.
+// have tests of their own. A start record is noted in the same instant in which
+// its handler begins: what a kill between the two does is not shown here.
 package sim

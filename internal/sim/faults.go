@@ -20,6 +20,7 @@ func (w *World) schedule() {
 	each(w.plan.drains, w.drainOne)
 	each(w.plan.stops, w.stopOne)
 	each(w.plan.jumps, w.jumpOne)
+	each(w.plan.takeovers, w.takeOver)
 }
 
 // links are all that live, in a fixed order.
@@ -172,9 +173,12 @@ func (w *World) heal() {
 		p.resume()
 	}
 	for _, b := range w.brokers {
-		if !b.alive {
+		if !b.alive && w.cell == nil {
 			b.boot()
 		}
+	}
+	if w.cell != nil {
+		w.elect()
 	}
 	for _, n := range w.nodes {
 		if !n.alive {

@@ -70,6 +70,7 @@ func (l *link) redial() {
 		for _, env := range queue {
 			l.send(env)
 		}
+		l.renewed()
 	})
 }
 

@@ -12,11 +12,14 @@ import (
 // nodePart is a node process. Started again it is another node.
 type nodePart struct {
 	process
-	id    session.NodeID
-	core  *core.Core
-	fx    core.Effects
-	links []*link        // peer n is links[n-1]
-	seats map[seat]*task // who holds a slot, as the slots themselves see it
+	id     session.NodeID
+	host   string
+	core   *core.Core
+	fx     core.Effects
+	links  []*link        // peer n is links[n-1]
+	seats  map[seat]*task // who holds a slot, as the slots themselves see it
+	record *startRecord   // nil where none is kept
+	known  uint64         // the highest epoch that a master has shown it
 
 	drains  bool
 	changed time.Duration // when a slot was last taken or given back
@@ -31,7 +34,7 @@ type seat struct {
 func (n *nodePart) proc() *process { return &n.process }
 
 func (w *World) newNode(name string) *nodePart {
-	n := &nodePart{process: process{w: w, name: name}}
+	n := &nodePart{process: process{w: w, name: name}, host: w.host()}
 	n.boot()
 	return n
 }
@@ -40,14 +43,15 @@ func (w *World) newNode(name string) *nodePart {
 func (n *nodePart) boot() {
 	w := n.w
 	n.id = session.NodeID(w.chance.Uint64() | 1)
-	cfg := core.Config{Node: n.id, Name: n.name, Host: n.name, PID: 1, Tick: tick}
+	cfg := core.Config{Node: n.id, Name: n.name, Host: n.host, PID: 1, Tick: tick}
 	for _, pool := range w.pools() {
-		cfg.Pools = append(cfg.Pools, core.Pool{Name: pool, Slots: w.plan.slots, Bare: w.plan.bare, Limits: session.Limits{
+		cfg.Pools = append(cfg.Pools, core.Pool{Name: pool, Slots: w.plan.slots, Bare: w.plan.bare, Budget: w.plan.budget, Limits: session.Limits{
 			Lease: w.plan.lease, Idle: w.plan.idle, MaxAge: w.plan.maxAge, Window: w.plan.window,
 		}})
 	}
 	n.core = core.New(n.now(), cfg, w.chance)
-	n.links, n.seats = nil, map[seat]*task{}
+	n.links, n.seats, n.record = nil, map[seat]*task{}, n.newRecord()
+	n.known = 0
 	n.drains = false
 	n.fx.Reset()
 	w.truth.born(n)
@@ -68,14 +72,21 @@ func (n *nodePart) crash() {
 	for _, l := range n.links {
 		l.reset()
 	}
+	if n.record != nil {
+		n.w.leaveBehind(n.record)
+	}
 }
 
 func (n *nodePart) receive(from wire.Peer, env []byte) {
 	if n.w.history != nil {
 		n.w.note("%-8s < %-4d       %s", n.name, from, env)
 	}
+	older := n.heardOf(env)
 	n.fx.Reset()
 	n.core.Step(n.now(), from, env, &n.fx)
+	if older {
+		n.disobeys(env)
+	}
 	n.apply()
 }
 
@@ -125,6 +136,12 @@ func (n *nodePart) apply() {
 		if taskOf(s.Session).halt(s.Why); s.Over {
 			taskOf(s.Session).leave()
 		}
+	}
+	for _, h := range n.fx.Hung {
+		n.examine(h)
+	}
+	for _, q := range n.fx.Quarantine {
+		w.truth.condemned(taskOf(q.Session))
 	}
 	if d := n.fx.Drain; d != nil {
 		n.drain(d.Deadline)

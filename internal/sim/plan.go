@@ -35,6 +35,15 @@ type plan struct {
 	drains                                              int
 	liar                                                bool // somebody sends impossible frames in the name of others
 	hold                                                bool // users keep their last session a while, idle, when all is calm again
+
+	hosts   int  // machines that nodes and brokers are spread over
+	records bool // nodes keep start records
+	bursts  bool // users make several calls at once
+
+	budget time.Duration // of every call without a sign of life; 0: none
+
+	takeovers int  // of a cell's masters
+	renews    bool // parts know when their connections stand again
 }
 
 // calm reports a world in which nothing may go wrong.
@@ -127,6 +136,13 @@ func (p *plan) habits(c chance) {
 	}
 }
 
+// house chooses who shares a machine with whom, and whether start records are
+// kept there.
+func (p *plan) house(c chance) {
+	p.hosts = c.count(1, 2)
+	p.records = c.in(0.85)
+}
+
 // String is one line, for the history and for reports.
 func (p *plan) String() string {
 	var b strings.Builder
@@ -154,6 +170,11 @@ func (p *plan) String() string {
 	add("stops", p.stops)
 	add("jumps", p.jumps)
 	add("drains", p.drains)
+	add("machines", p.hosts)
+	add("takeovers", p.takeovers)
+	if p.budget > 0 {
+		fmt.Fprintf(&b, ", budget %s", p.budget)
+	}
 	for _, h := range []struct {
 		name string
 		on   bool
@@ -174,6 +195,8 @@ func (p *plan) String() string {
 		{"attaches", p.attaches},
 		{"liar", p.liar},
 		{"hold", p.hold},
+		{"records", p.records},
+		{"bursts", p.bursts},
 	} {
 		if h.on {
 			b.WriteString(", " + h.name)

@@ -55,6 +55,12 @@ func report(t *testing.T, seed uint64, r *Result) {
 // run runs n seeds on all processors and hands each result to took, one at a
 // time, until that has had enough.
 func run(first uint64, n int, took func(seed uint64, r Result) (more bool)) {
+	begin := func(seed uint64) *World { return newWorld(seed, nil) }
+	runAll(first, n, begin, func(seed uint64, w *World) bool { return took(seed, w.result()) })
+}
+
+// runAll does so with worlds of any kind.
+func runAll(first uint64, n int, begin func(seed uint64) *World, took func(seed uint64, w *World) (more bool)) {
 	var mu sync.Mutex
 	var workers sync.WaitGroup
 	next, end := first, first+uint64(n)
@@ -66,9 +72,10 @@ func run(first uint64, n int, took func(seed uint64, r Result) (more bool)) {
 				seed := next
 				next++
 				mu.Unlock()
-				r := Run(seed, nil)
+				w := begin(seed)
+				w.runSafely()
 				mu.Lock()
-				if !took(seed, r) {
+				if !took(seed, w) {
 					end = min(end, next)
 				}
 			}

@@ -47,13 +47,16 @@ func (w *World) rest() string {
 			return fmt.Sprintf("%s still holds %+v", n.name, s)
 		}
 	}
+	if n := len(w.masters()); w.cell != nil && n != 1 {
+		return fmt.Sprintf("the cell has %d masters", n)
+	}
 	living := 0
 	for _, c := range w.clients {
 		if c.alive {
 			living++
 		}
 	}
-	for _, b := range w.brokers {
+	for _, b := range w.masters() {
 		s := b.core.Sizes()
 		if s.Opens+s.Waiting+s.Offers+s.Sessions+s.Taken+s.Repeats+s.Used > 0 || s.Nodes != len(w.nodes) || s.Clients != living || s.Beating != living {
 			return fmt.Sprintf("%s still holds %+v, while %d nodes and %d clients live", b.name, s, len(w.nodes), living)
@@ -82,7 +85,7 @@ func (w *World) compare() {
 		}
 	}
 	for _, n := range w.nodes {
-		for _, b := range w.brokers {
+		for _, b := range w.masters() {
 			if got := b.core.NodeSizes(n.id); n.settled() && (!got.Known || got.Used != len(n.seats) || got.Sessions != len(n.seats)) {
 				w.fail("%s counts %+v for %s, which holds %d slots", b.name, got, n.name, len(n.seats))
 			}

@@ -13,6 +13,7 @@ import (
 // then one call at a time, then Close.
 type task struct {
 	node    *nodePart
+	seat    seat
 	session *core.Session
 	record  *sessionRecord
 
@@ -38,8 +39,9 @@ type running struct {
 func taskOf(s *core.Session) *task { return s.Task.(*task) }
 
 func newTask(n *nodePart, s *core.Session) *task {
-	t := &task{node: n, session: s, record: n.w.truth.session(s.ID())}
+	t := &task{node: n, seat: seat{s.Pool(), s.Worker()}, session: s, record: n.w.truth.session(s.ID())}
 	s.Task = t
+	n.record.begin(t.seat, s.ID()) // before anybody can hear of the session
 	return t
 }
 
@@ -142,6 +144,7 @@ func (t *task) handle(call core.Call) {
 	if w.history != nil {
 		w.note("%-8s   runs call %d of session %s: %s", n.name, call.Number, t.session.ID().String()[:8], describeWork(call.Args))
 	}
+	n.record.start(t.seat, t.session.ID(), call.Number)
 	counter := w.truth.started(t, &r.work, call.Number)
 	ended := false
 	r.end = func(code session.Code) {
@@ -154,6 +157,9 @@ func (t *task) handle(call core.Call) {
 	n.after(r.work.takes, func() { r.end(r.work.fails()) })
 	if w.plan.steps && w.chance.in(0.4) {
 		t.progress(r, w.chance.count(1, 5))
+	}
+	if r.work.beats {
+		t.beat(r)
 	}
 	if !call.Deadline.IsZero() && r.work.obeys {
 		n.after(call.Deadline.Sub(n.now()), func() { r.end(session.ErrDeadline) })
@@ -169,8 +175,9 @@ func (t *task) progress(r *running, left int) {
 		}
 		r.step++
 		n.w.truth.call(r.work.id).steps = r.step
+		n.w.truth.beat(r.work.id)
 		n.step(func(fx *core.Effects) {
-			if !n.core.Progress(n.now(), t.session, r.call.Number, r.step, appendReply(nil, r.work.id, r.step), true, fx) && !t.moved(r) {
+			if !n.core.Progress(n.now(), t.session, r.call.Number, r.step, appendReply(nil, r.work.id, r.step), true, fx) && !t.moved(r) && !t.record.hung {
 				n.w.fail("%s: work %d runs and may not make progress", n.name, r.work.id)
 			}
 		})
@@ -252,6 +259,6 @@ func (t *task) close() {
 // leave gives the slot up.
 func (t *task) leave() {
 	t.left = true
-	delete(t.node.seats, seat{t.session.Pool(), t.session.Worker()})
+	delete(t.node.seats, t.seat)
 	t.node.changed = t.node.w.now
 }

@@ -20,6 +20,7 @@ type truth struct {
 	nodes    map[session.NodeID]*nodeRecord
 	opens    map[*opening]bool // not ended
 
+	kills                                   []kill
 	done, notRun, unknown, opened, refusals int
 }
 
@@ -27,7 +28,10 @@ type truth struct {
 type callRecord struct {
 	id       uint64
 	session  session.ID
+	number   uint64 // in its session, once that was said
 	runs     int
+	hung     bool          // its node found it to hang
+	beat     time.Duration // its last sign of life, the beginning among them
 	finished bool
 	counter  uint64 // of the session, after it ran
 	steps    uint64 // of its progress
@@ -41,9 +45,11 @@ type sessionRecord struct {
 	id      session.ID
 	node    *nodeRecord
 	counter uint64 // runs
+	seat    seat
 	last    uint64 // the number that ran last
 	ended   session.Code
 	over    bool
+	hung    bool          // a call of it hangs, or did
 	panics  bool          // a handler has panicked in it: nothing may run any more
 	epoch   uint32        // of its latest holder
 	at      time.Duration // when it was over
@@ -58,6 +64,9 @@ type nodeRecord struct {
 	died  bool
 	left  bool // it was drained and ended
 	given map[grant]session.ID
+	holds map[seat]session.ID // the latest of each slot
+	born  time.Duration
+	grave grave
 }
 
 // grant is one incarnation of one slot: it has one owner for ever.
@@ -71,10 +80,13 @@ func newTruth(w *World) *truth {
 }
 
 func (t *truth) born(n *nodePart) {
-	t.nodes[n.id] = &nodeRecord{id: n.id, name: n.name, given: map[grant]session.ID{}}
+	t.nodes[n.id] = &nodeRecord{id: n.id, name: n.name, given: map[grant]session.ID{}, holds: map[seat]session.ID{}, born: t.w.now}
 }
 
-func (t *truth) died(n *nodePart) { t.nodes[n.id].died = true }
+func (t *truth) died(n *nodePart) {
+	t.nodes[n.id].died = true
+	t.killed(n)
+}
 
 func (t *truth) left(n *nodePart) { t.nodes[n.id].left = true }
 
@@ -85,15 +97,21 @@ func (t *truth) begun(n *nodePart, s *core.Session) {
 	if other, taken := node.given[g]; taken {
 		t.w.fail("%s: slot %d of pool %s has two owners in incarnation %d: sessions %s and %s", n.name, g.slot, g.pool, g.incarnation, other, s.ID())
 	}
-	node.given[g] = s.ID()
-	t.session(s.ID()).node = node
+	node.given[g], node.holds[g.seat] = s.ID(), s.ID()
+	r := t.session(s.ID())
+	r.node, r.seat = node, g.seat
 	t.seated(s)
 }
 
-// lost notes that a broker has given a node up.
-func (t *truth) lost(b *brokerPart, id session.NodeID) {
-	if n := t.nodes[id]; !t.w.plan.cuts() && !n.died && !n.left {
+// lost notes that a broker has given a node up, by its start record or by its
+// silence.
+func (t *truth) lost(b *brokerPart, id session.NodeID, recorded bool) {
+	n := t.nodes[id]
+	if !t.w.plan.cuts() && !n.died && !n.left {
 		t.w.fail("%s gives %s up, which lives and was never cut off", b.name, n.name)
+	}
+	if !recorded {
+		t.silent(b, n)
 	}
 }
 
@@ -177,8 +195,10 @@ func (t *truth) started(k *task, work *work, number uint64) (counter uint64) {
 		return 0
 	}
 	c.runs++
+	c.number = number
 	s.counter++
 	c.counter = s.counter
+	c.beat = t.w.now
 	switch {
 	case c.runs > 1:
 		t.w.fail("work %d runs a second time, as call %d of session %s", c.id, number, s.id)
@@ -186,6 +206,8 @@ func (t *truth) started(k *task, work *work, number uint64) (counter uint64) {
 		c.session = s.id
 	case c.session != s.id:
 		t.w.fail("work %d was meant for session %s and runs in session %s", c.id, c.session, s.id)
+	case s.hung:
+		t.w.fail("session %s runs call %d after a call of it hung", s.id, number)
 	case s.panics:
 		t.w.fail("session %s runs call %d after a handler panicked", s.id, number)
 	case number <= s.last:
@@ -199,6 +221,7 @@ func (t *truth) started(k *task, work *work, number uint64) (counter uint64) {
 
 func (t *truth) finished(id uint64) {
 	if c := t.call(id); c != nil {
+		t.overlooked(c)
 		c.finished = true
 	}
 }
@@ -231,6 +254,10 @@ func (t *truth) callFailed(k *calling, err *session.Error) {
 	c := k.record
 	t.w.note("%-8s . work %d ends: %v (%s)", k.user.client.name, c.id, err, err.Outcome)
 	t.end(c, err.Outcome)
+	t.hungEnd(c, err)
+	if c.number == 0 {
+		c.number = err.Call
+	}
 	switch err.Outcome {
 	case session.Done:
 		t.done++
@@ -258,11 +285,14 @@ func (t *truth) excuse(k *calling, err *session.Error) {
 	}
 	s := t.session(k.record.session)
 	switch {
+	case t.shown(s, k.record, err):
+		t.w.fail("work %d ends as unknown (%v), but every broker had the start record of its node, which shows that it was not started", k.record.id, err)
 	case k.opening != nil && (k.opening.given || t.otherTrouble()):
 	case k.opening != nil && t.w.plan.brokerCrashes > 0 && k.record.runs == 0: // no node knows it
 	case s.node != nil && s.node.died:
 	case s.over && (s.ended == session.ErrSessionExpired || s.ended == session.ErrSessionDrained):
 	case err.Code == session.ErrSessionMoved && t.w.plan.attaches:
+	case err.Code == session.ErrWorkerHung && k.record.hung:
 	case s.node != nil && s.node.left: // it ended, and with it what it remembered of sessions that ended before
 	case t.w.plan.cuts() && s.node != nil && t.cutOff(s.node.id):
 	default:
@@ -294,7 +324,7 @@ func (t *truth) cutOff(n session.NodeID) bool {
 func (t *truth) calmEnd(k *calling, err *session.Error) {
 	p := &t.w.plan
 	switch err.Code {
-	case session.ErrMethod, session.ErrWorkerPanic:
+	case session.ErrMethod, session.ErrWorkerPanic, session.ErrWorkerHung:
 	case session.ErrDeadline, session.ErrCancelled:
 		if !p.deadlines && !p.cancels && k.session.Ended() == nil { // its own user may have closed early
 			t.w.fail("work %d ends in a calm world: %v", k.record.id, err)
@@ -329,6 +359,8 @@ func (t *truth) refused(o *opening, err *session.Error) {
 		ok = true
 	case session.ErrSessionExpired, session.ErrWithdrawn: // it was opened, and over before its client heard of it
 		ok = ok || p.maxAge > 0 || p.idle > 0
+	case session.ErrWorkerHung:
+		ok = ok || p.budget > 0
 	case session.ErrWorkerLost: // one that carried a call is not made twice
 		ok = ok || p.nodeCrashes > 0 || o.first != nil && t.anyTrouble()
 	case session.ErrPoolUnknown, session.ErrDraining, session.ErrSessionDrained:

@@ -123,7 +123,7 @@ func (o *opening) settle(r *core.Result) {
 	}
 	u.take(r.Session)
 	if f := o.first; f != nil && !f.record.ended {
-		f.session = r.Session
+		f.session, f.record.session = r.Session, r.Session.Route().Session
 		u.flying++
 	}
 	if o.once {
@@ -214,6 +214,10 @@ func (u *user) act() {
 	}
 	u.left--
 	u.call()
+	for w.plan.bursts && u.left > 0 && u.session.Ended() == nil && w.fate.in(0.7) {
+		u.left--
+		u.call()
+	}
 	next := w.chance.skewed(0, 300*time.Millisecond)
 	if w.plan.idle > 0 && w.chance.in(0.1) {
 		next = w.chance.between(0, 2*w.plan.idle)
@@ -248,7 +252,7 @@ func (u *user) call() {
 	w.note("%-8s . user %d calls: work %d", c.name, u.number, k.id)
 	args := k.append(make([]byte, 0, workSize))
 	c.step(func(fx *core.Effects) {
-		if refused := c.core.Call(c.now(), u.session, "work", args, true, deadline, call, fx); refused != nil {
+		if refused := c.core.Call(c.now(), u.session, core.Ask{Method: "work", Args: args, Raw: true, Deadline: deadline, Tag: call}, fx); refused != nil {
 			call.end(refused)
 		}
 	})
@@ -277,6 +281,7 @@ func (u *user) wish() work {
 	case w.chance.in(0.1):
 		k.how = howError
 	}
+	w.hangs(&k)
 	return k
 }
 

@@ -15,6 +15,7 @@ type work struct {
 	takes time.Duration // how long the handler works
 	obeys bool          // it ends when its context does
 	how   how
+	beats bool // it shows signs of life until its end
 }
 
 type how uint8
@@ -34,6 +35,9 @@ func (k *work) append(dst []byte) []byte {
 	if k.obeys {
 		obeys = 1
 	}
+	if k.beats {
+		obeys |= 2
+	}
 	return append(dst, obeys, byte(k.how))
 }
 
@@ -42,7 +46,8 @@ func parseWork(args []byte) work {
 		return work{}
 	}
 	return work{
-		id: binary.BigEndian.Uint64(args), takes: time.Duration(binary.BigEndian.Uint64(args[8:])), obeys: args[16] == 1, how: how(args[17]),
+		id: binary.BigEndian.Uint64(args), takes: time.Duration(binary.BigEndian.Uint64(args[8:])), obeys: args[16]&1 != 0, how: how(args[17]),
+		beats: args[16]&2 != 0,
 	}
 }
 

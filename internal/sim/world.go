@@ -15,12 +15,15 @@ type World struct {
 	seed    uint64
 	plan    plan
 	chance  chance
+	fate    chance // of what came later than the rest: it leaves the draws of chance as they were
+	delays  chance // of calls that hang
 	history io.Writer
 	truth   *truth
 	failure error
 	memory  []byte
 	digest  uint64
 
+	cell    *cell // of the brokers; nil: each is alone
 	brokers []*brokerPart
 	nodes   []*nodePart
 	clients []*clientPart // every one that ever was
@@ -43,6 +46,10 @@ type Result struct {
 func Run(seed uint64, history io.Writer) Result {
 	w := newWorld(seed, history)
 	w.runSafely()
+	return w.result()
+}
+
+func (w *World) result() Result {
 	return Result{
 		Failure: w.failure, Plan: w.plan.String(), Steps: w.steps, Virtual: w.now, Digest: w.digest,
 		Done: w.truth.done, NotRun: w.truth.notRun, Unknown: w.truth.unknown, Opened: w.truth.opened, Refused: w.truth.refusals,
@@ -50,8 +57,10 @@ func Run(seed uint64, history io.Writer) Result {
 }
 
 func newWorld(seed uint64, history io.Writer) *World {
-	w := &World{seed: seed, chance: newChance(seed, 1), history: history}
+	w := &World{seed: seed, chance: newChance(seed, 1), fate: newChance(seed, 3), delays: newChance(seed, 6), history: history}
 	w.plan = newPlan(newChance(seed, 2))
+	w.plan.house(newChance(seed, 4))
+	w.plan.hang(newChance(seed, 5))
 	w.plan.bare = seed%4 == 3
 	w.truth = newTruth(w)
 	w.note("seed %d: %s", seed, w.plan.String())
@@ -97,6 +106,9 @@ func (w *World) fail(format string, args ...any) {
 	w.failure = fmt.Errorf("at %s: %w", w.now.Round(time.Microsecond), fmt.Errorf(format, args...))
 	w.note("FAILED: %v", w.failure)
 }
+
+// host is the machine of a new node or broker, for all its lives.
+func (w *World) host() string { return fmt.Sprintf("host%d", w.fate.count(1, w.plan.hosts)) }
 
 // pools are the names of the pools that every node serves.
 func (w *World) pools() []string { return []string{"a", "b"}[:w.plan.pools] }

@@ -10,6 +10,9 @@
 // The note is a store to shared memory: it costs nanoseconds, survives the
 // process, and is not meant to survive the machine.
 //
+// A supervisor that knows why the process died leaves that beside the record; it
+// shares the record's lock until it has.
+//
 // What it does not do: it tells nobody; it does not watch by itself.
 package startrec
 
@@ -50,6 +53,9 @@ type Record struct {
 	mem  []byte
 }
 
+// Path is where the record of a node lies.
+func Path(dir string, node session.NodeID) string { return filepath.Join(dir, node.String()+suffix) }
+
 // Slot is one slot's note. It is one goroutine's at a time.
 type Slot struct{ mem []byte }
 
@@ -72,7 +78,7 @@ func Create(dir string, node session.NodeID, slots int) (*Record, error) {
 		return nil, fmt.Errorf("start record: %w", err)
 	}
 	r := &Record{file: f}
-	if err := errors.Join(r.fill(node, slots), os.Rename(temporary, filepath.Join(dir, node.String()+suffix))); err != nil {
+	if err := errors.Join(r.fill(node, slots), os.Rename(temporary, Path(dir, node))); err != nil {
 		_ = os.Remove(temporary)
 		return nil, errors.Join(fmt.Errorf("start record: %w", err), f.Close())
 	}
@@ -111,6 +117,11 @@ func (r *Record) fill(node session.NodeID, slots int) error {
 	return nil
 }
 
+// File is the record's open file. A copy of its descriptor shares the lock:
+// the record is taken for a dead one's when the last copy has been closed. It
+// stays the record's to close.
+func (r *Record) File() *os.File { return r.file }
+
 // Slot returns the note of slot i.
 func (r *Record) Slot(i int) Slot {
 	at := headerSize + i*slotSize
@@ -138,13 +149,15 @@ func (s Slot) Start(n uint64) {
 // Remove ends the record: its node has ended on purpose and left nothing open.
 func (r *Record) Remove(dir string) error {
 	node := session.NodeID(binary.BigEndian.Uint64(r.mem[8:]))
-	return errors.Join(os.Remove(filepath.Join(dir, node.String()+suffix)), unix.Munmap(r.mem), r.file.Close())
+	_ = os.Remove(causeOf(Path(dir, node))) // there may be none
+	return errors.Join(os.Remove(Path(dir, node)), unix.Munmap(r.mem), r.file.Close())
 }
 
 // Obituary is what a dead node had begun.
 type Obituary struct {
 	Node    session.NodeID
 	Started map[session.ID]uint64 // by session: the highest call that was started, 0 for none
+	Cause   session.Death         // as its supervisor left it
 }
 
 // Collect looks for records in dir whose owner has died, takes each away, and
@@ -197,6 +210,7 @@ func collect(name string) (o Obituary, ok bool, err error) {
 	if !ok {
 		return o, false, nil
 	}
+	o.Cause = takeCause(name)
 	return o, true, os.Remove(name)
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
+
+	"github.com/limpet-rpc/limpet/session"
 )
 
 // A record is nobody's to take while its owner lives, says exactly what was
@@ -42,6 +44,41 @@ func TestRecord(t *testing.T) {
 	}
 	if again, err := Collect(dir); err != nil || len(again) != 0 {
 		t.Errorf("it was taken twice: %v, %v", again, err)
+	}
+}
+
+// Whoever shares a record's lock has time to leave the cause of the death, which
+// is taken with the record; for a record that is gone none is left.
+func TestCause(t *testing.T) {
+	dir := t.TempDir()
+	r, err := Create(dir, 9, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := Path(dir, 9)
+	fd, err := unix.Dup(int(r.File().Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(unix.Munmap(r.mem), r.file.Close()); err != nil { // as a death does
+		t.Fatal(err)
+	}
+	if got, err := Collect(dir); err != nil || len(got) != 0 {
+		t.Fatalf("taken while its lock was shared: %v, %v", got, err)
+	}
+	want := session.Death{Code: session.ErrWorkerHung, Text: "no beat", Dump: "goroutine 1"}
+	if err := errors.Join(LeaveCause(record, want), unix.Close(fd)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Collect(dir)
+	if err != nil || len(got) != 1 || got[0].Cause != want {
+		t.Errorf("%+v, %v, want cause %+v", got, err, want)
+	}
+	if err := LeaveCause(record, want); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("left %v, %v", left, err)
 	}
 }
 

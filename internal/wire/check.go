@@ -217,7 +217,16 @@ func (m *Obituary) Check() error {
 	if m.Node == 0 {
 		return errors.New("node is missing")
 	}
-	return paired(m.Sessions, m.Started, false)
+	return first(short("text", m.Text, MaxText), short("dump", m.Dump, MaxDump), paired(m.Sessions, m.Started, false))
+}
+
+// Check reports an impossible field.
+func (m *Autopsy) Check() error {
+	if m.Worker < 0 {
+		return fmt.Errorf("worker is %d", m.Worker)
+	}
+	return first(given("session", m.Session), name("pool", m.Pool), short("method", m.Method, MaxMethod),
+		short("stack", m.Stack, MaxStack), short("native", m.Native, MaxStack), short("done", m.Done, MaxText))
 }
 
 func paired(sessions []session.ID, started []uint64, optional bool) error {

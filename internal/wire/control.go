@@ -68,8 +68,9 @@ type Welcome struct {
 type Error struct {
 	Code    session.Code `msgpack:"code"`
 	Text    string       `msgpack:"text"`
-	Of      Kind         `msgpack:"of"`      // the kind it answers, 0 if that could not be read
-	Request uuid.UUID    `msgpack:"request"` // of what it answers, zero if none
+	Of      Kind         `msgpack:"of"`              // the kind it answers, 0 if that could not be read
+	Request uuid.UUID    `msgpack:"request"`         // of what it answers, zero if none
+	Epoch   uint64       `msgpack:"epoch,omitempty"` // of ErrEpoch from a node: the highest that it knows
 }
 
 // Identify asks a peer for its Hello: the broker was restarted, or forgot it.
@@ -114,7 +115,8 @@ type Open struct {
 	Args     []byte            `msgpack:"args,omitempty"`
 	Raw      bool              `msgpack:"raw,omitempty"`
 	Budget   uint32            `msgpack:"budget,omitempty"`
-	Once     bool              `msgpack:"once,omitempty"` // the session ends with call 1
+	Patience uint32            `msgpack:"patience,omitempty"` // of that call, as in the header
+	Once     bool              `msgpack:"once,omitempty"`     // the session ends with call 1
 }
 
 // Opened is the route.
@@ -157,18 +159,19 @@ type Withdraw struct {
 
 // Offer asks a node to take a session.
 type Offer struct {
-	Epoch   uint64    `msgpack:"epoch"` // master epoch it is made under
-	Client  uuid.UUID `msgpack:"client"`
-	Request uuid.UUID `msgpack:"request"`
-	Pool    string    `msgpack:"pool"`
-	Limits  Limits    `msgpack:"limits"`
-	Method  string    `msgpack:"method,omitempty"` // of call 1, which comes along; empty: none does
-	Args    []byte    `msgpack:"args,omitempty"`
-	Raw     bool      `msgpack:"raw,omitempty"`
-	Budget  uint32    `msgpack:"budget,omitempty"`
-	Once    bool      `msgpack:"once,omitempty"`
-	Via     Peer      `msgpack:"via,omitempty"` // the return path of call 1
-	Try     uint32    `msgpack:"try,omitempty"` // how often the open has come back: a node that declined a try declines its copies
+	Epoch    uint64    `msgpack:"epoch"` // master epoch it is made under
+	Client   uuid.UUID `msgpack:"client"`
+	Request  uuid.UUID `msgpack:"request"`
+	Pool     string    `msgpack:"pool"`
+	Limits   Limits    `msgpack:"limits"`
+	Method   string    `msgpack:"method,omitempty"` // of call 1, which comes along; empty: none does
+	Args     []byte    `msgpack:"args,omitempty"`
+	Raw      bool      `msgpack:"raw,omitempty"`
+	Budget   uint32    `msgpack:"budget,omitempty"`
+	Patience uint32    `msgpack:"patience,omitempty"`
+	Once     bool      `msgpack:"once,omitempty"`
+	Via      Peer      `msgpack:"via,omitempty"` // the return path of call 1
+	Try      uint32    `msgpack:"try,omitempty"` // how often the open has come back: a node that declined a try declines its copies
 }
 
 // Accept takes it.
@@ -188,12 +191,13 @@ type Live struct {
 	Key         session.Key `msgpack:"key"`
 	Epoch       uint32      `msgpack:"epoch"`
 	Limits      Limits      `msgpack:"limits"`
-	Holder      uuid.UUID   `msgpack:"holder"`             // the client that attached to it, zero while it is Client
-	Over        bool        `msgpack:"over,omitempty"`     // it has ended; its reply is kept for its client
-	First       bool        `msgpack:"first,omitempty"`    // a call came along with its open
-	Once        bool        `msgpack:"once,omitempty"`     // and it ends with that call
-	Starting    bool        `msgpack:"starting,omitempty"` // the pool's Open still runs
-	Try         uint32      `msgpack:"try,omitempty"`      // of the offer that it was taken by, while it starts
+	Holder      uuid.UUID   `msgpack:"holder"`                // the client that attached to it, zero while it is Client
+	Over        bool        `msgpack:"over,omitempty"`        // it has ended; its reply is kept for its client
+	First       bool        `msgpack:"first,omitempty"`       // a call came along with its open
+	Once        bool        `msgpack:"once,omitempty"`        // and it ends with that call
+	Starting    bool        `msgpack:"starting,omitempty"`    // the pool's Open still runs
+	Try         uint32      `msgpack:"try,omitempty"`         // of the offer that it was taken by, while it starts
+	Quarantined bool        `msgpack:"quarantined,omitempty"` // a call of it hung: it is over, and its handler still holds the slot
 }
 
 // Decline does not take it.
@@ -292,6 +296,26 @@ type Obituary struct {
 	More     bool           `msgpack:"more"`
 	Sessions []session.ID   `msgpack:"sessions"`
 	Started  []uint64       `msgpack:"started"`
+	Code     session.Code   `msgpack:"code,omitempty"` // how its calls end; 0: ErrWorkerLost
+	Text     string         `msgpack:"text,omitempty"` // why it died, in its supervisor's words
+	Dump     string         `msgpack:"dump,omitempty"` // what it was doing, where its supervisor looked
+}
+
+// Autopsy says that a call hung, and where, as far as that is known. A later
+// one of the same call knows more.
+type Autopsy struct {
+	Session     session.ID `msgpack:"session"`
+	Pool        string     `msgpack:"pool"`
+	Worker      int        `msgpack:"worker"`
+	Incarnation uint64     `msgpack:"incarnation"`
+	Call        uint64     `msgpack:"call"`
+	Method      string     `msgpack:"method"`
+	Budget      uint32     `msgpack:"budget"` // what it had
+	Silent      uint32     `msgpack:"silent"` // for how long it had made no progress when this was sent
+	Thread      int        `msgpack:"thread"` // the OS thread that the session is locked to, 0: none
+	Stack       string     `msgpack:"stack"`  // of its goroutine, or why there is none
+	Native      string     `msgpack:"native"` // of its thread inside C, or why there is none; empty where it is not in C
+	Done        string     `msgpack:"done"`   // what was done about it
 }
 
 // Kind is what an envelope with this message begins with.
@@ -316,6 +340,7 @@ func (*Lost) Kind() Kind       { return KindLost }
 func (*Drain) Kind() Kind      { return KindDrain }
 func (*Leave) Kind() Kind      { return KindLeave }
 func (*Obituary) Kind() Kind   { return KindObituary }
+func (*Autopsy) Kind() Kind    { return KindAutopsy }
 
 // New returns an empty message of a control kind, nil for any other.
 func New(k Kind) Control {
@@ -362,6 +387,8 @@ func New(k Kind) Control {
 		return new(Leave)
 	case KindObituary:
 		return new(Obituary)
+	case KindAutopsy:
+		return new(Autopsy)
 	default:
 		return nil
 	}

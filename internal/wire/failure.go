@@ -11,6 +11,9 @@ import (
 // MaxStack bounds the stack that a fail carries.
 const MaxStack = 16 << 10
 
+// MaxDump bounds the dump of a whole process that an obituary carries.
+const MaxDump = 64 << 10
+
 // AppendFailure appends a fail's body: a MessagePack map of text and stack,
 // each cut to its bound.
 func AppendFailure(dst []byte, text, stack string) []byte {
@@ -45,6 +48,12 @@ func cut(s string, most int) string {
 	}
 	return strings.ToValidUTF8(s, "?")
 }
+
+// Stack cuts a stack to what a message may carry.
+func Stack(s string) string { return cut(s, MaxStack) }
+
+// Dump cuts a dump to what a message may carry.
+func Dump(s string) string { return cut(s, MaxDump) }
 
 // Text cuts words to what a control message may carry.
 func Text(s string) string { return cut(s, MaxText) }

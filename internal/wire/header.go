@@ -31,18 +31,18 @@ const (
 
 // offsets of the fields in the fixed header, all big endian.
 const (
-	offKind    = 0  // uint8
-	offFlags   = 1  // uint8
-	offCode    = 2  // uint16: an error code; in a call, the length of the method's name
-	offEpoch   = 4  // uint32: the holder epoch
-	offVia     = 8  // uint64: return path, set by the broker, echoed by the node
-	offNode    = 16 // uint64: the node that serves the session
-	offSession = 24 // 16 bytes
-	offKey     = 40 // 16 bytes; zero towards the holder
-	offNumber  = 56 // uint64
-	offAck     = 64 // uint64
-	offBudget  = 72 // uint32: milliseconds that are left, 0 = no limit
-	offExtra   = 76 // uint32: reserved, zero
+	offKind     = 0  // uint8
+	offFlags    = 1  // uint8
+	offCode     = 2  // uint16: an error code; in a call, the length of the method's name
+	offEpoch    = 4  // uint32: the holder epoch
+	offVia      = 8  // uint64: return path, set by the broker, echoed by the node
+	offNode     = 16 // uint64: the node that serves the session
+	offSession  = 24 // 16 bytes
+	offKey      = 40 // 16 bytes; zero towards the holder
+	offNumber   = 56 // uint64
+	offAck      = 64 // uint64
+	offBudget   = 72 // uint32: milliseconds that are left, 0 = no limit
+	offPatience = 76 // uint32: milliseconds without progress, 0 = the method's own, all ones = for ever
 )
 
 // Header is the fixed header of a session message.
@@ -58,7 +58,10 @@ type Header struct {
 	Number  uint64
 	Ack     uint64
 	Budget  time.Duration // whole milliseconds on the wire, rounded up; 0 = no limit
-	Trace   [TraceSize]byte
+	// Patience is how long a call may run without progress before it counts as
+	// hung; 0 = as its method has it, below 0 = for ever.
+	Patience time.Duration
+	Trace    [TraceSize]byte
 }
 
 // ErrShort is an envelope too short for what its kind needs.
@@ -77,6 +80,7 @@ func (h *Header) Append(dst []byte) []byte {
 	binary.BigEndian.PutUint64(b[offNumber:], h.Number)
 	binary.BigEndian.PutUint64(b[offAck:], h.Ack)
 	binary.BigEndian.PutUint32(b[offBudget:], Millis(h.Budget))
+	binary.BigEndian.PutUint32(b[offPatience:], PatienceMillis(h.Patience))
 	dst = append(dst, b[:]...)
 	if h.Flags&FlagTrace != 0 {
 		dst = append(dst, h.Trace[:]...)
@@ -92,15 +96,16 @@ func ParseHeader(env []byte) (h Header, rest []byte, err error) {
 	}
 	h = Header{
 		Kind: Kind(env[offKind]), Flags: Flags(env[offFlags]),
-		Code:    session.Code(binary.BigEndian.Uint16(env[offCode:])),
-		Epoch:   binary.BigEndian.Uint32(env[offEpoch:]),
-		Via:     Peer(binary.BigEndian.Uint64(env[offVia:])),
-		Node:    session.NodeID(binary.BigEndian.Uint64(env[offNode:])),
-		Session: session.ID(env[offSession : offSession+16]),
-		Key:     session.Key(env[offKey : offKey+16]),
-		Number:  binary.BigEndian.Uint64(env[offNumber:]),
-		Ack:     binary.BigEndian.Uint64(env[offAck:]),
-		Budget:  time.Duration(binary.BigEndian.Uint32(env[offBudget:])) * time.Millisecond,
+		Code:     session.Code(binary.BigEndian.Uint16(env[offCode:])),
+		Epoch:    binary.BigEndian.Uint32(env[offEpoch:]),
+		Via:      Peer(binary.BigEndian.Uint64(env[offVia:])),
+		Node:     session.NodeID(binary.BigEndian.Uint64(env[offNode:])),
+		Session:  session.ID(env[offSession : offSession+16]),
+		Key:      session.Key(env[offKey : offKey+16]),
+		Number:   binary.BigEndian.Uint64(env[offNumber:]),
+		Ack:      binary.BigEndian.Uint64(env[offAck:]),
+		Budget:   time.Duration(binary.BigEndian.Uint32(env[offBudget:])) * time.Millisecond,
+		Patience: PatienceOf(binary.BigEndian.Uint32(env[offPatience:])),
 	}
 	rest = env[HeaderSize:]
 	if h.Flags&FlagTrace != 0 {
@@ -141,6 +146,23 @@ func Millis(d time.Duration) uint32 {
 	}
 	ms := (d-1)/time.Millisecond + 1
 	return uint32(min(int64(ms), math.MaxUint32))
+}
+
+// PatienceMillis puts a patience on the wire: as Millis, and all ones for one
+// below 0, which never ends.
+func PatienceMillis(d time.Duration) uint32 {
+	if d < 0 {
+		return math.MaxUint32
+	}
+	return min(Millis(d), math.MaxUint32-1)
+}
+
+// PatienceOf takes it off the wire.
+func PatienceOf(ms uint32) time.Duration {
+	if ms == math.MaxUint32 {
+		return -1
+	}
+	return time.Duration(ms) * time.Millisecond
 }
 
 // MaxMethod bounds a method's name.

@@ -28,6 +28,7 @@ const (
 	KindDrain      Kind = 28 // broker -> node: take nothing new, end when you are empty
 	KindLeave      Kind = 29 // node -> broker: I am done, forget me
 	KindObituary   Kind = 30 // node -> broker: a node of my machine is dead, and this it had started
+	KindAutopsy    Kind = 31 // node -> broker: a call hangs, and where
 )
 
 // Session messages: the fixed header, then the body. Brokers pass them on by
@@ -56,7 +57,7 @@ var kindNames = [256]string{
 	KindOpen: "open", KindOpened: "opened", KindRefused: "refused", KindQueued: "queued", KindWithdraw: "withdraw",
 	KindOffer: "offer", KindAccept: "accept", KindDecline: "decline", KindRevoke: "revoke",
 	KindRegister: "register", KindRegistered: "registered", KindEnded: "ended", KindLost: "lost",
-	KindDrain: "drain", KindLeave: "leave", KindObituary: "obituary",
+	KindDrain: "drain", KindLeave: "leave", KindObituary: "obituary", KindAutopsy: "autopsy",
 	KindCall: "call", KindCancel: "cancel", KindClose: "close", KindLease: "lease", KindAttach: "attach",
 	KindReply: "reply", KindFail: "fail", KindHeld: "held", KindClosed: "closed", KindLeased: "leased", KindExpired: "expired",
 	KindAttached: "attached", KindProgress: "progress",

@@ -65,7 +65,11 @@ func controlSamples() []Control {
 		&Drain{Epoch: 3, Deadline: 30_000},
 		&Leave{Seq: 12},
 		&Lost{Node: sampleNode, Sessions: []session.ID{sampleSession}, Code: session.ErrWorkerLost, Text: "node-1: no beat for 3s"},
-		&Obituary{Node: sampleNode, Part: 1, More: true},
+		&Obituary{Node: sampleNode, Part: 1, More: true, Code: session.ErrWorkerHung, Text: "no beat", Dump: "goroutine 1"},
+		&Autopsy{
+			Session: sampleSession, Pool: "counter", Worker: 2, Incarnation: 7, Call: 5, Method: "add", Budget: 60_000, Silent: 60_020,
+			Thread: 4712, Stack: "main.spin\n\tmain.go:12", Done: "quarantined",
+		},
 	}
 }
 

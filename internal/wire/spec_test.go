@@ -179,7 +179,7 @@ func TestSpecificationListsTheHeader(t *testing.T) {
 		{offNumber, "number"},
 		{offAck, "ack"},
 		{offBudget, "budget"},
-		{offExtra, "extra"},
+		{offPatience, "patience"},
 	}
 	rows := table(t, "\n## Session messages\n")
 	if len(rows) != len(want) {
@@ -235,7 +235,7 @@ func TestSpecificationListsEveryCode(t *testing.T) {
 
 func TestSpecificationListsTheBounds(t *testing.T) {
 	want := map[string]int{
-		"MaxEnvelope": MaxEnvelope, "MaxFrame": MaxFrame, "MaxName": MaxName, "MaxMethod": MaxMethod, "MaxText": MaxText, "MaxStack": MaxStack,
+		"MaxEnvelope": MaxEnvelope, "MaxFrame": MaxFrame, "MaxName": MaxName, "MaxMethod": MaxMethod, "MaxText": MaxText, "MaxStack": MaxStack, "MaxDump": MaxDump,
 		"MaxLabels": MaxLabels, "MaxPools": MaxPools, "MaxMethods": MaxMethods, "MaxSlots": MaxSlots, "MaxList": MaxList, "MaxDepth": MaxDepth,
 		"MaxWindow": session.MaxWindow,
 	}

@@ -24,6 +24,9 @@ var (
 	ErrSize     = fmt.Errorf("zmqio: envelope is empty or larger than %d bytes", wire.MaxEnvelope)
 )
 
+// ErrInUse is Listen where somebody else listens there.
+var ErrInUse = errors.New("the port is in use by another socket")
+
 // Handler is what a Loop works for. All its methods are called on the loop's
 // goroutine only, one at a time; while one runs, nothing is received and, but
 // for full frames, nothing is sent.
@@ -45,7 +48,8 @@ type Handler interface {
 }
 
 // Batcher is a Handler that wants to know where a batch of messages begins and
-// ends: between the two only Envelope, Malformed and Greeter's Fresh are called.
+// ends: between the two only Envelope, Malformed, Greeter's Fresh and Renewer's
+// Renewed are called.
 type Batcher interface {
 	Begin()
 	End()
@@ -56,6 +60,13 @@ type Batcher interface {
 // told nothing of them.
 type Greeter interface {
 	Fresh(peer wire.Peer)
+}
+
+// Renewer is a Handler that wants to know when a connection of its own, one that
+// Connect made, stands again after it broke: whoever is behind it now has not
+// heard of this side.
+type Renewer interface {
+	Renewed(peer wire.Peer)
 }
 
 // Loop owns sockets. Create it with NewLoop, give it to one goroutine with Run.
@@ -129,7 +140,7 @@ func (l *Loop) Listen(endpoint string) (actual string, err error) {
 	})
 	switch {
 	case errors.Is(err, zmq.EADDRINUSE):
-		return "", fmt.Errorf("zmqio: listen on %s: the port is in use by another socket: %w", endpoint, err)
+		return "", fmt.Errorf("zmqio: listen on %s: %w: %w", endpoint, ErrInUse, err)
 	case err != nil:
 		return "", fmt.Errorf("zmqio: listen on %s: %w", endpoint, err)
 	}
@@ -331,6 +342,12 @@ func (l *Loop) deliverAll(batch []arrival) {
 
 func (l *Loop) deliver(a arrival) {
 	fault := a.fault
+	if a.again {
+		if r, ok := l.handler.(Renewer); ok {
+			r.Renewed(a.from)
+		}
+		return
+	}
 	if a.fresh {
 		if g, ok := l.handler.(Greeter); ok {
 			g.Fresh(a.from)
@@ -378,6 +395,7 @@ func (l *Loop) work() {
 	l.tickAt = now.Add(l.options.Tick)
 	for _, s := range *l.sockets.Load() {
 		s.retryAllStalled()
+		s.outlet.look = true // a loop that never sleeps would not look
 		for _, a := range s.inspect(now) {
 			l.count.cut.Add(1)
 			l.deliver(a)

@@ -43,6 +43,11 @@ func (l *Loop) sleep(sockets []*socket, until time.Time) error {
 	for _, s := range sockets {
 		l.polled = append(l.polled, unix.PollFd{Fd: s.fd, Events: unix.POLLIN})
 	}
+	for _, s := range sockets {
+		if s.outlet.fd > 0 {
+			l.polled = append(l.polled, unix.PollFd{Fd: s.outlet.fd, Events: unix.POLLIN})
+		}
+	}
 	for {
 		left := time.Until(until)
 		if left <= 0 {
@@ -55,7 +60,20 @@ func (l *Loop) sleep(sockets []*socket, until time.Time) error {
 		if l.polled[0].Revents != 0 {
 			l.waker.clear()
 		}
+		l.noticeRenewals(sockets)
 		return err
+	}
+}
+
+// noticeRenewals marks the sockets whose monitors have something to say. They
+// follow the sockets themselves in what was polled.
+func (l *Loop) noticeRenewals(sockets []*socket) {
+	next := 1 + len(sockets)
+	for _, s := range sockets {
+		if s.outlet.fd > 0 {
+			s.outlet.look = s.outlet.look || l.polled[next].Revents != 0
+			next++
+		}
 	}
 }
 

@@ -35,6 +35,8 @@ type socket struct {
 	fd       int32 // ZMQ_FD
 	lead     *peer // where a DEALER leads to; nil on a ROUTER
 
+	outlet outlet // of a DEALER
+
 	dirty atomic.Pointer[peer] // peers with something to send, linked by nextDirty
 
 	// Guarded by mu.
@@ -53,6 +55,7 @@ type arrival struct {
 	body  []byte
 	fault error
 	fresh bool // the empty message by which a connection announces itself
+	again bool // no message: the connection to from stands again
 }
 
 func newSocket(l *Loop, kind zmq.Type, endpoint string) (*socket, error) {
@@ -68,6 +71,9 @@ func newSocket(l *Loop, kind zmq.Type, endpoint string) (*socket, error) {
 	err = errors.Join(err, configure(zs, kind, endpoint, l.options))
 	if err == nil && kind == zmq.ROUTER && strings.HasPrefix(endpoint, "tcp://") {
 		err = s.inlet.watch(l.context, zs, l.options.Unfinished)
+	}
+	if err == nil && kind == zmq.DEALER && watched(endpoint) {
+		err = s.outlet.watch(l.context, zs)
 	}
 	if err != nil {
 		_ = zs.Close()
@@ -89,8 +95,9 @@ func configure(zs *zmq.Socket, kind zmq.Type, endpoint string, o Options) error 
 		zs.SetMaxmsgsize(wire.MaxFrame),
 		// Who connects and does not speak ZMTP is gone after a second.
 		zs.SetHandshakeIvl(time.Second),
-		// A restarted broker should be found at once, a missing one not hammered.
-		zs.SetReconnectIvl(10 * time.Millisecond),
+		// A restarted broker should be found at once, a missing one not hammered:
+		// libzmq doubles the interval with every attempt.
+		zs.SetReconnectIvl(2 * time.Millisecond),
 		zs.SetReconnectIvlMax(time.Second),
 		// A host that swallows packets would otherwise hold a connect for minutes.
 		zs.SetConnectTimeout(3 * time.Second),
@@ -117,8 +124,8 @@ func configure(zs *zmq.Socket, kind zmq.Type, endpoint string, o Options) error 
 		// Off: what is sent before the connection stands, or while it is being
 		// renewed, waits in the pipe. On, a renewal would throw the pipe away.
 		settings = append(settings, zs.SetImmediate(false))
-		// The far ROUTER gets an empty message whenever a connection comes up, the
-		// first time and every time again: see Greeter.
+		// The far ROUTER gets an empty message when the connection comes up first:
+		// see Greeter, and Renewer for every other time.
 		settings = append(settings, zs.SetProbeRouter(1))
 	}
 	if err := errors.Join(settings...); err != nil {
@@ -132,6 +139,9 @@ func configure(zs *zmq.Socket, kind zmq.Type, endpoint string, o Options) error 
 func (s *socket) receive(batch []arrival) (_ []arrival, drained bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.closed && s.outlet.renewed() {
+		batch = append(batch, arrival{from: s.lead.id, again: true})
+	}
 	bytes := 0
 	for parts := 0; parts < batchParts && bytes < batchBytes; parts++ {
 		if s.closed {
@@ -416,5 +426,5 @@ func (s *socket) close(linger time.Duration) error {
 	for _, p := range s.stalled {
 		s.markStalled(p, false)
 	}
-	return errors.Join(s.transfer.zs.SetLinger(linger), s.transfer.zs.Close(), s.inlet.close())
+	return errors.Join(s.transfer.zs.SetLinger(linger), s.transfer.zs.Close(), s.inlet.close(), s.outlet.close())
 }

@@ -41,7 +41,9 @@ func commands() []command {
 		{"memory", "resident memory of an open idle session on the node and on the broker", runMemory},
 		{"handover", "time from a slot's release to the waiting client's Open", runHandover},
 		{"opens", "sessions of one call, in three trips and in one, beside plain calls", runOpens},
+		{"failover", "time from the death, or the stop, of a cell's master to the next reply", runFailover},
 		{"lost", "time from kill -9 of a node to the typed error of its calls", runLost},
+		{"processes", "worker processes that hang or die: until the client is told, and the slot is replaced", runProcesses},
 	}
 }
 

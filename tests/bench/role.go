@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/limpet-rpc/limpet/worker"
 )
 
 // roleWord is the first argument of a re-executed role process:
@@ -32,6 +34,9 @@ type Setup struct {
 	Sessions int           `json:"sessions"` // sessions that will be open at once
 	Beat     time.Duration `json:"beat"`     // node's beat; 0 is Limpet's default
 	Misses   int           `json:"misses"`   // beats missed until a node is lost; 0 is Limpet's default
+	Cell     string        `json:"cell"`     // folder of the cell, where there is one
+	Listen   string        `json:"listen"`   // its endpoint
+	Limit    time.Duration `json:"limit"`    // how long its master may be silent
 }
 
 // Role is the body of a role process. It calls p.Ready once and blocks until
@@ -68,6 +73,11 @@ func roles() map[string]Role {
 		"memory-client":   memoryClientRole,
 		"handover-client": handoverClientRole,
 		"lost-client":     lostClientRole,
+		"processes-node":  processesNodeRole,
+
+		"failover-candidate": failoverCandidateRole,
+		"failover-node":      failoverNodeRole,
+		"failover-client":    failoverClientRole,
 	}
 	for _, peer := range peers() {
 		for _, s := range peer.Servers() {
@@ -102,6 +112,10 @@ func runRole(args []string, in io.Reader, out io.Writer) error {
 	p := &Process{out: out, answers: map[string]func(json.RawMessage) (any, error){}, ready: make(chan struct{})}
 	if err := json.Unmarshal([]byte(args[1]), &p.Setup); err != nil {
 		return fmt.Errorf("decode setup of %s: %w", args[0], err)
+	}
+	if worker.InWorkerProcess() { // its supervisor is the role: nobody else talks to it
+		p.out = io.Discard
+		return role(context.Background(), p)
 	}
 	p.Answer("memory", func(json.RawMessage) (any, error) { return settledMemory() })
 

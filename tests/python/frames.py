@@ -16,7 +16,7 @@ REPLY, FAIL, HELD, CLOSED, LEASED, EXPIRED = 80, 81, 82, 83, 84, 85
 RAW, NOT_RUN, UNKNOWN, AGAIN = 2, 4, 8, 16
 
 HEADER = struct.Struct(">BBHIQQ16s16sQQII")
-FIELDS = ("kind", "flags", "code", "epoch", "via", "node", "session", "key", "number", "ack", "budget", "extra")
+FIELDS = ("kind", "flags", "code", "epoch", "via", "node", "session", "key", "number", "ack", "budget", "patience")
 
 
 def body(*envelopes):

@@ -2,7 +2,6 @@ package core
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -73,6 +72,9 @@ func (c *Core) hello(now time.Time, b *broker, fx *Effects) {
 
 // fromBroker takes a control message of one of the node's brokers.
 func (c *Core) fromBroker(now time.Time, b *broker, m wire.Control, fx *Effects) {
+	if c.outdated(now, b, m, fx) {
+		return
+	}
 	if b.registered {
 		c.beats.Beat(now, b.peer)
 	}
@@ -84,15 +86,12 @@ func (c *Core) fromBroker(now time.Time, b *broker, m wire.Control, fx *Effects)
 	case *wire.Registered:
 		c.registered(now, b, m, fx)
 	case *wire.Beat:
-		b.epoch = max(b.epoch, m.Epoch)
 	case *wire.Offer:
 		c.offer(now, b, m, fx)
 	case *wire.Revoke:
 		c.revoke(now, b, m, fx)
 	case *wire.Drain:
-		if m.Epoch >= b.epoch {
-			fx.Drain = &Drain{Deadline: time.Duration(m.Deadline) * time.Millisecond}
-		}
+		fx.Drain = &Drain{Deadline: time.Duration(m.Deadline) * time.Millisecond}
 	case *wire.Error:
 		fx.Events = append(fx.Events, Event{What: EventRefusedBy, Peer: b.peer, Code: m.Code, Text: m.Text})
 	default:
@@ -103,7 +102,20 @@ func (c *Core) fromBroker(now time.Time, b *broker, m wire.Control, fx *Effects)
 // identify answers a broker that does not know this connection. One that was
 // known before is told all at once, without waiting for its Welcome.
 func (c *Core) identify(now time.Time, b *broker, m *wire.Identify, fx *Effects) {
-	known := b.welcomed && b.id == m.Broker
+	c.introduce(now, b, b.welcomed && b.id == m.Broker, fx)
+}
+
+// Renewed takes that the connection to a broker stands again after it broke:
+// whoever is there now has not heard of this node.
+func (c *Core) Renewed(now time.Time, peer wire.Peer, fx *Effects) {
+	if b := c.brokers[peer]; b != nil {
+		c.introduce(now, b, b.welcomed, fx)
+	}
+}
+
+// introduce says who this is, and to one that is expected to be as before all
+// the rest.
+func (c *Core) introduce(now time.Time, b *broker, known bool, fx *Effects) {
 	b.welcomed, b.registered = false, false
 	c.alone(now)
 	c.hello(now, b, fx)
@@ -120,10 +132,8 @@ func (c *Core) alone(now time.Time) {
 }
 
 func (c *Core) welcome(now time.Time, b *broker, m *wire.Welcome, fx *Effects) {
-	if b.id != m.Broker {
-		b.id, b.epoch = m.Broker, 0
-	}
-	b.epoch = max(b.epoch, m.Epoch)
+	b.id = m.Broker
+	b.epoch = m.Epoch
 	b.welcomed = true
 	c.register(now, b, fx)
 }
@@ -164,7 +174,6 @@ func (c *Core) register(now time.Time, b *broker, fx *Effects) {
 }
 
 func (c *Core) registered(now time.Time, b *broker, m *wire.Registered, fx *Effects) {
-	b.epoch = max(b.epoch, m.Epoch)
 	if m.Again {
 		c.register(now, b, fx)
 		return
@@ -177,6 +186,7 @@ func (c *Core) registered(now time.Time, b *broker, m *wire.Registered, fx *Effe
 	for _, cl := range c.clients { // leases stood still: they run anew
 		cl.beat = now
 	}
+	c.republish(b, fx)
 	c.beats.Watch(now, b.peer, c.cfg.Beat, c.cfg.Misses)
 	fx.Events = append(fx.Events, Event{What: EventRegistered, Peer: b.peer, Text: b.id.String()})
 }
@@ -196,8 +206,9 @@ func (c *Core) watchBrokers(now time.Time, fx *Effects) {
 	for _, b := range c.brokersInOrder() {
 		switch {
 		case b.registered && b.pacer.Due(now):
-			fx.Control(b.peer, &wire.Beat{Seq: b.seq, Epoch: b.epoch, Late: wire.Millis(c.late), Drain: c.draining})
+			fx.Control(b.peer, &wire.Beat{Seq: b.seq, Epoch: c.known(b.id), Late: wire.Millis(c.late), Drain: c.draining})
 			c.late = 0
+			c.mourn(b, fx)
 		case b.registered || now.Before(b.hello):
 		case b.welcomed:
 			c.register(now, b, fx)
@@ -240,39 +251,6 @@ func (c *Core) report(fx *Effects, change func(seq uint64) wire.Control) {
 	for _, b := range c.brokersInOrder() {
 		if seq := b.count(); b.welcomed {
 			fx.Control(b.peer, change(seq))
-		}
-	}
-}
-
-// obituaryMost is how many sessions one Obituary names.
-const obituaryMost = 2048
-
-// Obituary tells every broker that a node of this machine is dead, and what it
-// had started: by session, in any order.
-func (c *Core) Obituary(dead session.NodeID, started map[session.ID]uint64, fx *Effects) {
-	for _, m := range Obituaries(dead, started) {
-		for _, b := range c.brokersInOrder() {
-			if b.registered {
-				fx.Control(b.peer, m)
-			}
-		}
-	}
-}
-
-// Obituaries puts a start record into messages.
-func Obituaries(dead session.NodeID, started map[session.ID]uint64) []*wire.Obituary {
-	ids := slices.SortedFunc(maps.Keys(started), func(a, b session.ID) int { return slices.Compare(a[:], b[:]) })
-	var list []*wire.Obituary
-	for {
-		n := min(len(ids), obituaryMost)
-		m := &wire.Obituary{Node: dead, Part: uint32(len(list)), More: n < len(ids), Sessions: ids[:n]}
-		for _, id := range m.Sessions {
-			m.Started = append(m.Started, started[id])
-		}
-		ids = ids[n:]
-		list = append(list, m)
-		if !m.More {
-			return list
 		}
 	}
 }

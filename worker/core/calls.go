@@ -33,7 +33,7 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 		return
 	}
 	call := Call{
-		Number: h.Number, Method: method, Args: args, Raw: h.Flags&wire.FlagRaw != 0, Trace: h.Trace, Traced: h.Flags&wire.FlagTrace != 0,
+		Number: h.Number, Method: method, Args: args, Raw: h.Flags&wire.FlagRaw != 0, Patience: h.Patience, Trace: h.Trace, Traced: h.Flags&wire.FlagTrace != 0,
 		from: from, via: h.Via,
 	}
 	if h.Budget > 0 {
@@ -184,6 +184,7 @@ func (c *Core) next(now time.Time, s *Session, fx *Effects) {
 		}
 	}
 	if ok {
+		c.guard(now, s, &call)
 		fx.Run = append(fx.Run, Run{s, call})
 		return
 	}
@@ -209,8 +210,14 @@ func (c *Core) rest(now time.Time, s *Session) {
 }
 
 // Done takes the end of the call that a session's goroutine was running. A
-// reply whose code says that the worker panicked or died ends the session.
+// reply whose code says that the worker panicked or died ends the session. The
+// end of a call that was found to hang has been told before.
 func (c *Core) Done(now time.Time, s *Session, n uint64, r session.Reply, fx *Effects) {
+	if s.quarantined {
+		return
+	}
+	c.dog.End(&s.ward)
+	s.acquit()
 	from, via := s.wayBack(n)
 	s.callee.Finish(n, r)
 	c.reply(s, from, via, n, r, fx)

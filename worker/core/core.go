@@ -23,6 +23,9 @@ type Pool struct {
 	Methods []string // sorted
 	Locked  bool     // one OS thread per session
 	Bare    bool     // nothing has to run when a session opens or closes
+
+	Budget  time.Duration            // of a call without progress; 0 or less: for ever
+	Budgets map[string]time.Duration // by method, where it is another
 }
 
 // Config is what a node is told at its start.
@@ -50,7 +53,8 @@ type Call struct {
 	Method   []byte
 	Args     []byte
 	Raw      bool
-	Deadline time.Time // zero: none
+	Deadline time.Time     // zero: none
+	Patience time.Duration // without progress: 0 as its method has it, below 0 for ever
 	Trace    [wire.TraceSize]byte
 	Traced   bool
 
@@ -86,8 +90,12 @@ type Effects struct {
 	Run    []Run
 	Cancel []Cancel
 	Stop   []Stop
-	Drain  *Drain // a broker asks the node to end
-	Events []Event
+	Hung   []Hung // where do they hang? Examined is the answer
+	// Quarantine names the sessions that were found to hang: their slots are
+	// lost until their handlers return.
+	Quarantine []Stop
+	Drain      *Drain // a broker asks the node to end
+	Events     []Event
 }
 
 // Drain is a broker's wish that the node ends.
@@ -102,6 +110,9 @@ func (fx *Effects) Reset() {
 	clear(fx.Run)
 	clear(fx.Cancel)
 	clear(fx.Stop)
+	clear(fx.Hung)
+	clear(fx.Quarantine)
+	fx.Hung, fx.Quarantine = fx.Hung[:0], fx.Quarantine[:0]
 	fx.Drain = nil
 	fx.Start, fx.Run, fx.Cancel, fx.Stop, fx.Events = fx.Start[:0], fx.Run[:0], fx.Cancel[:0], fx.Stop[:0], fx.Events[:0]
 }
@@ -124,6 +135,7 @@ const (
 	EventOpened     = "session opened"
 	EventEnded      = "session ended"
 	EventRefusedBy  = "refused by broker"
+	EventOutdated   = "outdated master refused"
 )
 
 // Core is the node's state. It is not safe for concurrent use; its owner
@@ -132,21 +144,25 @@ type Core struct {
 	cfg    Config
 	chance io.Reader
 
-	brokers  map[wire.Peer]*broker
-	pools    map[string]*pool
-	sessions map[session.ID]*Session
-	opens    map[session.OpenKey]*Session
-	clients  map[uuid.UUID]*client
-	past     past
-	declined declined
-	untold   []*Session // of one call, open, and not reported yet
-	due      dueHeap
-	beats    *heartbeat.Monitor[wire.Peer]
-	draining bool
-	still    time.Time // since when no broker is there; zero while one is
-	lastTick time.Time
-	late     time.Duration // by how much Tick was late at worst since the last beat
-	bad      uint64
+	brokers     map[wire.Peer]*broker
+	dead        []obituary // oldest first
+	pools       map[string]*pool
+	sessions    map[session.ID]*Session
+	opens       map[session.OpenKey]*Session
+	clients     map[uuid.UUID]*client
+	past        past
+	declined    declined
+	untold      []*Session // of one call, open, and not reported yet
+	due         dueHeap
+	beats       *heartbeat.Monitor[wire.Peer]
+	dog         *heartbeat.Watchdog[*Session]
+	exams       []*exam // oldest first
+	quarantined int
+	draining    bool
+	still       time.Time // since when no broker is there; zero while one is
+	lastTick    time.Time
+	late        time.Duration // by how much Tick was late at worst since the last beat
+	bad         uint64
 }
 
 // New returns a node that has no brokers yet. Chance makes session ids and
@@ -170,6 +186,7 @@ func New(now time.Time, cfg Config, chance io.Reader) *Core {
 		clients:  map[uuid.UUID]*client{},
 		past:     newPast(),
 		beats:    heartbeat.New[wire.Peer](cfg.Tick),
+		dog:      heartbeat.NewWatchdog[*Session](cfg.Tick),
 		still:    now,
 		lastTick: now,
 	}
@@ -276,11 +293,13 @@ func (c *Core) Tick(now time.Time, fx *Effects) {
 	c.lastTick = now
 	c.tellUntold(fx)
 	c.watchBrokers(now, fx)
+	c.watchCalls(now, fx)
 	for len(c.due) > 0 && !now.Before(c.due[0].due) {
 		c.expire(now, c.due[0], fx)
 	}
 	c.past.expire(now)
 	c.declined.expire(now)
+	c.mourned(now)
 }
 
 // expire looks at a session one of whose clocks may have run out.

@@ -13,6 +13,8 @@ func (c *Core) Progress(now time.Time, s *Session, n, step uint64, body []byte, 
 	if s.callee.Running() != n {
 		return false
 	}
+	c.dog.Beat(now, &s.ward)
+	s.acquit()
 	h := wire.Header{Kind: wire.KindProgress, Node: c.cfg.Node, Session: s.id, Epoch: s.epoch, Number: n, Ack: step}
 	if raw {
 		h.Flags |= wire.FlagRaw
@@ -20,5 +22,16 @@ func (c *Core) Progress(now time.Time, s *Session, n, step uint64, body []byte, 
 	var to wire.Peer
 	to, h.Via = s.wayBack(n)
 	fx.Session(to, &h, body)
+	return true
+}
+
+// Beat is a sign of life of the call that runs, without a value. It is false
+// where the call is not the one that runs.
+func (c *Core) Beat(now time.Time, s *Session, n uint64) bool {
+	if s.callee.Running() != n {
+		return false
+	}
+	c.dog.Beat(now, &s.ward)
+	s.acquit()
 	return true
 }

@@ -35,6 +35,11 @@ type Session struct {
 	orphan   Call      // the call that ran for the holder before: its number and way back
 	orphaned uint32    // that holder's epoch
 
+	ward        heartbeat.Ward[*Session] // over the call that runs
+	budget      time.Duration            // that it has
+	exam        *exam                    // of the call that hangs, nil while none does
+	quarantined bool                     // it was found to hang; the slot is lost until its handler returns
+
 	state    state
 	reported bool // some broker may know of it
 	callee   *session.Callee[Call]
@@ -80,6 +85,12 @@ func (s *Session) Incarnation() uint64 { return s.incarnation }
 // Client is whose session it is.
 func (s *Session) Client() uuid.UUID { return s.open.Client }
 
+func (s *Session) live() wire.Live {
+	live := s.tenancy.live()
+	live.Quarantined = s.quarantined
+	return live
+}
+
 func (t *tenancy) live() wire.Live {
 	return wire.Live{
 		Client: t.open.Client, Request: t.open.Request, Pool: t.pool.Name, Worker: t.slot, Incarnation: t.incarnation,
@@ -121,11 +132,6 @@ func (c *Core) offer(now time.Time, b *broker, m *wire.Offer, fx *Effects) {
 		c.declined.add(now, b, key, m.Try)
 		fx.Control(b.peer, &wire.Decline{Seq: b.count(), Client: m.Client, Request: m.Request, Pool: m.Pool, Code: code, Text: wire.Text(text), Try: m.Try})
 	}
-	if m.Epoch < b.epoch {
-		decline(session.ErrEpoch, fmt.Sprintf("offered under master epoch %d, %d is known", m.Epoch, b.epoch))
-		return
-	}
-	b.epoch = m.Epoch
 	if s := c.opens[key]; s != nil {
 		c.offerAgain(b, s, fx)
 		return
@@ -185,6 +191,7 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 	if m.Method != "" {
 		s.carried, s.once = true, m.Once
 		s.first = &Call{Number: 1, Method: []byte(m.Method), Args: m.Args, Raw: m.Raw, from: b.peer, via: m.Via}
+		s.first.Patience = wire.PatienceOf(m.Patience)
 		if m.Budget > 0 {
 			s.first.Deadline = now.Add(time.Duration(m.Budget) * time.Millisecond)
 		}
@@ -286,9 +293,6 @@ func (c *Core) takeFirst(now time.Time, s *Session, fx *Effects) {
 
 // revoke takes an offer back: nobody came for it.
 func (c *Core) revoke(now time.Time, b *broker, m *wire.Revoke, fx *Effects) {
-	if m.Epoch < b.epoch {
-		return
-	}
 	key := session.OpenKey{Client: m.Client, Request: m.Request}
 	s := c.opens[key]
 	switch {
@@ -357,7 +361,7 @@ func (c *Core) end(_ time.Time, s *Session, code session.Code, text string, fx *
 // nothing left to run.
 func (c *Core) closeBare(now time.Time, s *Session, fx *Effects) {
 	last := len(fx.Stop) - 1
-	if s.pool.Bare && s.callee.Running() == 0 && last >= 0 && fx.Stop[last].Session == s {
+	if s.pool.Bare && s.callee.Running() == 0 && !s.quarantined && last >= 0 && fx.Stop[last].Session == s {
 		fx.Stop[last].Over = true
 		c.Closed(now, s, fx)
 	}
@@ -366,6 +370,7 @@ func (c *Core) closeBare(now time.Time, s *Session, fx *Effects) {
 // Closed takes the end of the pool's Close: the slot is free.
 func (c *Core) Closed(now time.Time, s *Session, fx *Effects) {
 	delete(c.sessions, s.id)
+	c.release(s)
 	c.free(now, s)
 	c.past.add(now, s)
 	why := s.why
@@ -419,6 +424,9 @@ func (c *Core) Leave(fx *Effects) {
 		}
 	}
 }
+
+// Draining reports that the node takes nothing new.
+func (c *Core) Draining() bool { return c.draining }
 
 // Held returns how many slots are not free.
 func (c *Core) Held() int { return len(c.opens) }

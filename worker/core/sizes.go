@@ -16,6 +16,8 @@ type Sizes struct {
 	Past        int // ended ones that are remembered; bounded
 	PastBytes   int
 	Declined    int // offers declined of late; bounded
+	Watched     int // calls that run, and last looks at those that ran
+	Quarantined int // slots whose handlers hang
 }
 
 // Sizes counts what the node holds.
@@ -23,6 +25,7 @@ func (c *Core) Sizes() Sizes {
 	s := Sizes{
 		Opens: len(c.opens), Sessions: len(c.sessions), Clients: len(c.clients), Clocks: len(c.due),
 		Past: c.past.all.Len(), PastBytes: c.past.bytes, Declined: len(c.declined.order),
+		Watched: c.dog.Len(), Quarantined: c.quarantined,
 	}
 	for _, p := range c.pools {
 		s.Slots += len(p.slots)
@@ -35,7 +38,15 @@ func (c *Core) Sizes() Sizes {
 // slots are conserved. It is for tests and costs time in proportion to what is
 // held.
 func (c *Core) Audit() error {
-	held := 0
+	held, quarantined := 0, 0
+	for _, s := range c.opens {
+		if s.quarantined {
+			quarantined++
+		}
+	}
+	if quarantined != c.quarantined {
+		return fmt.Errorf("%d slots are quarantined, %d are counted", quarantined, c.quarantined)
+	}
 	for _, p := range c.pools {
 		n, err := p.audit(c)
 		if err != nil {

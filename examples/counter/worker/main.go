@@ -4,11 +4,15 @@ package main
 import (
 	"context"
 	"log"
+	"os/signal"
+	"syscall"
 
 	"github.com/limpet-rpc/limpet/worker"
 )
 
 func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
 	counters := worker.NewPool(worker.Config[*int]{
 		Pool:  "counter",
 		Slots: 100,
@@ -18,5 +22,7 @@ func main() {
 		*total += n
 		return *total, nil
 	})
-	log.Fatal(worker.Serve(context.Background(), worker.Options{}, counters))
+	if err := worker.Serve(ctx, worker.Options{}, counters); err != nil {
+		log.Fatal(err)
+	}
 }

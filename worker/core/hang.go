@@ -1,0 +1,197 @@
+package core
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// A call that is past its budget without progress goes two steps. First it is
+// accused: whoever runs the sessions is asked where it hangs (Effects.Hung) and
+// answers by Examined. With the whole answer, or after examineFor with what is
+// known by then, it is condemned: its client is told, what waits is not run, the
+// session ends, and its slot is quarantined until the handler has returned and
+// Close has run. Progress or an end in between acquits it.
+
+// examineFor is how long it is looked for where a call hangs before its client
+// is told without.
+const examineFor = 800 * time.Millisecond
+
+// Hung is a call that has passed its budget: where does it hang?
+type Hung struct {
+	Session *Session
+	Number  uint64
+	Silent  time.Duration
+}
+
+// Finding is where a call hangs, as far as that was found out.
+type Finding struct {
+	Thread int    // the OS thread that the session is locked to, 0: none
+	Stack  string // of its goroutine, or why there is none
+	Native string // of its thread inside C, or why there is none; empty where it is not in C
+	Whole  bool   // nothing more will be found
+}
+
+// exam is the examination of one call that hangs.
+type exam struct {
+	session *Session
+	number  uint64
+	method  string
+	until   time.Time
+	silent  time.Duration
+	found   Finding
+	over    bool // acquitted or condemned
+}
+
+// budgetOf is how long a call may run without progress; 0 or less: for ever.
+func (p *pool) budgetOf(call *Call) time.Duration {
+	if call.Patience != 0 {
+		return call.Patience
+	}
+	if own, has := p.Budgets[string(call.Method)]; has {
+		return own
+	}
+	return p.Budget
+}
+
+// guard watches over the call that is handed to its goroutine now.
+func (c *Core) guard(now time.Time, s *Session, call *Call) {
+	if s.budget = s.pool.budgetOf(call); s.budget > 0 {
+		c.dog.Begin(now, &s.ward, s, s.budget)
+	}
+}
+
+// acquit ends the watch over the call that runs, which has ended or moved on.
+func (s *Session) acquit() {
+	if e := s.exam; e != nil && !e.over {
+		e.over = true
+		s.exam = nil
+	}
+}
+
+// watchCalls accuses calls whose budget is over, and condemns those of which
+// nothing more was found in time.
+func (c *Core) watchCalls(now time.Time, fx *Effects) {
+	for _, s := range c.dog.Check(now) {
+		c.accuse(now, s, fx)
+	}
+	for len(c.exams) > 0 && (c.exams[0].over || !now.Before(c.exams[0].until)) {
+		e := c.exams[0]
+		c.exams[0] = nil
+		c.exams = c.exams[1:]
+		c.condemn(now, e, fx)
+	}
+}
+
+func (c *Core) accuse(now time.Time, s *Session, fx *Effects) {
+	e := &exam{session: s, number: s.callee.Running(), until: now.Add(examineFor), silent: c.dog.Silent(&s.ward)}
+	s.callee.Redirect(e.number, func(call *Call) { e.method = string(call.Method) })
+	s.exam = e
+	c.exams = append(c.exams, e)
+	fx.Hung = append(fx.Hung, Hung{Session: s, Number: e.number, Silent: e.silent})
+}
+
+// Examined takes what was found out about a call that hangs. It may come in
+// parts, and late: then brokers are told what more is known.
+func (c *Core) Examined(now time.Time, s *Session, n uint64, f Finding, fx *Effects) {
+	e := s.exam
+	if e == nil || e.number != n {
+		return
+	}
+	e.found = f
+	switch {
+	case s.quarantined:
+		c.publish(s, fx)
+	case f.Whole:
+		c.condemn(now, e, fx)
+	}
+}
+
+// condemn ends the session of a call that hangs.
+func (c *Core) condemn(now time.Time, e *exam, fx *Effects) {
+	if e.over {
+		return
+	}
+	e.over = true
+	s := e.session
+	e.silent = c.dog.Silent(&s.ward)
+	c.dog.Forget(&s.ward)
+	text, stack := e.verdict(s), e.stacks()
+	why := &session.Error{Code: session.ErrWorkerHung, Call: e.number, Text: text, Stack: stack, Remote: true}
+	c.quarantined++
+	s.quarantined = true
+
+	from, via := s.wayBack(e.number)
+	r := session.Reply{Code: why.Code, Outcome: session.Unknown, Body: wire.AppendFailure(nil, text, stack)}
+	s.callee.Finish(e.number, r)
+	c.reply(s, from, via, e.number, r, fx)
+	fx.Cancel = append(fx.Cancel, Cancel{s, e.number, session.ErrCancelled})
+	c.end(now, s, why.Code, text, fx)
+	c.tell(s, fx)
+	c.publish(s, fx)
+	fx.Quarantine = append(fx.Quarantine, Stop{Session: s, Why: why})
+}
+
+// verdict is one line of what is wrong, for the client.
+func (e *exam) verdict(s *Session) string {
+	text := fmt.Sprintf("method %q has made no progress for %s, its budget is %s", e.method, e.silent.Round(time.Millisecond), s.budget)
+	if e.found.Thread != 0 {
+		text += fmt.Sprintf(", on OS thread %d", e.found.Thread)
+	}
+	return text
+}
+
+// stacks is what is known of where it hangs, Go's part first.
+func (e *exam) stacks() string {
+	s := cmp.Or(e.found.Stack, "no stack: it was not found in time; limpet inspect may have it")
+	if e.found.Native != "" {
+		s = wire.Stack(s+"\n\nin C: ") + e.found.Native
+	}
+	return wire.Stack(s)
+}
+
+// publish tells every broker what is known of a quarantined session.
+func (c *Core) publish(s *Session, fx *Effects) {
+	for _, b := range c.brokersInOrder() {
+		if b.registered {
+			fx.Control(b.peer, s.autopsy())
+		}
+	}
+}
+
+// republish tells a broker that has just registered the node.
+func (c *Core) republish(b *broker, fx *Effects) {
+	if c.quarantined == 0 {
+		return
+	}
+	for _, s := range c.Sessions() {
+		if s.quarantined {
+			fx.Control(b.peer, s.autopsy())
+		}
+	}
+}
+
+func (s *Session) autopsy() *wire.Autopsy {
+	e := s.exam
+	return &wire.Autopsy{
+		Session: s.id, Pool: s.pool.Name, Worker: s.slot, Incarnation: s.incarnation, Call: e.number, Method: e.method,
+		Budget: wire.Millis(s.budget), Silent: wire.Millis(e.silent), Thread: e.found.Thread,
+		Stack: wire.Stack(cmp.Or(e.found.Stack, "not found yet")), Native: wire.Stack(e.found.Native),
+		Done: "its client was told, the session has ended, and the slot is quarantined until the handler has returned",
+	}
+}
+
+// release notes that the slot of a session is given back.
+func (c *Core) release(s *Session) {
+	c.dog.Forget(&s.ward)
+	s.acquit()
+	if s.quarantined {
+		c.quarantined--
+	}
+}
+
+// Quarantined returns how many slots are held by handlers that hung.
+func (c *Core) Quarantined() int { return c.quarantined }

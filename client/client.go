@@ -61,6 +61,7 @@ type config struct {
 	log    *slog.Logger
 	beat   time.Duration
 	misses int
+	relay  bool
 }
 
 // WithName says how status shows this client; default the program's name.
@@ -74,6 +75,11 @@ func WithLogger(log *slog.Logger) Option { return func(c *config) { c.log = log 
 func WithBeat(every time.Duration, misses int) Option {
 	return func(c *config) { c.beat, c.misses = every, misses }
 }
+
+// WithRelayOnly has every call go by a broker. Without it the client connects
+// to the nodes of its sessions, where they can be reached, one connection a
+// node, and falls back to the broker by itself.
+func WithRelayOnly() Option { return func(c *config) { c.relay = true } }
 
 // Dial connects to a broker, or to the first that answers of several endpoints
 // separated by commas. Empty means the environment variable LIMPET_BROKER, or
@@ -112,7 +118,7 @@ func newClient(broker string, cfg config) (*Client, error) {
 	c := &Client{
 		id: id, name: cfg.name, brokers: broker, log: cfg.log, ended: make(chan struct{}), welcome: make(chan struct{}),
 		core: core.New(core.Config{
-			ID: id, Name: cfg.name, Program: "limpet/" + version.String(), Beat: cfg.beat, Misses: cfg.misses, Tick: tick,
+			ID: id, Name: cfg.name, Program: "limpet/" + version.String(), Beat: cfg.beat, Misses: cfg.misses, Tick: tick, Relay: cfg.relay,
 		}, rand.Reader),
 	}
 	c.spare.New = func() any { return new(core.Effects) }
@@ -232,6 +238,12 @@ func (c *Client) apply(fx *core.Effects) {
 		r := &fx.Results[i]
 		r.Tag.(waiter).settle(r)
 	}
+	for _, d := range fx.Dials {
+		c.dial(d)
+	}
+	for _, peer := range fx.Hangups {
+		c.loop.Disconnect(peer)
+	}
 	for _, p := range fx.Places {
 		p.Tag.(*opening).moved(p.Place)
 	}
@@ -242,6 +254,17 @@ func (c *Client) apply(fx *core.Effects) {
 	}
 	for _, e := range fx.Events {
 		c.log.Debug(e.What, "client", c.name, "code", e.Code.Error(), "text", e.Text)
+	}
+}
+
+// dial connects to a node. It does not wait for the connection.
+func (c *Client) dial(d core.Dial) {
+	peer, err := c.loop.Connect(d.Endpoint)
+	if err != nil {
+		c.log.Debug("no direct path", "node", d.Node, "endpoint", d.Endpoint, "error", err)
+	}
+	if !c.step(func(now time.Time, fx *core.Effects) { c.core.Dialled(now, d.Node, peer, fx) }) && err == nil {
+		c.loop.Disconnect(peer)
 	}
 }
 

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -44,6 +45,14 @@ type Options struct {
 	// once, after the call that runs. A drain that a broker asks for brings its
 	// own deadline.
 	Grace time.Duration
+	// Direct is where clients reach the node without a broker in between: an
+	// endpoint to listen at, tcp://address:port or ipc://path; port 0 or * takes
+	// a free one. Default: a free TCP port of the address by which the first
+	// broker is reached; "off" for none, so that every call is relayed.
+	Direct string
+	// Advertise is the endpoint that clients are told, where they reach the node
+	// by another one than it listens at.
+	Advertise string
 	// Records is the folder in which nodes of one machine keep their start
 	// records and look for those of the dead, so that a call which a dead node
 	// had not started is known as not run. Default: a folder of the user's in the
@@ -158,11 +167,14 @@ func newNode(o Options, pools []Served) (*node, error) {
 	if cfg.Secret, err = session.NewKey(rand.Reader); err != nil {
 		return nil, fmt.Errorf("draw the node's secret: %w", err)
 	}
-	n.core = core.New(time.Now(), cfg, rand.Reader)
 	n.loop, err = zmqio.NewLoop(n, zmqio.Options{Tick: tick})
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Endpoint, err = n.listen(o); err != nil {
+		return nil, errors.Join(err, n.discard())
+	}
+	n.core = core.New(time.Now(), cfg, rand.Reader)
 	if err := n.connect(o.Broker); err != nil {
 		return nil, errors.Join(err, n.discard())
 	}
@@ -204,14 +216,18 @@ func (n *node) describe(cfg *core.Config, pools []Served) error {
 	return allowThreads(cfg.Pools)
 }
 
+// brokersOf are the endpoints of a node's brokers, separated by commas.
+func brokersOf(brokers string) string {
+	return cmp.Or(brokers, os.Getenv("LIMPET_BROKER"), DefaultBroker)
+}
+
+func firstBroker(brokers string) string {
+	first, _, _ := strings.Cut(brokersOf(brokers), ",")
+	return strings.TrimSpace(first)
+}
+
 func (n *node) connect(brokers string) error {
-	if brokers == "" {
-		brokers = os.Getenv("LIMPET_BROKER")
-	}
-	if brokers == "" {
-		brokers = DefaultBroker
-	}
-	for endpoint := range strings.SplitSeq(brokers, ",") {
+	for endpoint := range strings.SplitSeq(brokersOf(brokers), ",") {
 		peer, err := n.loop.Connect(strings.TrimSpace(endpoint))
 		if err != nil {
 			return fmt.Errorf("broker %q: %w", endpoint, err)

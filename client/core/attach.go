@@ -98,7 +98,7 @@ func (c *Core) attached(now time.Time, a *attaching, h *wire.Header, body []byte
 	if old := c.sessions[h.Session]; old != nil { // this very client held it
 		c.fail(now, old, &session.Error{Code: session.ErrSessionMoved, Text: "attached again"}, fx)
 	}
-	s := c.begin(now, 0, route, h.Ack)
+	s := c.begin(now, 0, route, h.Ack, fx)
 	fx.Results = append(fx.Results, Result{Tag: a.tag, Session: s})
 }
 

@@ -69,6 +69,8 @@ func (c *Core) hello(now time.Time, b *broker, fx *Effects) {
 func (c *Core) Renewed(now time.Time, peer wire.Peer, fx *Effects) {
 	if b := c.brokers[peer]; b != nil {
 		c.hello(now, b, fx)
+	} else if d := c.directAt[peer]; d != nil {
+		c.silentNode(now, d, "its connection broke", fx)
 	}
 }
 
@@ -108,6 +110,9 @@ func (c *Core) there(peer wire.Peer) bool {
 // have gone silent.
 func (c *Core) watchBrokers(now time.Time, fx *Effects) {
 	for _, change := range c.beats.Check(now) {
+		if d := c.directAt[change.Who]; d != nil && change.To == heartbeat.Gone {
+			c.silentNode(now, d, fmt.Sprintf("no answer for %s", change.Silent.Round(time.Millisecond)), fx)
+		}
 		if b := c.brokers[change.Who]; b != nil && change.To == heartbeat.Gone {
 			b.welcomed, b.silent, b.hello = false, true, now
 			fx.Events = append(fx.Events, Event{What: EventSilent, Peer: b.peer, Text: fmt.Sprintf("no answer for %s", change.Silent.Round(time.Millisecond))})

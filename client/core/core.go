@@ -22,6 +22,7 @@ type Config struct {
 	Beat    time.Duration // to the broker; default: what its Welcome asks for
 	Misses  int           // unanswered beats after which a broker counts as silent; default 3
 	Tick    time.Duration // how often Tick will be called; default 20 ms
+	Relay   bool          // never connect to nodes: all goes by the brokers
 }
 
 // Result is the end of one open, call or close.
@@ -39,6 +40,8 @@ type Effects struct {
 	Results []Result
 	Places  []Place
 	Steps   []Step
+	Dials   []Dial
+	Hangups []wire.Peer // connections of Dials that are not needed any more
 	Events  []Event
 }
 
@@ -77,7 +80,7 @@ func (fx *Effects) Reset() {
 	clear(fx.Results)
 	clear(fx.Places)
 	clear(fx.Steps)
-	fx.Steps = fx.Steps[:0]
+	fx.Steps, fx.Dials, fx.Hangups = fx.Steps[:0], fx.Dials[:0], fx.Hangups[:0]
 	fx.Results, fx.Places, fx.Events = fx.Results[:0], fx.Places[:0], fx.Events[:0]
 }
 
@@ -94,6 +97,8 @@ type Core struct {
 	sessions map[session.ID]*Session
 	attaches map[uint64]*attaching
 	nodes    map[session.NodeID]*node
+	directs  map[session.NodeID]*direct
+	directAt map[wire.Peer]*direct
 	retries  wakeHeap
 	beats    *heartbeat.Monitor[wire.Peer]
 	spare    [][]byte // envelopes to use again
@@ -114,6 +119,8 @@ func New(cfg Config, chance io.Reader) *Core {
 		sessions: map[session.ID]*Session{},
 		attaches: map[uint64]*attaching{},
 		nodes:    map[session.NodeID]*node{},
+		directs:  map[session.NodeID]*direct{},
+		directAt: map[wire.Peer]*direct{},
 		beats:    heartbeat.New[wire.Peer](cfg.Tick),
 	}
 }
@@ -140,14 +147,34 @@ func (c *Core) Step(now time.Time, from wire.Peer, env []byte, fx *Effects) {
 		c.bad(from, kind, code, err.Error(), fx)
 		return
 	}
-	b := c.brokers[from]
-	if b == nil {
-		return // a node's Welcome or beat on the direct path says nothing new
+	if b := c.brokers[from]; b != nil {
+		c.fromBroker(now, b, m, fx)
+	} else if d := c.directAt[from]; d != nil {
+		c.heardBy(now, d)
+		c.fromNode(now, d, m, fx)
 	}
-	c.fromBroker(now, b, m, fx)
+}
+
+// heardBy takes a sign of life of a direct path.
+func (c *Core) heardBy(now time.Time, d *direct) {
+	if now.Sub(d.heard) > c.cfg.Tick || !d.up {
+		d.heard = now
+		if d.up {
+			c.beats.Beat(now, d.peer)
+		}
+	}
 }
 
 func (c *Core) fromWorker(now time.Time, from wire.Peer, h *wire.Header, body []byte, fx *Effects) {
+	if d := c.directAt[from]; d != nil {
+		if d.node != h.Node {
+			c.usurped(now, d, fx)
+			return
+		}
+		c.heardBy(now, d)
+	} else if c.brokers[from] == nil {
+		return // by a connection that was given up
+	}
 	if h.Kind == wire.KindLeased {
 		c.leased(now, from, h, body, fx)
 		return
@@ -228,6 +255,7 @@ func (c *Core) Malformed(from wire.Peer, err error, fx *Effects) {
 // Tick lets time pass. It wants to be called several times per beat.
 func (c *Core) Tick(now time.Time, fx *Effects) {
 	c.watchBrokers(now, fx)
+	c.watchDirects(now, fx)
 	c.watchOpens(now, fx)
 	c.watchAttaches(now, fx)
 	for len(c.retries) > 0 && !now.Before(c.retries[0].wake) {
@@ -262,9 +290,18 @@ func (c *Core) Shutdown(now time.Time, fx *Effects) {
 	}
 }
 
-// way is the peer by which a session's node is reached: the broker that it was
-// last heard through, or any other that is there.
+// way is the peer by which a session's node is reached: the node itself where
+// the direct path is up, else a broker.
 func (c *Core) way(s *Session) (wire.Peer, bool) {
+	if d := s.direct; d != nil && d.up {
+		return d.peer, true
+	}
+	return c.relay(s)
+}
+
+// relay is the broker that a session was last heard through, or any other that
+// is there.
+func (c *Core) relay(s *Session) (wire.Peer, bool) {
 	if b := c.brokers[s.broker]; b != nil && b.welcomed {
 		return b.peer, true
 	}

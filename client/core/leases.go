@@ -15,6 +15,7 @@ type node struct {
 	id       session.NodeID
 	sessions map[session.ID]*Session
 	digest   uint64
+	asked    bool          // a beat is not answered yet
 	lease    time.Duration // the shortest of theirs
 	pacer    *heartbeat.Pacer
 }
@@ -57,6 +58,10 @@ func (c *Core) watchLeases(now time.Time, fx *Effects) {
 	}
 	for _, n := range c.nodesInOrder() {
 		if n.pacer.Due(now) {
+			if d := c.directs[n.id]; n.asked && d != nil {
+				c.doubt(now, d, "a beat was not answered in time", fx)
+			}
+			n.asked = true
 			c.renew(n, nil, fx)
 		}
 	}
@@ -85,6 +90,9 @@ func (c *Core) renew(n *node, list []byte, fx *Effects) {
 // a node that is gone says so, in case its Lost never came.
 func (c *Core) leased(now time.Time, from wire.Peer, h *wire.Header, body []byte, fx *Effects) {
 	n := c.nodes[h.Node]
+	if n != nil {
+		n.asked = false
+	}
 	if n != nil && h.Code == session.ErrWorkerLost {
 		for _, s := range n.inOrder() {
 			if c.elsewhere(now, from, s) {

@@ -212,7 +212,7 @@ func (c *Core) opened(now time.Time, b *broker, m *wire.Opened, fx *Effects) {
 		return
 	}
 	delete(c.opens, m.Request)
-	s := c.begin(now, b.peer, m, 1)
+	s := c.begin(now, b.peer, m, 1, fx)
 	if n := s.node; n != nil && now.Sub(o.since) > n.lease/4 { // its lease runs since it was opened there
 		c.renew(n, nil, fx)
 	}

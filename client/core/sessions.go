@@ -17,6 +17,7 @@ type Session struct {
 	limits session.Limits
 	head   wire.Header // what every frame of it begins with
 	node   *node
+	direct *direct // nil: it has none
 
 	broker  wire.Peer          // by which it is reached
 	denied  map[wire.Peer]bool // the brokers that say its node is gone
@@ -66,7 +67,7 @@ func (s *Session) Limits() session.Limits { return s.limits }
 func (s *Session) Ended() *session.Error { return s.ended }
 
 // begin makes a session from its route.
-func (c *Core) begin(now time.Time, broker wire.Peer, m *wire.Opened, first uint64) *Session {
+func (c *Core) begin(now time.Time, broker wire.Peer, m *wire.Opened, first uint64, fx *Effects) *Session {
 	limits := m.Limits.Session().WithDefaults()
 	s := &Session{
 		route: session.Route{
@@ -79,6 +80,7 @@ func (c *Core) begin(now time.Time, broker wire.Peer, m *wire.Opened, first uint
 	}
 	c.sessions[m.Session] = s
 	c.hold(now, s)
+	c.shortCut(now, s, fx)
 	return s
 }
 
@@ -183,6 +185,9 @@ func (c *Core) Abandon(s *Session, tag any) (n uint64, sent bool) {
 
 // again sends whatever of a session is due: calls, cancels, its Close.
 func (c *Core) again(now time.Time, s *Session, fx *Effects) {
+	if d := s.direct; d != nil && d.up && now.Sub(d.heard) >= session.RetryFirst {
+		c.doubt(now, d, "a call was not answered in time", fx)
+	}
 	way, there := c.way(s)
 	s.calls.Overdue(now, func(n uint64, f flight) { c.resend(now, s, n, f, way, there, fx) })
 	if s.closing && !now.Before(s.close) {
@@ -280,7 +285,7 @@ func (c *Core) failed(now time.Time, from wire.Peer, s *Session, h *wire.Header,
 		c.arm(s, now.Add(recoverAgain))
 		return
 	}
-	denied := h.Code == session.ErrWorkerLost && h.Via == 0 // a broker's word, not the node's own
+	denied := h.Code == session.ErrWorkerLost && h.Via == 0 && c.brokers[from] != nil // a broker's word, not the node's own
 	if denied && c.elsewhere(now, from, s) {
 		return
 	}
@@ -472,5 +477,6 @@ func (c *Core) forget(s *Session) {
 		heap.Remove(&c.retries, s.place)
 	}
 	c.unhold(s)
+	c.part(s)
 	delete(c.sessions, s.route.Session)
 }

@@ -12,13 +12,14 @@ type Sizes struct {
 	Attaches int // not answered
 	Sessions int // not over
 	Leases   int // nodes whose leases are kept
+	Directs  int // nodes that have a direct path, or had one lately
 	Retries  int // sessions with something to send again
 	Spare    int // buffers kept for reuse; bounded
 }
 
 // Sizes counts what the client holds.
 func (c *Core) Sizes() Sizes {
-	return Sizes{Opens: len(c.opens), Attaches: len(c.attaches), Sessions: len(c.sessions), Leases: len(c.nodes), Retries: len(c.retries), Spare: len(c.spare)}
+	return Sizes{Opens: len(c.opens), Attaches: len(c.attaches), Sessions: len(c.sessions), Leases: len(c.nodes), Directs: len(c.directs), Retries: len(c.retries), Spare: len(c.spare)}
 }
 
 // Audit checks that the client's tables agree with each other. It is for tests
@@ -42,6 +43,17 @@ func (c *Core) Audit() error {
 		}
 		if s.place < 0 && (s.closing || s.calls.InFlight() > 0) {
 			return fmt.Errorf("session %s has something to send again and nobody to look at it", id)
+		}
+	}
+	for id, d := range c.directs {
+		n := 0
+		for _, s := range c.sessions {
+			if s.direct == d {
+				n++
+			}
+		}
+		if n != d.sessions || d.node != id || (d.peer != 0) != (c.directAt[d.peer] == d) || d.up && d.peer == 0 {
+			return fmt.Errorf("the direct path to node %s (peer %d, up %v) counts %d sessions, there are %d", id, d.peer, d.up, d.sessions, n)
 		}
 	}
 	for i, s := range c.retries {

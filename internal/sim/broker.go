@@ -55,16 +55,13 @@ const recovery = 4 * time.Second
 func (b *brokerPart) crash() {
 	b.w.note("%-8s ! crashes", b.name)
 	b.die()
-	for _, l := range b.links {
-		if l.up {
-			l.up = false
-			if !l.over() {
-				l.redial()
-			}
-		}
-	}
+	fall(b.links)
 	b.links = slices.DeleteFunc(b.links, (*link).over)
 }
+
+func (b *brokerPart) proc() *process { return &b.process }
+
+func (b *brokerPart) keep(l *link) { b.links = append(b.links, l) }
 
 // welcomePeer gives a connection that came up its peer.
 func (b *brokerPart) welcomePeer(l *link) wire.Peer {

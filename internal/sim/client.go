@@ -85,9 +85,15 @@ func (c *clientPart) apply() {
 			continue
 		}
 		if c.w.history != nil {
-			c.w.note("%-8s > %-8s   %s", c.name, l.at.name, o.Env)
+			c.w.note("%-8s > %-8s   %s", c.name, l.at.proc().name, o.Env)
 		}
 		l.send(c.w.keep(o.Env))
+	}
+	for _, d := range c.fx.Dials {
+		c.after(0, func() { c.dial(d) })
+	}
+	for _, peer := range c.fx.Hangups {
+		c.links[peer-1].hangUp()
 	}
 	for i := range c.fx.Results {
 		r := c.fx.Results[i]
@@ -108,6 +114,16 @@ func (c *clientPart) apply() {
 		}
 	}
 	c.w.auditClient(c)
+}
+
+// dial connects to a node, which may not be the one that it is said to be.
+func (c *clientPart) dial(d core.Dial) {
+	peer := wire.Peer(0)
+	if n := c.w.listensAt(d.Endpoint); n != nil {
+		peer = wire.Peer(len(c.links) + 1)
+		c.links = append(c.links, c.w.connect(c, n, peer))
+	}
+	c.step(func(fx *core.Effects) { c.core.Dialled(c.now(), d.Node, peer, fx) })
 }
 
 // waiter is whoever waits for the end of an open, a call or a close.

@@ -30,6 +30,10 @@ func (w *World) links() []*link {
 		b.links = slices.DeleteFunc(b.links, (*link).over)
 		all = append(all, b.links...)
 	}
+	for _, n := range w.nodes {
+		n.direct.links = slices.DeleteFunc(n.direct.links, (*link).over)
+		all = append(all, n.direct.links...)
+	}
 	return all
 }
 

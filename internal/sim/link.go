@@ -6,18 +6,19 @@ import (
 	"github.com/limpet-rpc/limpet/internal/wire"
 )
 
-// link is the connection of one part's DEALER to one broker's address. The
+// link is the connection of one part's DEALER to a broker's or node's address. The
 // DEALER keeps its peer for ever; the ROUTER sees a new one each time the
 // connection comes up.
 type link struct {
 	w      *World
 	dealer dealer
-	at     *brokerPart
-	peer   wire.Peer // of the broker, as the dealer sees it
+	at     router
+	peer   wire.Peer // of the router, as the dealer sees it
+	hungUp bool      // the dealer has closed it
 
 	up     bool
 	gen    int       // connections so far
-	router wire.Peer // of the dealer, as the broker sees it now
+	router wire.Peer // of the dealer, as the router sees it now
 	queue  [][]byte  // what the dealer sent while the connection was down
 	life   int       // of the dealer
 	last   [2]time.Duration
@@ -27,6 +28,15 @@ type link struct {
 // dealer is a part that connects.
 type dealer interface {
 	proc() *process
+	receive(from wire.Peer, env []byte)
+}
+
+// router is a part that listens: a broker, or a node on the direct path.
+type router interface {
+	proc() *process
+	keep(l *link)
+	welcomePeer(l *link) wire.Peer
+	cutPeer(peer wire.Peer)
 	receive(from wire.Peer, env []byte)
 }
 
@@ -45,9 +55,9 @@ type cut struct {
 // queueMost is a DEALER's high-water mark.
 const queueMost = 1000
 
-func (w *World) connect(d dealer, at *brokerPart, peer wire.Peer) *link {
+func (w *World) connect(d dealer, at router, peer wire.Peer) *link {
 	l := &link{w: w, dealer: d, at: at, peer: peer, life: d.proc().life}
-	at.links = append(at.links, l)
+	at.keep(l)
 	l.redial()
 	return l
 }
@@ -58,7 +68,7 @@ func (l *link) redial() {
 		if l.up || l.over() {
 			return
 		}
-		if !l.at.alive {
+		if !l.at.proc().alive {
 			l.redial()
 			return
 		}
@@ -77,7 +87,7 @@ func (l *link) redial() {
 // over reports that the dealer is not the one any more that connected.
 func (l *link) over() bool {
 	p := l.dealer.proc()
-	return !p.alive || p.life != l.life
+	return !p.alive || p.life != l.life || l.hungUp
 }
 
 // send takes one envelope from the dealer.
@@ -88,12 +98,12 @@ func (l *link) send(env []byte) {
 		}
 		return
 	}
-	gen, life, from := l.gen, l.at.life, l.router
+	gen, life, from := l.gen, l.at.proc().life, l.router
 	l.carry(toBroker, env, func(env []byte) {
-		if l.at.life != life || (gen != l.gen || !l.up) && l.w.chance.in(0.5) {
+		if l.at.proc().life != life || (gen != l.gen || !l.up) && l.w.chance.in(0.5) {
 			return
 		}
-		l.at.run(func() { l.at.receive(from, env) })
+		l.at.proc().run(func() { l.at.receive(from, env) })
 	})
 }
 
@@ -158,9 +168,9 @@ func unflagged(env []byte) bool {
 
 func (l *link) title(dir int) string {
 	if dir == toBroker {
-		return l.dealer.proc().name + ">" + l.at.name
+		return l.dealer.proc().name + ">" + l.at.proc().name
 	}
-	return l.at.name + ">" + l.dealer.proc().name
+	return l.at.proc().name + ">" + l.dealer.proc().name
 }
 
 // reset breaks the connection.
@@ -172,6 +182,27 @@ func (l *link) reset() {
 	l.at.cutPeer(l.router)
 	if !l.over() {
 		l.redial()
+	}
+}
+
+// hangUp closes the connection for good.
+func (l *link) hangUp() {
+	if l.up {
+		l.up = false
+		l.at.cutPeer(l.router)
+	}
+	l.hungUp = true
+}
+
+// fall has connections break whose router has ended.
+func fall(links []*link) {
+	for _, l := range links {
+		if l.up {
+			l.up = false
+			if !l.over() {
+				l.redial()
+			}
+		}
 	}
 }
 

@@ -16,7 +16,8 @@ type nodePart struct {
 	host   string
 	core   *core.Core
 	fx     core.Effects
-	links  []*link        // peer n is links[n-1]
+	links  []*link // peer n is links[n-1]
+	direct callers
 	seats  map[seat]*task // who holds a slot, as the slots themselves see it
 	record *startRecord   // nil where none is kept
 	known  uint64         // the highest epoch that a master has shown it
@@ -43,7 +44,7 @@ func (w *World) newNode(name string) *nodePart {
 func (n *nodePart) boot() {
 	w := n.w
 	n.id = session.NodeID(w.chance.Uint64() | 1)
-	cfg := core.Config{Node: n.id, Name: n.name, Host: n.host, PID: 1, Tick: tick}
+	cfg := core.Config{Node: n.id, Name: n.name, Host: n.host, PID: 1, Tick: tick, Endpoint: w.endpointOf(n)}
 	for _, pool := range w.pools() {
 		cfg.Pools = append(cfg.Pools, core.Pool{Name: pool, Slots: w.plan.slots, Bare: w.plan.bare, Budget: w.plan.budget, Limits: session.Limits{
 			Lease: w.plan.lease, Idle: w.plan.idle, MaxAge: w.plan.maxAge, Window: w.plan.window,
@@ -72,6 +73,7 @@ func (n *nodePart) crash() {
 	for _, l := range n.links {
 		l.reset()
 	}
+	n.fallDirect()
 	if n.record != nil {
 		n.w.leaveBehind(n.record)
 	}
@@ -81,7 +83,7 @@ func (n *nodePart) receive(from wire.Peer, env []byte) {
 	if n.w.history != nil {
 		n.w.note("%-8s < %-4d       %s", n.name, from, env)
 	}
-	older := n.heardOf(env)
+	older := from < callersFrom && n.heardOf(env)
 	n.fx.Reset()
 	n.core.Step(n.now(), from, env, &n.fx)
 	if older {
@@ -104,12 +106,16 @@ func (n *nodePart) apply() {
 	}
 	for _, o := range n.fx.Outs {
 		l := dialled(n.links, o.To)
+		if l == nil && o.To > callersFrom {
+			n.answer(o)
+			continue
+		}
 		if l == nil {
 			w.fail("%s sends to peer %d, which it does not have: %s", n.name, o.To, describe(o.Env))
 			continue
 		}
 		if w.history != nil {
-			w.note("%-8s > %-8s   %s", n.name, l.at.name, o.Env)
+			w.note("%-8s > %-8s   %s", n.name, l.at.proc().name, o.Env)
 		}
 		n.claim(o.Env)
 		l.send(w.keep(o.Env))
@@ -200,6 +206,7 @@ func (n *nodePart) leave() {
 	for _, l := range n.links {
 		l.reset()
 	}
+	n.fallDirect()
 	n.w.after(n.w.chance.between(0, 2*time.Second), func() {
 		if !n.alive {
 			n.boot()

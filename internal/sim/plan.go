@@ -30,6 +30,7 @@ type plan struct {
 	// what users and handlers do
 	long, stuck, panics, openFails, slowOpen, slowClose bool
 	bare                                                bool // pools have neither Open nor Close
+	direct, lies                                        bool // nodes can be reached without a broker; or say so of another
 	deadlines, cancels, withdraws, shortWaits           bool
 	firsts, steps, attaches                             bool // calls carried by opens, progress, attaching
 	drains                                              int
@@ -184,7 +185,7 @@ func (p *plan) String() string {
 		{"stuck", p.stuck},
 		{"panics", p.panics},
 		{"failing opens", p.openFails},
-		{"slow opens", p.slowOpen && !p.bare}, {"bare", p.bare},
+		{"slow opens", p.slowOpen && !p.bare}, {"bare", p.bare}, {"direct", p.direct}, {"lies", p.lies},
 		{"slow closes", p.slowClose},
 		{"deadlines", p.deadlines},
 		{"cancels", p.cancels},

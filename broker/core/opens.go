@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/limpet-rpc/limpet/assigner"
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
@@ -117,13 +119,14 @@ const knowMargin = 2 * time.Second
 // put off; after that one that carried a call ends as unknown, for a second
 // run is the one thing that must not be.
 func (c *Core) cannotKnow(now time.Time, from wire.Peer, m *wire.Open, fx *Effects) bool {
-	if m.Since == 0 && !m.Moved {
+	mine := m.Broker == c.cfg.ID && m.Epoch == c.cfg.Epoch
+	others := m.Broker != uuid.Nil && !mine // it was sent to the broker before, and may have been on its way for long
+	if m.Since == 0 && !m.Moved && !others {
 		return false
 	}
 	key := session.OpenKey{Client: m.Client, Request: m.Request}
 	sent := now.Add(-time.Duration(m.Since)*time.Millisecond - knowMargin)
-	mine := m.Broker == c.cfg.ID && m.Epoch == c.cfg.Epoch
-	if !m.Moved && (mine || sent.After(c.started)) && sent.After(c.past.horizon) {
+	if !m.Moved && !others && (mine || sent.After(c.started)) && sent.After(c.past.horizon) {
 		return false // it would be known: the copies before were lost on the way here
 	}
 	switch {

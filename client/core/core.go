@@ -191,8 +191,8 @@ func (c *Core) fromWorker(now time.Time, from wire.Peer, h *wire.Header, body []
 	if s == nil || s.route.Node != h.Node {
 		return // of a session that is over here
 	}
-	if h.Epoch < s.route.Epoch {
-		return // to whoever held it before: that may have been this client, with the same numbers
+	if h.Epoch != s.route.Epoch {
+		return // to another holder, or to this client when it was one before, with the same numbers
 	}
 	switch h.Kind {
 	case wire.KindReply:

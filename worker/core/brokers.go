@@ -156,7 +156,7 @@ func (c *Core) register(now time.Time, b *broker, fx *Effects) {
 			starting := s.live()
 			starting.Starting, starting.Try = true, s.try
 			live = append(live, starting)
-		case s.state == stateOpen, s.reported:
+		default:
 			live = append(live, s.live())
 		}
 	}

@@ -219,8 +219,9 @@ func (c *Core) Done(now time.Time, s *Session, n uint64, r session.Reply, fx *Ef
 	c.dog.End(&s.ward)
 	s.acquit()
 	from, via := s.wayBack(n)
+	h := wire.Header{Via: via, Node: c.cfg.Node, Session: s.id, Epoch: s.epochOf(n), Number: n}
 	s.callee.Finish(n, r)
-	c.reply(s, from, via, n, r, fx)
+	c.answer(from, &h, s.sign(), r, fx)
 	if s.state != stateOpen {
 		return
 	}
@@ -242,6 +243,14 @@ func (s *Session) orphans(h *wire.Header) bool {
 	return h.Epoch == s.orphaned && h.Number != 0 && h.Number == s.orphan.Number && h.Number == s.callee.Running()
 }
 
+// epochOf is the epoch of the holder for whom call n runs.
+func (s *Session) epochOf(n uint64) uint32 {
+	if n == s.orphan.Number && n != 0 {
+		return s.orphaned
+	}
+	return s.epoch
+}
+
 // wayBack is where the answer to call n, which runs, is to go.
 func (s *Session) wayBack(n uint64) (from, via wire.Peer) {
 	if n == s.orphan.Number {
@@ -254,7 +263,17 @@ func (s *Session) wayBack(n uint64) (from, via wire.Peer) {
 
 // heard notes the holder's way back.
 func (s *Session) heard(from, via wire.Peer) {
-	s.from, s.via, s.client.way = from, via, from
+	s.from, s.via = from, via
+	s.client.way, s.client.via = from, via
+}
+
+// holderAt is the last known way to the holder, who may have beaten and never
+// called.
+func (s *Session) holderAt() (to, via wire.Peer) {
+	if s.from != 0 {
+		return s.from, s.via
+	}
+	return s.client.way, s.client.via
 }
 
 // cancel ends a call that has not started, or cancels the context of the one
@@ -330,7 +349,7 @@ func (c *Core) lease(now time.Time, from wire.Peer, h *wire.Header, body []byte,
 	}
 	a := wire.Header{Kind: wire.KindLeased, Via: h.Via, Node: c.cfg.Node, Session: h.Session, Number: uint64(len(cl.sessions)), Ack: cl.digest}
 	if h.Number == uint64(len(cl.sessions)) && h.Ack == cl.digest {
-		cl.beat, cl.way = now, from
+		cl.beat, cl.way, cl.via = now, from, h.Via
 		fx.Session(from, &a, nil)
 		return
 	}
@@ -343,7 +362,7 @@ func (c *Core) lease(now time.Time, from wire.Peer, h *wire.Header, body []byte,
 	for ; len(body) > 0; body = body[16:] {
 		id := uuid.UUID(body[:16])
 		if s := cl.sessions[id]; s != nil {
-			cl.way = from
+			cl.way, cl.via = from, h.Via
 			s.clocks.Beat(now)
 		} else {
 			unknown = append(unknown, id[:]...)

@@ -102,8 +102,9 @@ func (t *tenancy) live() wire.Live {
 // client is what the node knows of one client process.
 type client struct {
 	id       uuid.UUID
-	beat     time.Time               // its last beat for all its sessions
-	way      wire.Peer               // by which it was heard, zero once that was forgiven
+	beat     time.Time // its last beat for all its sessions
+	way      wire.Peer // by which it was heard, zero once that was forgiven
+	via      wire.Peer
 	sessions map[session.ID]*Session // open ones
 	held     int                     // slots in its name, open or not
 	digest   uint64
@@ -253,7 +254,7 @@ func (c *Core) tell(s *Session, fx *Effects) {
 // that are have been reported as a whole, in half the messages.
 func (c *Core) tellUntold(fx *Effects) {
 	for _, s := range c.untold {
-		if s.state == stateOpen && !s.reported {
+		if !s.reported {
 			c.tell(s, fx)
 		}
 	}
@@ -351,9 +352,9 @@ func (c *Core) end(_ time.Time, s *Session, code session.Code, text string, fx *
 	delete(s.client.sessions, s.id)
 	s.client.digest ^= session.Digest(s.id)
 	fx.Stop = append(fx.Stop, Stop{Session: s, Why: s.why})
-	if s.from != 0 && code != session.ErrSessionClosed {
-		h := wire.Header{Kind: wire.KindExpired, Code: code, Via: s.via, Node: c.cfg.Node, Session: s.id, Epoch: s.epoch}
-		fx.Session(s.from, &h, wire.AppendFailure(nil, text, ""))
+	if to, via := s.holderAt(); to != 0 && code != session.ErrSessionClosed {
+		h := wire.Header{Kind: wire.KindExpired, Code: code, Via: via, Node: c.cfg.Node, Session: s.id, Epoch: s.epoch}
+		fx.Session(to, &h, wire.AppendFailure(nil, text, ""))
 	}
 }
 
@@ -376,8 +377,10 @@ func (c *Core) Closed(now time.Time, s *Session, fx *Effects) {
 	why := s.why
 	over := s.live()
 	over.Over = true
+	told := s.reported
+	s.reported = true
 	c.report(fx, func(seq uint64) wire.Control {
-		if !s.reported {
+		if !told {
 			return &wire.Accept{Seq: seq, Live: over}
 		}
 		return &wire.Ended{Seq: seq, Session: s.id, Pool: s.pool.Name, Code: why.Code, Text: wire.Text(why.Text)}

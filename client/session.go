@@ -26,6 +26,14 @@ func (s *Session) ID() session.ID { return s.route.Session }
 // Route is the routing path that open returned.
 func (s *Session) Route() session.Route { return s.route }
 
+// Direct reports whether calls go straight to the session's node just now,
+// and not by a broker.
+func (s *Session) Direct() bool {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	return s.core.Direct()
+}
+
 // cancelWait is how long a caller whose context has ended waits for the
 // worker to say what became of the call.
 const cancelWait = 250 * time.Millisecond

@@ -64,3 +64,35 @@ func BenchmarkAllGone100k(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkWatchdogWork is what watching costs a call that does not hang: its
+// beginning and its end, beside 100,000 others.
+func BenchmarkWatchdogWork(b *testing.B) {
+	d := NewWatchdog[int](tick)
+	wards := make([]Ward[int], crowd)
+	for i := range wards {
+		d.Begin(at(0), &wards[i], i, time.Minute)
+	}
+	now := at(time.Second)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		w := &wards[i%crowd]
+		d.Begin(now, w, i, time.Minute)
+		d.End(w)
+	}
+}
+
+// BenchmarkWatchdogCheckQuiet100k is a Check beside 100,000 calls that run and
+// are not due.
+func BenchmarkWatchdogCheckQuiet100k(b *testing.B) {
+	d := NewWatchdog[int](tick)
+	wards := make([]Ward[int], crowd)
+	for i := range wards {
+		d.Begin(at(0), &wards[i], i, time.Minute)
+	}
+	now := at(time.Second)
+	b.ReportAllocs()
+	for b.Loop() {
+		d.Check(now)
+	}
+}

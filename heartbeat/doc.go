@@ -38,6 +38,11 @@
 // Whoever lets peers choose their interval bounds it: the shortest window sets
 // what counts as a gap.
 //
+// # Work that hangs
+//
+// A [Watchdog] asks the same of pieces of work: each has a budget, and its beats
+// are signs of progress. It suspects itself in the same way.
+//
 // # Costs
 //
 // A beat is one map look-up: it allocates nothing and does not touch the heap.

@@ -98,14 +98,15 @@ func slothRole(ctx context.Context) error {
 	}, h.pool, newTally("tally", 1).pool)
 }
 
-// mustHang wants a call to end as one that hung, and returns its error.
+// mustHang wants a call to end as one that hung, and returns its error. On a
+// machine that is too slow the stack may come too late for it: then it says so.
 func mustHang(t *testing.T, err error, function string) *session.Error {
 	t.Helper()
 	e, ok := errors.AsType[*session.Error](err)
 	if !ok || !errors.Is(err, client.ErrWorkerHung) || !errors.Is(err, client.ErrUnknown) {
 		t.Fatalf("it ended with %v, want worker hung, unknown", err)
 	}
-	if !strings.Contains(e.Stack, function) {
+	if !strings.Contains(e.Stack, function) && !strings.Contains(e.Stack, "limpet inspect may have it") {
 		t.Errorf("the stack does not name %s:\n%s", function, e.Stack)
 	}
 	return e
@@ -147,9 +148,12 @@ func TestHangs(t *testing.T) {
 			if test.lock != "" && !strings.Contains(e.Text, fmt.Sprint("OS thread ", thread)) {
 				t.Errorf("the text does not name thread %d: %s", thread, e.Text)
 			}
-			eventually(t, "the broker has the autopsy", func() bool { return len(c.inspect(t, s.ID()).Autopsies) == 1 })
+			eventually(t, "the broker has the autopsy", func() bool {
+				all := c.inspect(t, s.ID()).Autopsies
+				return len(all) == 1 && strings.Contains(all[0].Stack, test.function)
+			})
 			a := c.inspect(t, s.ID()).Autopsies[0]
-			if !strings.Contains(a.Stack, test.function) || a.Method != test.method || a.Call != 2 || a.NodeName != "cave" || a.PID != p.pid() || !a.Quarantined {
+			if a.Method != test.method || a.Call != 2 || a.NodeName != "cave" || a.PID != p.pid() || !a.Quarantined {
 				t.Errorf("the autopsy says %+v", a)
 			}
 			if test.method == "nap" && !strings.Contains(a.Native, fmt.Sprint("thread ", thread)) {
@@ -173,6 +177,7 @@ func TestHangs(t *testing.T) {
 // besides calls until it is told to stop, and tells how long its slowest call
 // took.
 func besides(t *testing.T, s *client.Session, over chan struct{}) chan time.Duration {
+	t.Helper()
 	slowest := make(chan time.Duration, 1)
 	go func() {
 		most := time.Duration(0)
@@ -215,7 +220,7 @@ func TestQuarantineEnds(t *testing.T) {
 	cl := c.dial(t)
 	s := open(t, cl, "sloth")
 	_, err := call[int](t, s, "wait", 0)
-	mustHang(t, err, "(*sloth).wait")
+	_ = mustHang(t, err, "(*sloth).wait")
 	eventually(t, "the slot is quarantined", func() bool { return c.pool(t, "sloth").Quarantined == 1 })
 	select {
 	case why := <-h.closes:
@@ -244,14 +249,15 @@ func TestHungCallIsCancelled(t *testing.T) {
 	c.serve(t, worker.Options{}, h.pool)
 	s := open(t, c.dial(t), "sloth")
 	_, err := call[int](t, s, "obey", 0)
-	mustHang(t, err, "newSloth")
-	await(t, h.closes, "Close")
+	_ = mustHang(t, err, "newSloth")
+	if why := await(t, h.closes, "Close"); !errors.Is(why, client.ErrWorkerHung) {
+		t.Errorf("closed because %v", why)
+	}
 	eventually(t, "the slot is free", func() bool { return c.pool(t, "sloth").Free == 1 })
 }
 
 // Signs of life keep a slow call from being taken for a hung one.
 func TestSlowIsNotHung(t *testing.T) {
-	t.Parallel()
 	c := newCell(t, broker.Options{})
 	h := newSloth(1, false, time.Second)
 	c.serve(t, worker.Options{}, h.pool)
@@ -284,7 +290,7 @@ func TestWhoseBudget(t *testing.T) {
 		t.Errorf("the slot is taken, and Do got %d", n)
 	}
 	_, err := client.Call[int](t.Context(), s, "doze", 1500)
-	mustHang(t, err, "newSloth")
+	_ = mustHang(t, err, "newSloth")
 }
 
 // An unknown method with a budget is a mistake that Serve tells.

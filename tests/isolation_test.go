@@ -140,6 +140,12 @@ func (c *cell) whole(t *testing.T, slots int, before ...string) {
 	})
 }
 
+// gone waits for its end.
+func (c *child) gone() {
+	c.t.Helper()
+	eventually(c.t, "it ends", func() bool { return stopped(c.ended) })
+}
+
 // isolatedCell is a broker that looks for start records in a folder of the
 // test's own, which it returns.
 func isolatedCell(t *testing.T) (c *cell, records string) {
@@ -289,7 +295,7 @@ func TestOrphanEnds(t *testing.T) {
 	if !errors.Is(s.Err(), session.ErrSessionDrained) {
 		t.Errorf("the session ended with %v, want drained", s.Err())
 	}
-	<-p.ended
+	p.gone()
 }
 
 // A worker process that is killed, or ends by itself, is replaced; its clients
@@ -348,7 +354,7 @@ func TestWorkerProcessesDieYoung(t *testing.T) {
 	if line := q.line("failed:"); !contains(line, "no worker process comes up") || !contains(line, "exit status 7") || !contains(line, "cannot start") {
 		t.Errorf("the program ended with %q", line)
 	}
-	<-q.ended
+	q.gone()
 }
 
 func duration(t *testing.T, text string) time.Duration {
@@ -392,7 +398,7 @@ func TestWorkerProcessIsDrained(t *testing.T) {
 		}
 		eventually(t, "the node is gone", func() bool { return !lives(n.PID) })
 	}
-	<-p.ended
+	p.gone()
 	if !p.cmd.ProcessState.Success() {
 		t.Errorf("it ended with %s", p.cmd.ProcessState)
 	}
@@ -469,5 +475,26 @@ func TestBombOfGoroutines(t *testing.T) {
 	n, slowest := stop()
 	t.Logf("budget 1s, 10000 goroutines: client told after %s, replacement ready after %s; neighbour: %d calls, slowest %s",
 		told.Round(time.Millisecond), replaced.Round(time.Millisecond), n, slowest.Round(time.Millisecond))
+	p.leave()
+}
+
+// A supervisor that was stopped itself has heard no beats, and accuses nobody.
+func TestStoppedSupervisorAccusesNobody(t *testing.T) {
+	c, records := isolatedCell(t)
+	p := isolated(t, c, records, 2, 1)
+	s := open(t, c.dial(t), "isolated")
+	pid := pidOf(t, s)
+	callsFor := func(d time.Duration) {
+		for begun := time.Now(); time.Since(begun) < d; {
+			mustCall[int](t, s, "add", 1)
+		}
+	}
+	p.signal(syscall.SIGSTOP)
+	callsFor(2 * time.Second) // twice the beat limit
+	p.signal(syscall.SIGCONT)
+	callsFor(time.Second)
+	if got := pidOf(t, s); got != pid {
+		t.Errorf("the session is in process %d, was in %d", got, pid)
+	}
 	p.leave()
 }

@@ -34,9 +34,9 @@ func TestMain(m *testing.M) {
 		goleak.VerifyTestMain(m)
 		return
 	}
-	roles := map[string]func(context.Context) error{"broker": brokerRole, "node": nodeRole, "client": clientRole, "isolated": isolatedRole, "sloth": slothRole}
+	roles := map[string]func(context.Context) error{"broker": brokerRole, "node": nodeRole, "client": clientRole, "isolated": isolatedRole, "sloth": slothRole, "candidate": candidateRole}
 	ctx, cancel := context.WithCancel(context.Background())
-	if role != "broker" && !worker.InWorkerProcess() {
+	if role != "broker" && role != "candidate" && !worker.InWorkerProcess() {
 		go func() {
 			_, _ = io.Copy(io.Discard, os.Stdin)
 			cancel()

@@ -71,8 +71,12 @@ func mapped(pc uint64) string {
 }
 
 // guarded runs a debugger under a time limit of its own, for this process may
-// stand while it works; and lets it go on whatever became of the debugger.
-const guarded = `pid=$1; seconds=$2; shift 2; timeout -s TERM -k 1 "$seconds" "$@"; status=$?; kill -s CONT "$pid"; exit $status`
+// stand while it works. Only SIGKILL is safe: asked to end, gdb kills what it
+// has not yet attached to; killed, it lets go, and whoever stands is continued.
+const guarded = `pid=$1; seconds=$2; shift 2; timeout -s KILL "$seconds" "$@"; status=$?; kill -s CONT "$pid"; exit $status`
+
+// killed is the exit status of timeout where the time was over.
+const killed = 128 + 9
 
 func frames(thread int, debugger string) (string, error) {
 	look, err := debuggerFor(thread, debugger)
@@ -101,7 +105,7 @@ func frames(thread int, debugger string) (string, error) {
 	switch exit := cmd.ProcessState; {
 	case lines != "":
 		return lines, nil
-	case exit != nil && exit.ExitCode() == 124:
+	case exit != nil && exit.ExitCode() == killed:
 		return "", fmt.Errorf("%s was not ready within %s", look[0], nativeTime)
 	case err != nil:
 		return "", fmt.Errorf("%s: %w", look[0], err)

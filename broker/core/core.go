@@ -19,6 +19,7 @@ type Config struct {
 	Name     string
 	Program  string          // name and version, said in Welcome
 	Epoch    uint64          // master epoch, at least 1
+	Elected  bool            // it is the master of a cell, and there may be later ones
 	Beat     time.Duration   // peers that say nothing else beat this often; default 1 s
 	Misses   int             // beats in a row that may be missed; default 3
 	Lease    time.Duration   // of a client that waits in a queue; default 10 s
@@ -76,7 +77,8 @@ type Core struct {
 	autopsies   []autopsy // the last autopsiesMost, oldest first
 	buried      buried
 	awaited     awaited
-	draining    bool // it takes no more opens
+	later       uint64 // a master epoch above its own that a node knows of: until it is raised nothing is given away
+	draining    bool   // it takes no more opens
 	ticked      time.Time
 }
 
@@ -225,6 +227,9 @@ func (c *Core) woke(now time.Time) {
 func (c *Core) Tick(now time.Time, fx *Effects) {
 	c.woke(now)
 	c.ticked = now
+	if c.outdated() {
+		return
+	}
 	for _, change := range c.nodeBeats.Check(now) {
 		c.nodeChanged(now, change, fx)
 	}

@@ -27,10 +27,16 @@ func (c *Core) SetEpoch(epoch uint64) {
 // hear takes the highest master epoch that a peer knows of. One above its own
 // makes a broker doubt that it is the master.
 func (c *Core) hear(epoch uint64, fx *Effects) {
-	if epoch > c.cfg.Epoch && epoch < epochMost {
+	if c.cfg.Elected && epoch > c.cfg.Epoch && epoch < epochMost {
+		c.later = max(c.later, epoch)
 		fx.Outdated = max(fx.Outdated, epoch)
 	}
 }
+
+// outdated reports that there may be a later master. A broker in that doubt
+// judges nobody and gives nothing away: what it has offered may have been taken
+// although its nodes do not answer it any more.
+func (c *Core) outdated() bool { return c.later > c.cfg.Epoch }
 
 // refusedBy takes a peer's error. Only a node's refusal of an epoch is one that
 // a broker expects.

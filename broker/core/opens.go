@@ -218,6 +218,9 @@ func (c *Core) tellPlace(o *open, fx *Effects) {
 
 // pump offers what can be placed.
 func (c *Core) pump(now time.Time, fx *Effects) {
+	if c.outdated() {
+		return
+	}
 	for _, g := range c.table.Grants(now) {
 		o, n := c.opens[g.OpenKey], c.nodes[g.Node]
 		o.state, o.node, o.grant = openOffered, n, g

@@ -34,6 +34,9 @@ type direct struct {
 	pacer    *heartbeat.Pacer
 }
 
+// Direct reports whether a session's calls go straight to its node.
+func (s *Session) Direct() bool { return s.direct != nil && s.direct.up }
+
 // Dial asks for a connection to a node; Dialled reports it.
 type Dial struct {
 	Node     session.NodeID

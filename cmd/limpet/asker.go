@@ -24,7 +24,8 @@ const closeWait = 5 * time.Second
 // broker counts as silent.
 const openGrace = 5 * time.Second
 
-// asker is what call and session have in common: one session with a pool.
+// asker is what call, session and bench have in common: sessions with a pool,
+// and calls in them.
 type asker struct {
 	broker   string
 	labels   map[string]string
@@ -41,23 +42,35 @@ func (a *asker) flags(flags *pflag.FlagSet) {
 	countFlag(flags, &a.priority, "priority", 0, -8, 8, "who goes first where several wait")
 	spanFlag(flags, &a.wait, "wait", 30*time.Second, time.Millisecond, "how long to wait for a free worker")
 	spanFlag(flags, &a.timeout, "timeout", 0, 0, "how long a call may take; 0: as long as it takes")
+}
+
+func (a *asker) replyFlags(flags *pflag.FlagSet) {
 	flags.BoolVar(&a.raw, "raw", false, "write replies that are bytes or strings as they are")
 }
 
 // open dials and opens the session. The caller ends both with shut.
 func (a *asker) open(ctx context.Context, name, pool string) (*client.Client, *client.Session, error) {
-	c, err := client.Dial(ctx, a.broker, client.WithName(name), client.WithLogger(slog.New(slog.DiscardHandler)))
+	c, err := a.dial(ctx, name)
 	if err != nil {
 		return nil, nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.wait+openGrace)
-	defer cancel()
-	s, err := c.Open(ctx, pool, client.WithWait(a.wait), client.WithLabels(a.labels), client.WithPriority(a.priority))
+	s, err := a.openIn(ctx, c, pool)
 	if err != nil {
 		_ = c.Close() // there is no session that it could fail to close
 		return nil, nil, err
 	}
 	return c, s, nil
+}
+
+func (a *asker) dial(ctx context.Context, name string) (*client.Client, error) {
+	return client.Dial(ctx, a.broker, client.WithName(name), client.WithLogger(slog.New(slog.DiscardHandler)))
+}
+
+// openIn opens one session over a connection.
+func (a *asker) openIn(ctx context.Context, c *client.Client, pool string) (*client.Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.wait+openGrace)
+	defer cancel()
+	return c.Open(ctx, pool, client.WithWait(a.wait), client.WithLabels(a.labels), client.WithPriority(a.priority))
 }
 
 // shut closes the session, also where ctx has ended, and the connection.

@@ -42,6 +42,7 @@ numbers with a point or an exponent are floats. Bytes are written as
 		},
 	}
 	c.flags(cmd.Flags())
+	c.replyFlags(cmd.Flags())
 	cmd.Flags().BoolVar(&c.bytes, "bytes", false, "send the argument as bytes, as it is, instead of reading it as JSON")
 	return cmd
 }

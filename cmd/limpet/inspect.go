@@ -29,7 +29,8 @@ func newInspect() *cobra.Command {
 status shows them. Of every call that hung there of late it shows where: which
 method, for how long, on which worker and thread, the stack of its goroutine,
 and inside C the native stack as far as the machine allowed. A broker keeps the
-last 64; the node's log has them too.`,
+last 64; the node's log has them too. Of a node that is lost it shows why, and
+the dump of its process where a supervisor made one; a broker keeps the last 16.`,
 		Example: `  limpet inspect worker-1
   limpet inspect 0c9d1b0e-7f2a-4f6e-9d52-1f0b7e6f4a11 --json`,
 		Args: wordArgs(1, 1, "SESSION or NODE"),
@@ -90,12 +91,22 @@ func writeInspection(w io.Writer, in *core.Inspection) {
 		fmt.Fprintf(w, "process   %d on %s, up %s\n", n.PID, plain(n.Host), span(n.Up))
 		fmt.Fprintf(w, "slots     %d: %d open, %d quarantined, %d offered\n", n.Slots, n.Open, n.Quarantined, n.Offered)
 	}
+	if in.Death != nil {
+		writeDeath(w, in.Death)
+	}
 	for i := range in.Autopsies {
 		writeAutopsy(w, &in.Autopsies[i])
 	}
 	if len(in.Autopsies) == 0 {
 		fmt.Fprintln(w, "hung      no call that this broker knows of")
 	}
+}
+
+func writeDeath(w io.Writer, d *core.DeathStatus) {
+	fmt.Fprintf(w, "LOST      %s ago, with %d sessions: %s\n", span(d.Ago), d.Sessions, plain(d.Why))
+	fmt.Fprintf(w, "node      %s (%s)\n", plain(d.Name), d.Node)
+	fmt.Fprintf(w, "process   %d on %s\n", d.PID, plain(d.Host))
+	writeStack(w, "dump", d.Dump)
 }
 
 func writeAutopsy(w io.Writer, a *core.AutopsyStatus) {

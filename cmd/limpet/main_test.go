@@ -54,6 +54,11 @@ func serveLab() {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	})
+	worker.Handle(lab, "hang", func(ctx context.Context, _ *int, _ any) (any, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	lab.Budget("hang", time.Millisecond)
 	worker.Handle(lab, "fail", func(context.Context, *int, any) (any, error) { return nil, errors.New("two\nlines") })
 	worker.Handle(lab, "panic", func(context.Context, *int, any) (any, error) { panic("at the method") })
 	worker.Handle(lab, "exit", func(context.Context, *int, any) (any, error) { os.Exit(9); return 0, nil })

@@ -51,6 +51,7 @@ However it ends, the session is closed.`,
 		},
 	}
 	c.flags(cmd.Flags())
+	c.replyFlags(cmd.Flags())
 	cmd.Flags().BoolVar(&c.keepGoing, "keep-going", false, "from a pipe: go on after an error")
 	return cmd
 }

@@ -32,8 +32,11 @@ func TestAlerts(t *testing.T) {
 		"is suspect": {Nodes: []core.NodeStatus{{State: "suspect"}}},
 		"is cut off": {Nodes: []core.NodeStatus{{State: "cut off"}}},
 		"was lost 1m30s ago, with 2 sessions: no beat": {Lost: []core.LostStatus{{Ago: 90, Sessions: 2, Why: "no beat"}}},
-		"pool a: the queue is full, 7 of 8 places":     {Pools: []core.PoolStatus{{Pool: "a", Nodes: 1, Waiting: 7, Room: 8}}},
-		"pool a: 2 wait, and no node serves it":        {Pools: []core.PoolStatus{{Pool: "a", Waiting: 2, Room: 8}}},
+		"node w (h, process 7) has 2 slots in quarantine, their calls hang: limpet inspect w": {Nodes: []core.NodeStatus{{
+			Name: "w", Host: "h", PID: 7, State: "alive", Quarantined: 2,
+		}}},
+		"pool a: the queue is full, 7 of 8 places": {Pools: []core.PoolStatus{{Pool: "a", Nodes: 1, Waiting: 7, Room: 8}}},
+		"pool a: 2 wait, and no node serves it":    {Pools: []core.PoolStatus{{Pool: "a", Waiting: 2, Room: 8}}},
 	} {
 		first, _, _ := strings.Cut(shown(&st, false), "\n")
 		if !strings.HasPrefix(first, "ALERT    ") || !strings.Contains(first, want) {

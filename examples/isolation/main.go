@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/limpet-rpc/limpet/worker"
 )
@@ -37,7 +38,9 @@ func main() {
 	})
 	worker.Handle(counters, "pid", func(context.Context, *int, any) (int, error) { return os.Getpid(), nil })
 	worker.Handle(counters, "stop", func(context.Context, *int, any) (bool, error) {
-		return true, syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		err := syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		time.Sleep(time.Second) // this thread may be the last to stop
+		return true, err
 	})
 	worker.Handle(counters, "exit", func(context.Context, *int, any) (bool, error) {
 		os.Exit(3)

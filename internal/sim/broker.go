@@ -39,7 +39,7 @@ func (w *World) newBroker(name string) *brokerPart {
 // boot begins a life: nothing is known but the address.
 func (b *brokerPart) boot() {
 	id, epoch := b.claim()
-	b.core = core.New(b.now(), core.Config{ID: id, Epoch: epoch, Name: b.name, Lease: b.w.plan.lease, Tick: tick, Recovery: recovery})
+	b.core = core.New(b.now(), core.Config{ID: id, Epoch: epoch, Elected: b.w.cell != nil, Name: b.name, Lease: b.w.plan.lease, Tick: tick, Recovery: recovery})
 	b.peers, b.dead, b.next = map[wire.Peer]*link{}, map[wire.Peer]bool{}, wire.Peer(b.life)<<10 // no two lives share one
 	b.joined, b.buried = map[session.NodeID]time.Duration{}, map[session.NodeID]bool{}
 	b.offered, b.left = map[session.OpenKey]bool{}, map[session.OpenKey]bool{}

@@ -156,7 +156,7 @@ func (n *nodePart) disobeys(env []byte) {
 	for _, o := range fx.Outs {
 		if k := wire.KindOf(o.Env); k == wire.KindError {
 			refusals++
-		} else if k != wire.KindDecline {
+		} else {
 			n.w.fail("%s answers %s of a former master with %s", n.name, describe(env), describe(o.Env))
 		}
 	}

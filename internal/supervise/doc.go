@@ -20,8 +20,9 @@
 // death beside it: hung, with a dump, or how it ended by itself.
 //
 // Goroutines and their owners: Run's own loop owns all seats and processes; every
-// process has one goroutine for its fate (fate), one that reads its messages
-// and two that read its output. All have ended when Run returns.
+// process has one goroutine for its fate (fate), one that reads its messages,
+// two that read its output and, while a debugger looks at it, one more. All have
+// ended when Run returns.
 //
 // What it does not do: it knows no pools beyond their names and no sessions, and
 // opens no socket to a broker.

@@ -45,12 +45,12 @@ func (p *process) examine(limit patience) string {
 	stacks := ""
 	switch state {
 	case 'T', 't': // it must not be continued: it would answer, and run what it had not started
-		d.WriteString("it is stopped, so its Go runtime cannot answer\n")
-		d.WriteString(nativeStacks(p.child.PID(), p.debugger, limit.runtime+limit.native))
+		d.WriteString("it is stopped, so its Go runtime cannot answer: goroutines that wait are not shown\n")
+		d.WriteString(p.askDebugger(limit.runtime + limit.native))
 	default:
 		if stacks = p.askRuntime(limit.runtime); stacks == "" {
 			fmt.Fprintf(&d, "its Go runtime did not answer SIGQUIT within %s\n", limit.runtime)
-			d.WriteString(nativeStacks(p.child.PID(), p.debugger, limit.native))
+			d.WriteString(p.askDebugger(limit.native))
 		}
 	}
 	p.stderr.quote(d.String()) // the runtime's stacks have been there already
@@ -135,6 +135,21 @@ func line(path string) string {
 		return "-"
 	}
 	return cut(strings.Join(strings.Fields(string(b)), " "), 512)
+}
+
+// askDebugger has a debugger look at the process. One that does not come to an
+// end is left to the end of the process, which is its own.
+func (p *process) askDebugger(limit time.Duration) string {
+	found := make(chan string, 1)
+	p.looks.Go(func() { found <- nativeStacks(p.child.PID(), p.debugger, limit) })
+	over := time.NewTimer(limit + quietFor)
+	defer over.Stop()
+	select {
+	case stacks := <-found:
+		return stacks
+	case <-over.C:
+		return fmt.Sprintf("no native stacks: the debugger was not done within %s\n", limit)
+	}
 }
 
 // nativeStacks asks a debugger: the one named, or eu-stack or gdb, whichever is

@@ -34,6 +34,7 @@ type process struct {
 	events    chan<- event
 	started   time.Time
 	debugger  string
+	looks     sync.WaitGroup // debuggers; waited for by fate
 
 	mu     sync.Mutex
 	record string   // path of its start record
@@ -42,6 +43,7 @@ type process struct {
 	// owned by the supervisor's loop
 	phase      phase
 	registered bool
+	done       bool      // its Serve has ended in good order
 	until      time.Time // when the phase has lasted too long; zero: never
 	why        string    // it leaves, is evicted, or has failed
 }
@@ -229,6 +231,7 @@ func (p *process) fate() {
 		cause = p.postmortem()
 	}
 	p.leave(cause)
+	p.looks.Wait()
 	p.events <- event{process: p, end: &cause}
 }
 
@@ -250,23 +253,28 @@ func (p *process) gather() {
 	<-p.stderr.done
 }
 
-// postmortem is how a process ended by itself: how, and the panic or the last
-// line that it wrote.
+// postmortem is how a process ended by itself: the panic that it wrote, or, where
+// it exited, its last line.
 func (p *process) postmortem() session.Death {
-	c := session.Death{Code: session.ErrWorkerLost, Text: "its process ended: " + p.child.State().String()}
+	state := p.child.State()
+	why := session.Death{Code: session.ErrWorkerLost, Text: "its process ended: " + state.String()}
 	said, _ := p.stderr.text()
 	said = strings.TrimSpace(said)
+	last := ""
+	if state.Exited() {
+		last = said[strings.LastIndexByte(said, '\n')+1:]
+	}
 	for _, mark := range []string{"panic: ", "fatal error: ", "SIGQUIT: "} {
 		if i := strings.LastIndex("\n"+said, "\n"+mark); i >= 0 {
-			c.Dump = said[i:]
-			said, _, _ = strings.Cut(c.Dump, "\n")
+			why.Dump = said[i:]
+			last, _, _ = strings.Cut(why.Dump, "\n")
 			break
 		}
 	}
-	if last := said[strings.LastIndexByte(said, '\n')+1:]; last != "" {
-		c.Text += ": " + cut(last, 512)
+	if last != "" {
+		why.Text += ": " + cut(last, 512)
 	}
-	return c
+	return why
 }
 
 // leave puts the cause beside the start record and then lets the record go.

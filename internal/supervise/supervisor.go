@@ -149,7 +149,7 @@ func (s *Supervisor) served(now time.Time, p *process, m message) {
 		s.recycle(p)
 		return
 	case m.Is == isDone:
-		p.phase = leaving
+		p.phase, p.done = leaving, true
 	}
 	p.why, p.until = m.Text, now.Add(leaveBound)
 }
@@ -209,8 +209,8 @@ func (s *Supervisor) recycle(p *process) {
 func (s *Supervisor) look(now time.Time) {
 	for _, c := range s.beats.Check(now) {
 		if p := c.Who; c.To == heartbeat.Gone && p.phase != dying {
-			text := fmt.Sprintf("hung: no beat from its work loop for %s; killed by its supervisor (process %d)", c.Silent.Round(time.Millisecond), os.Getpid())
-			p.log.Error("worker process "+text, "pool", p.seat.share.Pool)
+			text := fmt.Sprintf("no beat from its work loop for %s; killed by its supervisor (process %d)", c.Silent.Round(time.Millisecond), os.Getpid())
+			p.log.Error("worker process hung: it is dumped, killed and replaced", "pool", p.seat.share.Pool, "why", text)
 			p.condemn(verdict{session.ErrWorkerHung, text, hurried})
 		}
 	}
@@ -234,6 +234,9 @@ func (s *Supervisor) tooSlow(p *process) {
 		s.killed++
 		p.log.Error("worker process does not end: it is dumped and killed")
 		p.condemn(verdict{session.ErrWorkerLost, "its process did not end in time, and was killed by its supervisor", unhurried})
+	case p.done:
+		p.log.Error("worker process does not end after it has served: it is dumped and killed", "within", leaveBound)
+		p.condemn(verdict{session.ErrWorkerLost, "its process did not end after it had served", unhurried})
 	default:
 		p.log.Error("worker process does not come to serve: it is dumped and killed", "within", startBound)
 		p.condemn(verdict{session.ErrWorkerLost, "its process did not come to serve", unhurried})
@@ -273,7 +276,7 @@ func (s *Supervisor) ended(now time.Time, p *process, e event) {
 	case s.stop:
 		t.empty = true
 		p.log.Info("worker process is gone", "lived", lived)
-	case p.phase == leaving && p.child.State().Success():
+	case p.done: // however its program ends then
 		t.empty = true
 		p.log.Info("worker process has ended in good order: it is not replaced", "lived", lived, "why", p.why)
 	default:

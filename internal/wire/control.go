@@ -343,7 +343,7 @@ func (*Obituary) Kind() Kind   { return KindObituary }
 func (*Autopsy) Kind() Kind    { return KindAutopsy }
 
 // New returns an empty message of a control kind, nil for any other.
-func New(k Kind) Control {
+func New(k Kind) Control { //nolint:funlen // one line a kind
 	switch k {
 	case KindHello:
 		return new(Hello)

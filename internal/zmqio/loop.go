@@ -280,6 +280,9 @@ func (l *Loop) Run(ctx context.Context) error {
 	})
 	l.awake.Store(true)
 	l.tickAt = time.Now()
+	if ctx.Err() != nil { // it has been over before it began: the handler hears nothing
+		l.stopping.Store(true)
+	}
 	for !l.stopping.Load() {
 		l.turn()
 	}

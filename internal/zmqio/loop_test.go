@@ -484,3 +484,68 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 	}
 	until(t, "the goroutines end", func() bool { return runtime.NumGoroutine() <= before })
 }
+
+// renewals is a desk that is told of renewed connections.
+type renewals struct {
+	desk
+	peers chan wire.Peer
+}
+
+func (r *renewals) Renewed(peer wire.Peer) { r.peers <- peer }
+
+// The ROUTER that is there after a restart hears nothing of those who come back
+// before they speak; so they are told that they are back.
+func TestConnectionThatIsRenewed(t *testing.T) {
+	heard := make(chan struct{}, 100)
+	listener := &desk{envelope: func(wire.Peer, []byte) { heard <- struct{}{} }}
+	first, stop := start(t, listener, Options{})
+	endpoint, err := first.Listen("tcp://127.0.0.1:*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &renewals{peers: make(chan wire.Peer, 10)}
+	l, err := NewLoop(r, Options{Tick: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- l.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	to, err := l.Connect(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	speak := func() {
+		if err := l.Send(to, []byte{1}); err != nil {
+			t.Fatal(err)
+		}
+		<-heard
+	}
+	speak()
+	for range 3 {
+		stop()
+		next, stopNext := start(t, listener, Options{})
+		if _, err := next.Listen(endpoint); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case peer := <-r.peers:
+			if peer != to {
+				t.Errorf("peer %d is renewed, want %d", peer, to)
+			}
+		case <-time.After(patience):
+			t.Fatal("nobody says that the connection is renewed")
+		}
+		speak()
+		stop = stopNext
+	}
+	if len(r.peers) > 0 {
+		t.Errorf("%d renewals too many", len(r.peers))
+	}
+}

@@ -14,7 +14,6 @@ import (
 // speak first: the probe message of ZMQ_PROBE_ROUTER is sent for the first
 // connection only. So the DEALER's side has to say who it is, and for that it
 // has to know.
-//
 type outlet struct {
 	fd int32 // fixed after watch: of monitor; 0: nothing is watched
 

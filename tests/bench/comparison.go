@@ -49,17 +49,25 @@ func (r Run) cpu() float64 {
 // measure fills Runs; it tells progress about each.
 func (c *Comparison) measure(ctx context.Context, progress io.Writer) error {
 	for repetition := range c.Repeats {
-		for _, callers := range c.Callers {
-			for i := range c.Peers {
-				name := c.Peers[(i+repetition)%len(c.Peers)] // nobody is always first
-				run, err := c.one(ctx, name, callers)
-				if err != nil {
-					return fmt.Errorf("%s with %d callers: %w", name, callers, err)
-				}
-				run.Repetition = repetition
-				c.Runs = append(c.Runs, run)
-				fmt.Fprintf(progress, "%d/%d  %5d callers  %-15s %9.0f calls/s\n", repetition+1, c.Repeats, callers, name, run.rate())
+		if err := c.repeat(ctx, repetition, progress); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repeat is one repetition of measure.
+func (c *Comparison) repeat(ctx context.Context, repetition int, progress io.Writer) error {
+	for _, callers := range c.Callers {
+		for i := range c.Peers {
+			name := c.Peers[(i+repetition)%len(c.Peers)] // nobody is always first
+			run, err := c.one(ctx, name, callers)
+			if err != nil {
+				return fmt.Errorf("%s with %d callers: %w", name, callers, err)
 			}
+			run.Repetition = repetition
+			c.Runs = append(c.Runs, run)
+			fmt.Fprintf(progress, "%d/%d  %5d callers  %-22s %9.0f calls/s\n", repetition+1, c.Repeats, callers, name, run.rate())
 		}
 	}
 	return nil
@@ -104,7 +112,12 @@ func (c *Comparison) figures(peer string, callers int, of func(Run) float64) []f
 
 // Ratio is how a peer stands to the baseline, by repetition.
 func (c *Comparison) Ratio(peer string, callers int, of func(Run) float64) Spread {
-	return spreadOf(ratios(c.figures(peer, callers, of), c.figures(c.Peers[0], callers, of)))
+	return c.RatioTo(c.Peers[0], peer, callers, of)
+}
+
+// RatioTo is how a peer stands to another, by repetition.
+func (c *Comparison) RatioTo(base, peer string, callers int, of func(Run) float64) Spread {
+	return spreadOf(ratios(c.figures(peer, callers, of), c.figures(base, callers, of)))
 }
 
 // print writes the table: medians and, in parentheses, the least and greatest.

@@ -132,7 +132,7 @@ func masterOf(ctx context.Context, candidates []*Child) (*Child, error) {
 }
 
 func reportFailover(o *options, candidates, sessions int, limit time.Duration, runs []Failover, out io.Writer) error {
-	fmt.Fprintf(out, "a cell of %d candidates loses its master, limit %v, %d sessions counting on another process; ms from the signal to the first reply to a call that began after it\n%v\n\n",
+	fmt.Fprintf(out, "a cell of %d candidates loses its master, limit %v, %d sessions counting on another process by way of the broker; ms from the signal to the first reply to a call that began after it\n%v\n\n",
 		candidates, limit, sessions, thisMachine())
 	held, said := true, ""
 	for _, how := range []string{"kill -9", "SIGSTOP"} {
@@ -205,7 +205,7 @@ type counting struct {
 }
 
 func failoverClientRole(ctx context.Context, p *Process) error {
-	c, err := client.Dial(ctx, p.Setup.Listen)
+	c, err := client.Dial(ctx, p.Setup.Listen, client.WithRelayOnly())
 	if err != nil {
 		return err
 	}

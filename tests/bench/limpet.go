@@ -49,11 +49,28 @@ type limpetNode struct {
 	closes []time.Duration // when each session's Close ran, by sharedClock
 }
 
-// limpetNodeRole serves the pool of every measurement. It is ready before the
-// broker knows it; openSession waits for that.
+// limpetLocked is limpetRelayed with every session locked to an OS thread of its
+// own.
+type limpetLocked struct{ limpetRelayed }
+
+func (limpetLocked) Name() string { return "limpet-relayed-locked" }
+
+func (limpetLocked) Servers() []Server {
+	return []Server{{"broker", limpetBrokerRole}, {"node", func(ctx context.Context, p *Process) error {
+		return serveLimpet(ctx, p, worker.Config[struct{}]{LockThread: true})
+	}}}
+}
+
+// limpetNodeRole serves the pool of every measurement.
 func limpetNodeRole(ctx context.Context, p *Process) error {
+	return serveLimpet(ctx, p, worker.Config[struct{}]{})
+}
+
+// serveLimpet is ready before the broker knows it; openSession waits for that.
+func serveLimpet(ctx context.Context, p *Process, c worker.Config[struct{}]) error {
 	n := &limpetNode{}
-	pool := worker.NewPool(worker.Config[struct{}]{Pool: limpetPool, Slots: p.Sessions, Close: n.closed})
+	c.Pool, c.Slots, c.Close = limpetPool, p.Sessions, n.closed
+	pool := worker.NewPool(c)
 	worker.Handle(pool, "echo", echo)
 	worker.Handle(pool, "work", work)
 	worker.Handle(pool, "hold", n.hold)

@@ -41,7 +41,7 @@ func loadRole(ctx context.Context, p *Process) error {
 	if !ok {
 		return fmt.Errorf("no peer %q", p.Peer)
 	}
-	callers, err := peer.Dial(ctx, p)
+	load, err := driverOf(ctx, peer, p)
 	if err != nil {
 		return fmt.Errorf("dial %s: %w", p.Peer, err)
 	}
@@ -50,11 +50,20 @@ func loadRole(ctx context.Context, p *Process) error {
 		if err := json.Unmarshal(arg, &order); err != nil {
 			return nil, err
 		}
-		return drive(ctx, callers, order)
+		return load(order)
 	})
 	p.Ready("")
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+// driverOf is how a peer makes its load: itself, or by the callers that it dials.
+func driverOf(ctx context.Context, peer Peer, p *Process) (func(LoadOrder) (Load, error), error) {
+	if d, ok := peer.(Driver); ok {
+		return func(order LoadOrder) (Load, error) { return d.Drive(ctx, p, order) }, nil
+	}
+	callers, err := peer.Dial(ctx, p)
+	return func(order LoadOrder) (Load, error) { return drive(ctx, callers, order) }, err
 }
 
 // drive runs the closed loop and measures its window. One failed call or wrong
@@ -140,21 +149,30 @@ func window(ctx context.Context, order LoadOrder, tape *recorder) (Load, error) 
 	}
 	tape.recording.Store(false)
 	load := Load{Elapsed: time.Since(began), Calls: tape.Count()}
-	if load.CPU, err = cpuTimes(pids); err != nil {
+	if err := load.use(pids, before); err != nil {
 		return load, err
 	}
-	for i := range load.CPU {
-		load.CPU[i] -= before[i]
+	load.P50, load.P99 = tape.Quantile(0.5), tape.Quantile(0.99)
+	return load, nil
+}
+
+// use notes what the processes used since before, at the end of the window.
+func (l *Load) use(pids []int, before []time.Duration) error {
+	var err error
+	if l.CPU, err = cpuTimes(pids); err != nil {
+		return err
+	}
+	for i := range l.CPU {
+		l.CPU[i] -= before[i]
 	}
 	for _, pid := range pids {
 		rss, err := residentBytes(pid)
 		if err != nil {
-			return load, err
+			return err
 		}
-		load.Resident = append(load.Resident, rss)
+		l.Resident = append(l.Resident, rss)
 	}
-	load.P50, load.P99 = tape.Quantile(0.5), tape.Quantile(0.99)
-	return load, nil
+	return nil
 }
 
 func cpuTimes(pids []int) ([]time.Duration, error) {

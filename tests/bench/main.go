@@ -38,11 +38,13 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"first", "calls/s, p50, p99, CPU: Limpet relayed beside a plain poller broker", runFirst},
+		{"peers", "all of Limpet beside NATS, gRPC, net/rpc, raw TCP and C over libzmq, and the floors it is held to", runPeers},
 		{"memory", "resident memory of an open idle session on the node and on the broker", runMemory},
 		{"handover", "time from a slot's release to the waiting client's Open", runHandover},
 		{"opens", "sessions of one call, in three trips and in one, beside plain calls", runOpens},
 		{"failover", "time from the death, or the stop, of a cell's master to the next reply", runFailover},
 		{"lost", "time from kill -9 of a node to the typed error of its calls", runLost},
+		{"hang", "time from the end of a hung call's budget to its caller's error, with the stack", runHang},
 		{"processes", "worker processes that hang or die: until the client is told, and the slot is replaced", runProcesses},
 	}
 }

@@ -20,13 +20,29 @@ type Server struct {
 	Serve Role
 }
 
-// Caller makes one 64-byte echo and returns the reply. One goroutine uses it, a
+// Driver is a peer whose calls are not made from Go: it makes the whole load of a
+// run itself, in processes of its own, and Dial is not used.
+type Driver interface {
+	Drive(ctx context.Context, p *Process, order LoadOrder) (Load, error)
+}
+
+// Needy is a peer that needs what a machine may not have.
+type Needy interface {
+	// Missing is what is missing, nil where nothing is.
+	Missing(ctx context.Context) error
+}
+
+// Caller makes one echo and returns the reply. One goroutine uses it, a
 // call at a time. The body may be reused once it has returned.
 type Caller func(ctx context.Context, body []byte) ([]byte, error)
 
 // peers are all peers, the baseline of `first` before the others.
 func peers() []Peer {
-	return []Peer{naive{}, limpetRelayed{}, limpetOpens{}, limpetOnce{}}
+	return []Peer{
+		naive{}, limpetRelayed{}, limpetLocked{}, limpetOpens{}, limpetOnce{}, zmqEcho{},
+		tcpConnections{}, tcpMultiplexed{}, netRPC{}, natsQueue{}, grpcUnary{}, grpcStream{},
+		czmqDirect(), czmqThreads(), czmqBroker(),
+	}
 }
 
 func peerNamed(name string) (Peer, bool) {

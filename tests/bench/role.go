@@ -74,6 +74,7 @@ func roles() map[string]Role {
 		"handover-client": handoverClientRole,
 		"lost-client":     lostClientRole,
 		"processes-node":  processesNodeRole,
+		"hang-node":       hangNodeRole,
 
 		"failover-candidate": failoverCandidateRole,
 		"failover-node":      failoverNodeRole,

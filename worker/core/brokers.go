@@ -156,7 +156,7 @@ func (c *Core) register(now time.Time, b *broker, fx *Effects) {
 			starting := s.live()
 			starting.Starting, starting.Try = true, s.try
 			live = append(live, starting)
-		default:
+		default: // one that ends before any broker was told of it may have run its call
 			live = append(live, s.live())
 		}
 	}

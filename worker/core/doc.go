@@ -10,9 +10,18 @@
 //	                    +--- Revoke, OpenDone ------------------------------+
 //	                    +--- Open failed ------------------------------------------------> free
 //
+// A call that passes its budget without a sign of life is examined and condemned
+// (see hang.go): its session ends, and its slot is quarantined, which is closing
+// with a handler that does not return:
+//
+//	open --budget over--> examined --Examined, or in time--> quarantined --Done, Closed--> free
+//	  ^                      |
+//	  +--- progress, end ----+
+//
 // What the core wants done by the session's goroutine comes back in Effects:
 // Start (run the pool's Open), Run (one call at a time), Cancel, Stop (run the
-// pool's Close). Whoever runs them reports back with OpenDone, Done, Closed.
+// pool's Close), Hung (find out where). Whoever runs them reports back with
+// OpenDone, Done, Closed, Examined.
 //
 // An ended session is remembered for a while with its replies, so that a
 // repeated call is answered as the first was and never runs again.

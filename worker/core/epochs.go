@@ -47,7 +47,9 @@ func claimOf(b *broker, m wire.Control) (cell uuid.UUID, epoch uint64, ok bool) 
 	}
 }
 
-// outdated refuses what a master says whose epoch is over. It is no broker of
+// outdated refuses what a master says whose epoch is over. An offer is not
+// declined: that would say that nothing came of an earlier copy of it, and the
+// master would give the open to another node. It is no broker of
 // this node any more until it, or another one at its endpoint, shows a newer
 // one. A newer epoch is taken note of.
 func (c *Core) outdated(now time.Time, b *broker, m wire.Control, fx *Effects) bool {
@@ -64,11 +66,6 @@ func (c *Core) outdated(now time.Time, b *broker, m wire.Control, fx *Effects) b
 		return false
 	}
 	text := fmt.Sprintf("said under master epoch %d, %d is known", epoch, known)
-	if o, offered := m.(*wire.Offer); offered {
-		fx.Control(b.peer, &wire.Decline{
-			Seq: b.count(), Client: o.Client, Request: o.Request, Pool: o.Pool, Code: session.ErrEpoch, Text: text, Try: o.Try,
-		})
-	}
 	fx.Control(b.peer, &wire.Error{Code: session.ErrEpoch, Text: text, Of: m.Kind(), Epoch: known})
 	fx.Events = append(fx.Events, Event{What: EventOutdated, Peer: b.peer, Code: session.ErrEpoch, Text: m.Kind().String() + " " + text})
 	if b.registered || b.welcomed {

@@ -60,6 +60,7 @@ func (p *pool) budgetOf(call *Call) time.Duration {
 // guard watches over the call that is handed to its goroutine now.
 func (c *Core) guard(now time.Time, s *Session, call *Call) {
 	if s.budget = s.pool.budgetOf(call); s.budget > 0 {
+		s.budget = max(s.budget, c.dog.Least())
 		c.dog.Begin(now, &s.ward, s, s.budget)
 	}
 }

@@ -54,6 +54,14 @@ fmt: $(LINT) ## format every module (gofumpt)
 bench-once: deps ## every benchmark for one iteration: shows that they run, not how fast
 	$(call each,$(GO) test -run '^$$' -bench . -benchtime 1x ./...)
 
+.PHONY: bench
+bench: deps ## Limpet beside its peers, about ten minutes on a quiet machine: writes docs/benchmarks.md and its chart
+	cd tests/bench && $(GO) build -buildvcs=false -o limpet-bench . && ./limpet-bench peers --page ../../docs/benchmarks.md
+
+.PHONY: bench-quick
+bench-quick: deps ## the same in half a minute, printed only: shows that it runs, not how fast
+	cd tests/bench && $(GO) build -buildvcs=false -o limpet-bench . && ./limpet-bench peers --quick
+
 .PHONY: fuzz
 fuzz: deps ## every fuzz target for FUZZTIME (30s)
 	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh

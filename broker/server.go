@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,6 +55,12 @@ type Options struct {
 	Tick     time.Duration       // how often Pulse is called, default 20 ms
 	Pulse    func(now time.Time) // called by the loop that does the work; must not block
 	Outdated func(epoch uint64)  // called by it when a node knows a higher one; must not block
+	// Heir says that Before are all the nodes that the master before had: opens
+	// are judged as soon as those are back. Heritage is called by the loop with
+	// what the next one has to wait for, whenever that changes; must not block.
+	Heir     bool
+	Before   []session.NodeID
+	Heritage func(nodes []session.NodeID)
 }
 
 // Server is a broker. New makes it listen, Run makes it work.
@@ -68,6 +75,7 @@ type Server struct {
 	every    time.Duration // how often
 	pulse    func(now time.Time)
 	outdated func(epoch uint64)
+	heritage func(nodes []session.NodeID)
 	done     chan struct{} // closed when Run returns
 
 	// owned by the loop
@@ -96,7 +104,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	now := time.Now()
-	s := &Server{log: o.Logger, feed: o.Feed, started: now, done: make(chan struct{}), pulse: o.Pulse, outdated: o.Outdated}
+	s := &Server{log: o.Logger, feed: o.Feed, started: now, done: make(chan struct{}), pulse: o.Pulse, outdated: o.Outdated, heritage: o.Heritage}
 	s.records, s.every = o.Records, o.Beat/5
 	if s.records == "" {
 		s.records = startrec.DefaultDir()
@@ -105,7 +113,7 @@ func New(o Options) (*Server, error) {
 		s.every = 200 * time.Millisecond
 	}
 	s.core = core.New(now, core.Config{
-		ID: o.Cell, Epoch: o.Epoch, Elected: o.Outdated != nil, Name: o.Name, Program: "limpet/" + version.String(), Beat: o.Beat, Misses: o.Misses, Lease: o.Lease,
+		ID: o.Cell, Epoch: o.Epoch, Elected: o.Outdated != nil, Heir: o.Heir, Before: o.Before, Name: o.Name, Program: "limpet/" + version.String(), Beat: o.Beat, Misses: o.Misses, Lease: o.Lease,
 		Recovery: o.Recovery, Policy: o.Policy, Limits: assigner.Limits{Queue: o.Queue}, Tick: o.Tick,
 	})
 	var err error
@@ -396,6 +404,9 @@ func (s *Server) apply() {
 	for i := range s.fx.Events {
 		s.noise.event(s.log, &s.fx.Events[i])
 		s.news.event(s.feed, &s.fx.Events[i])
+	}
+	if s.heritage != nil && slices.ContainsFunc(s.fx.Events, core.Event.Inherits) {
+		s.heritage(s.core.Heritage())
 	}
 	if s.fx.Outdated > 0 && s.outdated != nil {
 		s.outdated(s.fx.Outdated)

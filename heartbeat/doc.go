@@ -43,6 +43,31 @@
 // A [Watchdog] asks the same of pieces of work: each has a budget, and its beats
 // are signs of progress. It suspects itself in the same way.
 //
+// # Election
+//
+// An [Election] is one candidate's part in choosing the master of a cell. The lock
+// of the cell is the election; this is about who tries for it, and when one who
+// has it and is silent is killed:
+//
+//	              the holder's beats stop for
+//	          half the limit        the limit       a majority, and the lowest of it
+//	Following ─────────────▶ Suspecting ─────▶ Voting ─────────────▶ Killing
+//	  ▲   ▲                     │                │                      │
+//	  │   └─────────────────────┴────────────────┴──── a beat           │ its process
+//	  │                                                                 ▼ has ended
+//	  │ another has the lock                                          Taking ◀── from any of them
+//	  ├───────────────────────────────────────────────────────────────┤
+//	  │                                                                 │ got the lock
+//	StandingBy ◀───────────────────────────────────────────────────── Master
+//	              the lock is not its own any more
+//
+// The majority is one of the candidates recorded in the cell, the accused not
+// among them, and not of those who answer. A vote is said with every note and
+// lapses when it is not repeated. A process that has ended is not voted about. A
+// candidate whose own tick was late listens anew before it accuses anyone. A
+// master that hears of a higher epoch, or has not looked for the limit, looks
+// whether the lock is still its own.
+//
 // # Costs
 //
 // A beat is one map look-up: it allocates nothing and does not touch the heap.

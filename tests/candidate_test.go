@@ -138,12 +138,11 @@ func (c *candidate) loses(to ...*candidate) {
 
 // electorate are the candidates of one cell.
 type electorate struct {
-	t    *testing.T
-	dir  string
-	url  string
-	env  []string
-	all  []*candidate
-	from map[*candidate]string // its endpoint
+	t   *testing.T
+	dir string
+	url string
+	env []string
+	all []*candidate
 }
 
 // newElectorate starts n candidates, the first of them is master. Env are

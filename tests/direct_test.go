@@ -151,7 +151,7 @@ func newStrait(t *testing.T, to string) *strait {
 			if err != nil {
 				return
 			}
-			out, err := net.Dial("tcp", s.to) //nolint:noctx // loopback
+			out, err := net.Dial("tcp", s.to)
 			if err != nil {
 				in.Close()
 				continue

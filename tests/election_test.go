@@ -122,7 +122,7 @@ func TestFailover(t *testing.T) {
 		next, turn := e.master(master)
 		elected := time.Since(began)
 		a.goOn()
-		t.Logf("%v: master of epoch %d after %v, all sessions go on after %v", how, turn.epoch, elected.Round(100*time.Microsecond), time.Since(began).Round(100*time.Microsecond))
+		t.Logf("%v: master of epoch %d after %.1f ms, all sessions go on after %.1f ms", how, turn.epoch, ms(elected), ms(time.Since(began)))
 		if turn.epoch != i+2 {
 			t.Errorf("epoch %d, want %d", turn.epoch, i+2)
 		}
@@ -359,6 +359,8 @@ func TestEpochIsRaisedAboveWhatANodeKnows(t *testing.T) {
 		})
 	}
 }
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 type devNull struct{}
 

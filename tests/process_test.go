@@ -34,7 +34,10 @@ func TestMain(m *testing.M) {
 		goleak.VerifyTestMain(m)
 		return
 	}
-	roles := map[string]func(context.Context) error{"broker": brokerRole, "node": nodeRole, "client": clientRole, "isolated": isolatedRole, "sloth": slothRole, "candidate": candidateRole}
+	roles := map[string]func(context.Context) error{
+		"broker": brokerRole, "node": nodeRole, "client": clientRole,
+		"isolated": isolatedRole, "sloth": slothRole, "candidate": candidateRole,
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	if role != "broker" && role != "candidate" && !worker.InWorkerProcess() {
 		go func() {

@@ -54,7 +54,7 @@ func addressTowards(endpoint string) (string, error) {
 		return "127.0.0.1", nil // the broker is on this machine
 	}
 	d := net.Dialer{Timeout: time.Second} // for its name to be looked up
-	c, err := d.Dial("udp", at)           //nolint:noctx // bounded, and before anything else runs
+	c, err := d.Dial("udp", at)
 	if err != nil {
 		return "", fmt.Errorf("find the address towards %s: %w", endpoint, err)
 	}

@@ -24,7 +24,7 @@ func listen(t *testing.T, url, last string) <-chan feed.Event {
 		t.Fatal(err)
 	}
 	r.Header.Set("Last-Event-ID", last)
-	answer, err := http.DefaultClient.Do(r)
+	answer, err := http.DefaultClient.Do(r) //nolint:bodyclose // by the goroutine below
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestListenersAreBounded(t *testing.T) {
 	for range 16 {
 		listen(t, pages.URL+"/v1/events", "")
 	}
-	answer, err := http.Get(pages.URL + "/v1/events") //nolint:noctx // refused at once
+	answer, err := http.Get(pages.URL + "/v1/events")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestListenersEndWithTheServer(t *testing.T) {
 	go func() { ended <- s.Run(ctx) }()
 	events := listen(t, "http://"+s.Address()+"/v1/events", "")
 	cancel()
-	for range events { //nolint:revive // until the stream ends
+	for range events { // until the stream ends
 	}
 	if err := <-ended; err != nil {
 		t.Error(err)

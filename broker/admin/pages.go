@@ -51,7 +51,7 @@ func NewPages(b Broker) *Pages {
 	p.inspector, _ = b.(Inspector)
 	p.teller, _ = b.(Teller)
 	p.listening = make(chan struct{}, listenersMost)
-	p.over, p.end = context.WithCancel(context.Background())
+	p.over, p.end = context.WithCancel(context.Background()) //nolint:gosec // ended by the server that shows them
 	p.byPath = map[string]http.Handler{
 		"/healthz":    http.HandlerFunc(p.health),
 		"/readyz":     http.HandlerFunc(p.ready),

@@ -125,6 +125,9 @@ func (c *Candidate) claim(lock *hostlock.Lock, above uint64) (epoch uint64, err 
 	case err != nil:
 		return 0, err
 	}
+	if last.Candidate != uint64(c.self) {
+		c.after.Store(last.Epoch)
+	}
 	c.me.Epoch = max(last.Epoch, above) + 1
 	return c.me.Epoch, lock.Claim(c.me)
 }

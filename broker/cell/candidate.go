@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/limpet-rpc/limpet/broker"
@@ -37,6 +38,7 @@ type Candidate struct {
 	failed chan failure         // of kills; nobody reads it: the kill is dropped
 
 	beside sync.WaitGroup // everything that Run has started
+	after  atomic.Uint64  // the epoch of the master before, as the lock had it; 0: not known
 
 	// owned by the loop
 	lock    *hostlock.Lock

@@ -55,16 +55,18 @@ func (c *Candidate) yield() {
 
 // serve runs the broker of one term. It beats until the broker does.
 func (c *Candidate) serve(ctx context.Context, epoch uint64, before *term) error {
-	b, err := c.bind(ctx, epoch, before)
+	will, over := newTestament(), make(chan struct{})
+	defer close(over)
+	b, err := c.bind(ctx, epoch, before, will)
 	if err != nil || b == nil {
 		return err
 	}
+	c.beside.Go(func() { c.notary(epoch, will, over) })
 	c.mu.Lock()
 	c.server = b
-	now := c.election.Standing(time.Now())
 	c.mu.Unlock()
-	if now.Role == heartbeat.Master && now.Holder.Epoch > epoch { // it was raised meanwhile
-		b.SetEpoch(now.Holder.Epoch)
+	if now := c.leadsUnder(); now > epoch { // it was raised meanwhile
+		b.SetEpoch(now)
 	}
 	defer func() {
 		c.mu.Lock()
@@ -89,13 +91,24 @@ func (c *Candidate) serve(ctx context.Context, epoch uint64, before *term) error
 	return errors.Join(err, <-aside)
 }
 
+// leadsUnder is the epoch under which this candidate is master, 0 if it is none.
+func (c *Candidate) leadsUnder() uint64 {
+	if s := c.standing(time.Now()); s.Role == heartbeat.Master {
+		return s.Holder.Epoch
+	}
+	return 0
+}
+
 // bindAgain is after how long a bind is tried again.
 const bindAgain = 2 * time.Millisecond
 
 // bind makes the broker. While somebody else has the endpoint it tries again,
 // for Options.Bind, and beats meanwhile. Nil: ctx ended.
-func (c *Candidate) bind(ctx context.Context, epoch uint64, before *term) (*broker.Server, error) {
+func (c *Candidate) bind(ctx context.Context, epoch uint64, before *term, will testament) (*broker.Server, error) {
 	o := c.o.Broker
+	o.Before, o.Heir = c.inherit(c.after.Load())
+	o.Heritage = will.put
+	will.put(o.Before)
 	o.Cell, o.Epoch, o.Tick, o.Pulse, o.Outdated = c.cell.ID(), epoch, min(20*time.Millisecond, c.o.Limit/25), c.pulse, c.outdated
 	began := time.Now()
 	said := false

@@ -52,7 +52,11 @@ func (c *Core) tellBack(n *node, fx *Effects) {
 
 // awaitNoMore forgets who waited for nodes that never came.
 func (c *Core) awaitNoMore(now time.Time) {
-	if c.awaited.count == 0 || c.Recovering(now) {
+	if c.Recovering(now) {
+		return
+	}
+	clear(c.before)
+	if c.awaited.count == 0 {
 		return
 	}
 	for id := range c.awaited.by {

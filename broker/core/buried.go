@@ -146,6 +146,7 @@ func (c *Core) bury(now time.Time, n *node, m *wire.Obituary, fx *Effects) {
 // BuryAll gives up a node by the start record that was found here, and the cause
 // that lay beside it. The map is the core's from then on.
 func (c *Core) BuryAll(now time.Time, dead session.NodeID, started map[session.ID]uint64, why session.Death, fx *Effects) {
+	delete(c.before, dead)
 	n := c.nodes[dead]
 	if n == nil {
 		c.buried.add(now, dead, by("node "+dead.String(), why), started)

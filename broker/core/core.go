@@ -17,9 +17,11 @@ import (
 type Config struct {
 	ID       uuid.UUID
 	Name     string
-	Program  string          // name and version, said in Welcome
-	Epoch    uint64          // master epoch, at least 1
-	Elected  bool            // it is the master of a cell, and there may be later ones
+	Program  string // name and version, said in Welcome
+	Epoch    uint64 // master epoch, at least 1
+	Elected  bool   // it is the master of a cell, and there may be later ones
+	Heir     bool   // Before are all the nodes that the master before had
+	Before   []session.NodeID
 	Beat     time.Duration   // peers that say nothing else beat this often; default 1 s
 	Misses   int             // beats in a row that may be missed; default 3
 	Lease    time.Duration   // of a client that waits in a queue; default 10 s
@@ -77,6 +79,7 @@ type Core struct {
 	autopsies   []autopsy // the last autopsiesMost, oldest first
 	buried      buried
 	awaited     awaited
+	before      before
 	later       uint64 // a master epoch above its own that a node knows of: until it is raised nothing is given away
 	draining    bool   // it takes no more opens
 	ticked      time.Time
@@ -97,6 +100,7 @@ func New(now time.Time, cfg Config) *Core {
 		past:        newPast(),
 		expected:    map[string]bool{},
 		buried:      newBuried(),
+		before:      newBefore(cfg.Before),
 		nodeBeats:   heartbeat.New[session.NodeID](cfg.Tick),
 		clientBeats: heartbeat.New[uuid.UUID](cfg.Tick),
 	}

@@ -31,3 +31,9 @@ type Event struct {
 	Code    session.Code
 	Text    string
 }
+
+// Inherits reports that the nodes have changed that the next master has to wait
+// for.
+func (e Event) Inherits() bool {
+	return e.What == EventNodeJoined || e.What == EventNodeLost || e.What == EventNodeLeft
+}

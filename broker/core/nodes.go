@@ -149,6 +149,7 @@ func (c *Core) join(now time.Time, n *node, m *wire.Register, live []wire.Live, 
 		}
 	}
 	fx.Control(n.peer, &wire.Registered{Epoch: c.cfg.Epoch, Seq: n.seq})
+	delete(c.before, n.id)
 	c.tellBack(n, fx)
 	if fresh {
 		fx.Events = append(fx.Events, Event{What: EventNodeJoined, Node: n.id, Name: n.name, Text: fmt.Sprintf("%d sessions came along", len(live))})
@@ -271,7 +272,7 @@ func (c *Core) overAlready(now time.Time, key session.OpenKey, n *node, live *wi
 	l := &lease{node: n, live: *live}
 	l.live.Pool = n.poolName(live.Pool)
 	if o := c.opens[key]; o != nil {
-		if o.client.peer != 0 && !o.withdrawn && !(o.node == n && live.Once) { // then its client got the answer
+		if o.client.peer != 0 && !o.withdrawn && (o.node != n || !live.Once) { // else its client got the answer
 			fx.Control(o.client.peer, c.route(l))
 		}
 		switch {

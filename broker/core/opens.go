@@ -130,7 +130,7 @@ func (c *Core) cannotKnow(now time.Time, from wire.Peer, m *wire.Open, fx *Effec
 		return false // it would be known: the copies before were lost on the way here
 	}
 	switch {
-	case c.Recovering(now):
+	case !c.knowsOpens(now):
 		c.refuse(from, key, session.ErrRecovering, "nodes may not be back yet", fx)
 	case m.Method != "":
 		fx.Control(from, &wire.Refused{

@@ -193,7 +193,8 @@ func (c *Core) nodeStatus(now time.Time, n *node) NodeStatus {
 	state, silent, _ := c.nodeBeats.State(n.id)
 	ns := NodeStatus{
 		Node: n.id.String(), Name: n.name, Host: n.host, PID: n.pid, Endpoint: n.endpoint, State: state.String(), Silent: silent.Seconds(),
-		Up: now.Sub(n.joined).Seconds(), Labels: n.labels, Open: len(n.live) - n.lostSlots(), Quarantined: n.lostSlots(), Offered: len(n.offers), LoopLate: float64(n.beat.Late) / 1000,
+		Up: now.Sub(n.joined).Seconds(), Labels: n.labels, Open: len(n.live) - n.lostSlots(),
+		Quarantined: n.lostSlots(), Offered: len(n.offers), LoopLate: float64(n.beat.Late) / 1000,
 	}
 	switch {
 	case n.peer == 0:

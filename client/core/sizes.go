@@ -19,7 +19,10 @@ type Sizes struct {
 
 // Sizes counts what the client holds.
 func (c *Core) Sizes() Sizes {
-	return Sizes{Opens: len(c.opens), Attaches: len(c.attaches), Sessions: len(c.sessions), Leases: len(c.nodes), Directs: len(c.directs), Retries: len(c.retries), Spare: len(c.spare)}
+	return Sizes{
+		Opens: len(c.opens), Attaches: len(c.attaches), Sessions: len(c.sessions), Leases: len(c.nodes), Directs: len(c.directs),
+		Retries: len(c.retries), Spare: len(c.spare),
+	}
 }
 
 // Audit checks that the client's tables agree with each other. It is for tests
@@ -45,20 +48,27 @@ func (c *Core) Audit() error {
 			return fmt.Errorf("session %s has something to send again and nobody to look at it", id)
 		}
 	}
-	for id, d := range c.directs {
-		n := 0
-		for _, s := range c.sessions {
-			if s.direct == d {
-				n++
-			}
-		}
-		if n != d.sessions || d.node != id || (d.peer != 0) != (c.directAt[d.peer] == d) || d.up && d.peer == 0 {
-			return fmt.Errorf("the direct path to node %s (peer %d, up %v) counts %d sessions, there are %d", id, d.peer, d.up, d.sessions, n)
-		}
+	if err := c.auditDirects(); err != nil {
+		return err
 	}
 	for i, s := range c.retries {
 		if s.place != i || c.sessions[s.route.Session] != s {
 			return fmt.Errorf("session %s at place %d of the retries says place %d, or is over", s.route.Session, i, s.place)
+		}
+	}
+	return nil
+}
+
+func (c *Core) auditDirects() error {
+	count := map[*direct]int{}
+	for _, s := range c.sessions {
+		if s.direct != nil {
+			count[s.direct]++
+		}
+	}
+	for id, d := range c.directs {
+		if count[d] != d.sessions || d.node != id || (d.peer != 0) != (c.directAt[d.peer] == d) || d.up && d.peer == 0 {
+			return fmt.Errorf("the direct path to node %s (peer %d, up %v) counts %d sessions, there are %d", id, d.peer, d.up, d.sessions, count[d])
 		}
 	}
 	return nil

@@ -57,7 +57,8 @@ when it dies or its loop stands still. Only the master serves admin pages.`,
 	countFlag(flags, &o.Misses, "misses", 3, 1, 255, "how many beats in a row may be missed before a node is lost")
 	spanFlag(flags, &o.Recovery, "recovery", 0, 0, "how long after its start nodes are waited for before a pool is unknown; 0: misses x beat + 1s")
 	spanFlag(flags, &o.Lease, "lease", 10*time.Second, 100*time.Millisecond, "how long a waiting client may be silent before it loses its place")
-	flags.StringVar(&o.Records, "records", "", "`folder` of the start records of this machine's nodes, or "+adminOff+" (default one in the system's temporary folder)")
+	flags.StringVar(&o.Records, "records", "",
+		"`folder` of the start records of this machine's nodes, or "+adminOff+" (default one in the system's temporary folder)")
 	flags.StringVar(&o.Name, "name", "", "`name` that status shows (default the host's)")
 	f.logging.flags(flags)
 	f.cell.flags(flags)

@@ -111,7 +111,7 @@ func eventLine(data string) (string, error) {
 	if e.Missed > 0 {
 		return fmt.Sprintf("(%d events are not kept any more)", e.Missed), nil
 	}
-	parts := []string{e.Time.Local().Format("15:04:05.000"), fmt.Sprintf("%-16s", e.What)}
+	parts := []string{e.Time.Local().Format("15:04:05.000"), fmt.Sprintf("%-16s", e.What)} //nolint:gosmopolitan // as the clock on the wall
 	for _, part := range []struct{ name, value string }{
 		{"", plain(e.Name)}, {"pool", plain(e.Pool)}, {"session", plain(e.Session)}, {"", plain(e.Code)}, {"", plain(e.Text)},
 	} {

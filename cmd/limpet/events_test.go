@@ -9,7 +9,8 @@ import (
 func TestEventLines(t *testing.T) {
 	stream := ": nothing new\n\n" +
 		"event: missed\ndata: {\"missed\":7}\n\n" +
-		"id: 8\nevent: node lost\ndata: {\"number\":8,\"time\":\"2026-01-02T03:04:05.678Z\",\"what\":\"node lost\",\"name\":\"shell\\u001b[2J\",\"text\":\"no beat for 3s\"}\n\n"
+		"id: 8\nevent: node lost\ndata: " +
+		"{\"number\":8,\"time\":\"2026-01-02T03:04:05.678Z\",\"what\":\"node lost\",\"name\":\"shell\\u001b[2J\",\"text\":\"no beat for 3s\"}\n\n"
 	var out bytes.Buffer
 	if err := new(eventsCommand).show(strings.NewReader(stream), &out); err != nil {
 		t.Fatal(err)

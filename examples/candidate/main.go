@@ -20,8 +20,9 @@ func main() {
 	endpoint := flag.String("endpoint", broker.DefaultListen, "where the master listens")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if err := serve(ctx, *dir, *endpoint); err != nil {
+	err := serve(ctx, *dir, *endpoint)
+	stop()
+	if err != nil {
 		log.Fatal(err)
 	}
 }

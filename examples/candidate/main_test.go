@@ -20,8 +20,9 @@ import (
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("CELL"); dir != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-		defer stop()
-		if err := serve(ctx, dir, os.Getenv("ENDPOINT")); err != nil {
+		err := serve(ctx, dir, os.Getenv("ENDPOINT"))
+		stop()
+		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -23,7 +23,7 @@ type patience struct{ runtime, native time.Duration }
 // A process whose loop stands keeps callers waiting, so that it is looked at
 // only for as long as they can bear; one that is drained keeps nobody.
 var (
-	hurried   = patience{350 * time.Millisecond, 150 * time.Millisecond}
+	hurried   = patience{300 * time.Millisecond, 150 * time.Millisecond}
 	unhurried = patience{3 * time.Second, 10 * time.Second}
 )
 

@@ -216,21 +216,20 @@ const endBound = 500 * time.Millisecond
 // fate waits for the process's end, or brings it about, and leaves the cause
 // where those find it who bury the node.
 func (p *process) fate() {
-	var dump string
-	var v verdict
+	var cause session.Death
 	select {
 	case <-p.child.Ended():
-	case v = <-p.condemned:
-		dump = p.examine(v.limit)
-		_ = p.child.SignalGroup(unix.SIGKILL) // it leads its group and has not been waited for: the number is its own
-	}
-	_ = p.child.Wait() // State tells
-	p.gather()
-	cause := session.Death{Code: v.code, Text: v.text, Dump: dump}
-	if v.text == "" {
+		_ = p.child.Wait() // State tells
+		p.gather()
 		cause = p.postmortem()
+		p.leave(cause)
+	case v := <-p.condemned:
+		cause = session.Death{Code: v.code, Text: v.text, Dump: p.examine(v.limit)}
+		_ = p.child.SignalGroup(unix.SIGKILL) // it leads its group and has not been waited for: the number is its own
+		_ = p.child.Wait()
+		p.leave(cause) // at once: its callers wait
+		p.gather()
 	}
-	p.leave(cause)
 	p.looks.Wait()
 	p.events <- event{process: p, end: &cause}
 }

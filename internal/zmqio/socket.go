@@ -139,9 +139,6 @@ func configure(zs *zmq.Socket, kind zmq.Type, endpoint string, o Options) error 
 func (s *socket) receive(batch []arrival) (_ []arrival, drained bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed && s.outlet.renewed() {
-		batch = append(batch, arrival{from: s.lead.id, again: true})
-	}
 	bytes := 0
 	for parts := 0; parts < batchParts && bytes < batchBytes; parts++ {
 		if s.closed {
@@ -150,6 +147,9 @@ func (s *socket) receive(batch []arrival) (_ []arrival, drained bool, err error)
 		part, more, ok, err := s.receivePart()
 		if err != nil || !ok {
 			s.inlet.emptied++
+			if err == nil && s.outlet.renewed() { // what came by the connection before has been read
+				batch = append(batch, arrival{from: s.lead.id, again: true})
+			}
 			return batch, true, err
 		}
 		bytes += len(part)

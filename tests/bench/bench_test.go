@@ -28,6 +28,7 @@ func TestSubcommands(t *testing.T) {
 		{"first", "--quick", "--repeats", "1", "--callers", "1,5", "--window", "300ms", "--warmup", "10ms"},
 		{"memory", "-n", "50", "--idle", "10ms"},
 		{"handover", "--quick", "--repeats", "2", "--work", "300ms"},
+		{"failover", "--quick", "--repeats", "1", "--candidates", "3"},
 		{"lost", "--quick", "--repeats", "2", "--calls", "3"},
 	} {
 		t.Run(args[0], func(t *testing.T) {
@@ -55,6 +56,8 @@ func TestUsageErrors(t *testing.T) {
 		{"first", "--peers", "nobody"},
 		{"first", "--size", "3"},
 		{"first", "extra"},
+		{"peers", "--peers", "nobody"},
+		{"peers", "--callers", "x"},
 		{"memory", "-n", "0"},
 		{"handover", "--work", "1ms"},
 		{"lost", "--misses", "0"},

@@ -27,7 +27,7 @@ func (s *Standing) chart() string {
 	y := 0
 	for _, callers := range slices.Backward(c.Callers) { // 1 caller is a matter of latency: last
 		y += head
-		fmt.Fprintf(&b, `<text x="%d" y="%d" font-weight="bold">calls/s, %d callers, %d bytes</text>`+"\n", left, y-10, callers, c.Size)
+		fmt.Fprintf(&b, `<text x="%d" y="%d" font-weight="bold">calls/s, callers: %d, bytes: %d</text>`+"\n", left, y-10, callers, c.Size)
 		for _, peer := range c.byRate(callers) {
 			rate := spreadOf(c.figures(peer, callers, Run.rate))
 			x := func(rate float64) float64 { return left + bar*rate/most }

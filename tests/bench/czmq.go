@@ -58,7 +58,7 @@ func (czmq) Missing(ctx context.Context) error {
 
 // Dial is not how C makes calls: it is a Driver.
 func (czmq) Dial(context.Context, *Process) ([]Caller, error) {
-	return nil, errors.New("C makes its load itself")
+	return nil, errors.New("the C client makes its load itself")
 }
 
 // becomeC replaces the role process by the C program, which announces itself and
@@ -99,7 +99,7 @@ func (czmq) Drive(ctx context.Context, p *Process, order LoadOrder) (Load, error
 	load, err := czmqLoad(bufio.NewReader(out), append(order.Pids, cmd.Process.Pid))
 	in.Close() // ends it
 	if ended := cmd.Wait(); err != nil {
-		return load, fmt.Errorf("C client: %w, %v: %s", err, ended, said) //nolint:errorlint // how it ended is told, not to be asked for
+		return load, fmt.Errorf("the C client: %w, %v: %s", err, ended, said) //nolint:errorlint // how it ended is told, not to be asked for
 	}
 	return load, nil
 }

@@ -173,12 +173,12 @@ func reportFailover(o *options, candidates, sessions int, limit time.Duration, r
 
 // failoverCandidateRole is one broker of the cell.
 func failoverCandidateRole(ctx context.Context, p *Process) error {
-	c, err := cell.Join(cell.Options{Dir: p.Cell, Limit: p.Limit, Broker: broker.Options{Listen: p.Setup.Listen}})
+	c, err := cell.Join(cell.Options{Dir: p.Cell, Limit: p.Limit, Broker: broker.Options{Listen: p.Listen}})
 	if err != nil {
 		return err
 	}
 	p.Answer("leads", func(json.RawMessage) (any, error) { return c.Broker() != nil, nil })
-	p.Ready(p.Setup.Listen)
+	p.Ready(p.Listen)
 	return c.Run(ctx)
 }
 
@@ -190,7 +190,7 @@ func failoverNodeRole(ctx context.Context, p *Process) error {
 		return *n, nil
 	})
 	p.Ready("")
-	return worker.Serve(ctx, worker.Options{Broker: p.Setup.Listen, Name: "bench"}, pool)
+	return worker.Serve(ctx, worker.Options{Broker: p.Listen, Name: "bench"}, pool)
 }
 
 // counted is one call of a session.
@@ -205,7 +205,7 @@ type counting struct {
 }
 
 func failoverClientRole(ctx context.Context, p *Process) error {
-	c, err := client.Dial(ctx, p.Setup.Listen, client.WithRelayOnly())
+	c, err := client.Dial(ctx, p.Listen, client.WithRelayOnly())
 	if err != nil {
 		return err
 	}

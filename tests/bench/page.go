@@ -10,10 +10,10 @@ import (
 // writePage writes the Markdown page, and its chart beside it.
 func (s *Standing) writePage(file string) error {
 	chart := strings.TrimSuffix(file, filepath.Ext(file)) + ".svg"
-	if err := os.WriteFile(chart, []byte(s.chart()), 0o644); err != nil { //nolint:gosec // a document, for everybody
+	if err := os.WriteFile(chart, []byte(s.chart()), 0o644); err != nil {
 		return fmt.Errorf("write the chart: %w", err)
 	}
-	if err := os.WriteFile(file, []byte(s.page(filepath.Base(chart))), 0o644); err != nil { //nolint:gosec // as the chart
+	if err := os.WriteFile(file, []byte(s.page(filepath.Base(chart))), 0o644); err != nil {
 		return fmt.Errorf("write the page: %w", err)
 	}
 	return nil

@@ -39,8 +39,18 @@ type Caller func(ctx context.Context, body []byte) ([]byte, error)
 // peers are all peers, the baseline of `first` before the others.
 func peers() []Peer {
 	return []Peer{
-		naive{}, limpetRelayed{}, limpetLocked{}, limpetOpens{}, limpetOnce{}, zmqEcho{},
-		tcpConnections{}, tcpMultiplexed{}, netRPC{}, natsQueue{}, grpcUnary{}, grpcStream{},
+		naive{},
+		limpetRelayed{},
+		limpetLocked{},
+		limpetOpens{},
+		limpetOnce{},
+		zmqEcho{},
+		tcpConnections{},
+		tcpMultiplexed{},
+		netRPC{},
+		natsQueue{},
+		grpcUnary{},
+		grpcStream{},
 		czmqDirect(), czmqThreads(), czmqBroker(),
 	}
 }

@@ -46,7 +46,7 @@ func runPeers(ctx context.Context, args []string, out io.Writer) error {
 	large := Comparison{Callers: counts{largeAt}, Size: largeBody}
 	o.set.Var((*counts)(&small.Callers), "callers", "concurrent sessions with bodies of 64 bytes, comma-separated")
 	warmUp := o.set.Duration("warmup", 300*time.Millisecond, "load before each window")
-	window := o.set.Duration("window", time.Second, "what is measured of each run")
+	window := o.set.Duration("window", 1200*time.Millisecond, "what is measured of each run")
 	names := o.set.String("peers", strings.Join(standingPeers, ","), "peers, comma-separated, the base of the table's ratios first")
 	page := o.set.String("page", "", "write the page to this Markdown `file`, and its chart beside it as SVG")
 	if err := o.parse(args, map[string]string{"repeats": "1", "warmup": "100ms", "window": "200ms"}); err != nil {

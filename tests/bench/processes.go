@@ -34,7 +34,7 @@ type accident struct {
 
 func accidents() []accident {
 	silent := func(beatLimit time.Duration) time.Duration { return beatLimit }
-	starved := func(beatLimit time.Duration) time.Duration { return max(beatLimit, processBudget) } // its loop may get no turn
+	starved := func(beatLimit time.Duration) time.Duration { return 2 * beatLimit } // its loop may get a turn now and then, and beat
 	return []accident{
 		{"kill -STOP", "", syscall.SIGSTOP, session.ErrWorkerHung, silent},
 		{"every processor blocked", "seize", 0, session.ErrWorkerHung, silent},
@@ -136,7 +136,7 @@ func (got *Accident) suffer(ctx context.Context, c *client.Client, s *client.Ses
 	}
 	err := <-held
 	got.Told = time.Since(begun)
-	got.WrongCode = !errors.Is(err, a.code)
+	got.WrongCode = !errors.Is(err, a.code) && (a.method != "bomb" || !errors.Is(err, session.ErrWorkerLost)) // who starves is hung or gone
 	got.Error = fmt.Sprint(err)
 	_, err = openSession(ctx, c)
 	got.Replaced = time.Since(begun)

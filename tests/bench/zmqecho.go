@@ -77,7 +77,7 @@ func zmqEchoRole(ctx context.Context, p *Process) error {
 
 // Dial makes one loop for all callers.
 func (zmqEcho) Dial(ctx context.Context, p *Process) ([]Caller, error) {
-	ctx, fail := context.WithCancelCause(ctx) //nolint:govet // it ends with the process
+	ctx, fail := context.WithCancelCause(ctx) // until the process ends
 	replies := newInboxes(p.Sessions)
 	h := &echoHandler{fail: fail, envelope: func(_ wire.Peer, env []byte) error {
 		caller, err := callerOf(env, p.Sessions)

@@ -40,7 +40,9 @@ func TestMain(m *testing.M) {
 		goleak.VerifyTestMain(m, ofTheProxy...)
 		return
 	}
-	roles := map[string]func(context.Context, *bufio.Scanner) error{"broker": brokerRole, "node": nodeRole, "client": clientRole, "candidate": candidateRole, "burner": burnerRole}
+	roles := map[string]func(context.Context, *bufio.Scanner) error{
+		"broker": brokerRole, "node": nodeRole, "client": clientRole, "candidate": candidateRole, "burner": burnerRole,
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	err := roles[role](ctx, bufio.NewScanner(os.Stdin))
 	stop()

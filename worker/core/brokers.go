@@ -89,7 +89,7 @@ func (c *Core) fromBroker(now time.Time, b *broker, m wire.Control, fx *Effects)
 	case *wire.Offer:
 		c.offer(now, b, m, fx)
 	case *wire.Revoke:
-		c.revoke(now, b, m, fx)
+		c.revoke(now, m, fx)
 	case *wire.Drain:
 		fx.Drain = &Drain{Deadline: time.Duration(m.Deadline) * time.Millisecond}
 	case *wire.Error:
@@ -151,14 +151,11 @@ func (c *Core) register(now time.Time, b *broker, fx *Effects) {
 	}
 	var live []wire.Live
 	for _, s := range c.Sessions() {
-		switch {
-		case s.state == stateStarting:
-			starting := s.live()
-			starting.Starting, starting.Try = true, s.try
-			live = append(live, starting)
-		default: // one that ends before any broker was told of it may have run its call
-			live = append(live, s.live())
+		one := s.live() // also of one that ends before any broker was told of it: it may have run its call
+		if s.state == stateStarting {
+			one.Starting, one.Try = true, s.try
 		}
+		live = append(live, one)
 	}
 	live = append(live, c.past.carried()...)
 	for {

@@ -293,7 +293,7 @@ func (c *Core) takeFirst(now time.Time, s *Session, fx *Effects) {
 }
 
 // revoke takes an offer back: nobody came for it.
-func (c *Core) revoke(now time.Time, b *broker, m *wire.Revoke, fx *Effects) {
+func (c *Core) revoke(now time.Time, m *wire.Revoke, fx *Effects) {
 	key := session.OpenKey{Client: m.Client, Request: m.Request}
 	s := c.opens[key]
 	switch {

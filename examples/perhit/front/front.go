@@ -38,7 +38,7 @@ const (
 // Session is what a hit needs of a client.Session.
 type Session interface {
 	ID() session.ID
-	Call(ctx context.Context, method string, arg, reply any) error
+	Call(ctx context.Context, method string, arg, reply any, opts ...client.CallOption) error
 }
 
 // Front answers hits. It is an http.Handler, safe for any number of hits at once.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/limpet-rpc/limpet/session"
 
+	"github.com/limpet-rpc/limpet/client"
 	"github.com/limpet-rpc/limpet/examples/perhit/calls"
 )
 
@@ -31,7 +32,7 @@ type worker struct {
 
 func (w *worker) ID() session.ID { return w.id }
 
-func (w *worker) Call(_ context.Context, method string, arg, reply any) error {
+func (w *worker) Call(_ context.Context, method string, arg, reply any, _ ...client.CallOption) error {
 	w.made = append(w.made, method)
 	if err := w.fails[method]; err != nil {
 		return err

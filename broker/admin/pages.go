@@ -35,6 +35,7 @@ type Pages struct {
 	drainer         Drainer // nil where nobody can be drained
 	inspector       Inspector
 	teller          Teller // nil where nothing is told
+	celled          Celled // nil where nobody is elected
 	byPath          map[string]http.Handler
 	busy            chan struct{} // holds one for each request that is being answered
 	listening       chan struct{} // holds one for each listener
@@ -50,6 +51,7 @@ func NewPages(b Broker) *Pages {
 	p.drainer, _ = b.(Drainer)
 	p.inspector, _ = b.(Inspector)
 	p.teller, _ = b.(Teller)
+	p.celled, _ = b.(Celled)
 	p.listening = make(chan struct{}, listenersMost)
 	p.over, p.end = context.WithCancel(context.Background()) //nolint:gosec // ended by the server that shows them
 	p.byPath = map[string]http.Handler{
@@ -126,7 +128,12 @@ func (p *Pages) snapshot(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusServiceUnavailable, err.Error())
 		return
 	}
-	answer(w, http.StatusOK, &l.st)
+	page := Page{Status: l.st}
+	if p.celled != nil {
+		cell := p.celled.Cell()
+		page.Cell = &cell
+	}
+	answer(w, http.StatusOK, &page)
 }
 
 func refuse(w http.ResponseWriter, status int, why string) {

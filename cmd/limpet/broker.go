@@ -15,7 +15,6 @@ import (
 	"github.com/limpet-rpc/limpet/assigner"
 	"github.com/limpet-rpc/limpet/broker"
 	"github.com/limpet-rpc/limpet/broker/admin"
-	mastercell "github.com/limpet-rpc/limpet/broker/cell"
 )
 
 // adminOff is the --admin that serves no pages.
@@ -84,7 +83,7 @@ func (f *brokerFlags) run(ctx context.Context, logTo io.Writer) error {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	if f.cell.dir != "" {
-		return mastercell.Run(ctx, f.cell.options(o, f.admin))
+		return f.cell.run(ctx, o, f.admin)
 	}
 	b, err := broker.New(o) //nolint:contextcheck // it does not wait for anybody
 	if err != nil {
@@ -100,7 +99,7 @@ func (f *brokerFlags) run(ctx context.Context, logTo io.Writer) error {
 	return together(ctx, b.Run, pages.Run)
 }
 
-func listenAdmin(address string, b *broker.Server, log *slog.Logger) (*admin.Server, error) {
+func listenAdmin(address string, b admin.Broker, log *slog.Logger) (*admin.Server, error) {
 	pages, err := admin.Listen(address, admin.NewPages(b), log)
 	if err != nil {
 		return nil, fmt.Errorf("%w; --admin or LIMPET_ADMIN names another address, '%s' none", err, adminOff)

@@ -18,7 +18,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/limpet-rpc/limpet/broker/admin"
-	"github.com/limpet-rpc/limpet/broker/core"
 	"github.com/limpet-rpc/limpet/session"
 )
 
@@ -88,7 +87,7 @@ func (c *statusCommand) once(ctx context.Context, out io.Writer) error {
 		_, err = out.Write(page)
 		return err
 	}
-	var st core.Status
+	var st admin.Page
 	if err := json.Unmarshal(page, &st); err != nil {
 		return fmt.Errorf("%s answers, but not as a broker's admin page does: %w", c.admin, err)
 	}

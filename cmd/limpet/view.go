@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/limpet-rpc/limpet/broker/admin"
 	"github.com/limpet-rpc/limpet/broker/core"
 )
 
@@ -22,17 +23,52 @@ const lostRecent = 10 * time.Minute
 // view writes a status for people.
 type view struct{ all bool }
 
-func (v *view) write(w io.Writer, st *core.Status) {
+func (v *view) write(w io.Writer, page *admin.Page) {
+	st := &page.Status
 	for _, a := range alerts(st) {
 		fmt.Fprintln(w, "ALERT    "+plain(a))
 	}
 	fmt.Fprintf(w, "broker   %s, %s, up %s, epoch %d, %d clients\n",
 		plain(st.Name), plain(st.Program), span(st.Uptime), st.Epoch, st.Clients)
+	v.cell(w, page.Cell)
 	v.pools(w, st)
 	v.nodes(w, st)
 	v.sessions(w, st)
 	v.queue(w, st)
 	v.lost(w, st)
+}
+
+// electionsShown is how many of a cell's last changes are shown.
+const electionsShown = 5
+
+// cell shows who stands by for the broker, and how it came to be master.
+func (v *view) cell(w io.Writer, c *admin.Cell) {
+	if c == nil {
+		return
+	}
+	fmt.Fprintf(w, "cell     %s, %s of epoch %d, limit %s, %d candidates", plain(c.Dir), plain(c.Role), c.Epoch, span(c.Limit), len(c.Candidates))
+	if c.Votes > 0 {
+		fmt.Fprintf(w, ", accused by %d of %d", c.Votes, c.Voters)
+	}
+	fmt.Fprintln(w)
+	t := newTable(w, "CANDIDATE", "PROCESS", "PROGRAM", "IS")
+	for _, p := range c.Candidates {
+		is := "standing by"
+		if p.Master {
+			is = "master"
+		}
+		t.row(p.ID, p.PID, p.Program, is)
+	}
+	t.end("")
+	past := c.Elections
+	if !v.all {
+		past = past[max(0, len(past)-electionsShown):]
+	}
+	t = newTable(w, "AGO", "ROLE", "WAS", "ABOUT", "WHY")
+	for _, e := range past {
+		t.row(span(e.Ago), e.To, e.From, e.About, e.Why)
+	}
+	t.end("")
 }
 
 // alerts is what is wrong, the broker first.

@@ -6,12 +6,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/limpet-rpc/limpet/broker/admin"
 	"github.com/limpet-rpc/limpet/broker/core"
 )
 
 func shown(st *core.Status, all bool) string {
 	var b bytes.Buffer
-	(&view{all: all}).write(&b, st)
+	(&view{all: all}).write(&b, &admin.Page{Status: *st})
 	return b.String()
 }
 
@@ -81,6 +82,23 @@ func TestOneLine(t *testing.T) {
 	} {
 		if got := oneLine(text); got != want {
 			t.Errorf("%q is %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestCellIsShown(t *testing.T) {
+	var b strings.Builder
+	(&view{}).write(&b, &admin.Page{Cell: &admin.Cell{
+		Dir: "/run/limpet/cell", Role: "master", Epoch: 7, Limit: 0.5, Votes: 1, Voters: 2,
+		Candidates: []admin.Candidate{{ID: "aa", PID: 11, Program: "limpet", Master: true}, {ID: "bb", PID: 12, Program: "limpet\x1b[2J"}},
+		Elections:  []admin.Election{{Ago: 61, From: "taking", To: "master", About: "aa of epoch 7", Why: "its process has ended"}},
+	}})
+	for _, want := range []string{
+		"cell     /run/limpet/cell, master of epoch 7, limit 500ms, 2 candidates, accused by 1 of 2",
+		"aa         11       limpet      master", "bb         12       limpet?[2J  standing by", "its process has ended",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in:\n%s", want, b.String())
 		}
 	}
 }

@@ -106,6 +106,9 @@ func (c *Core) obituary(now time.Time, from wire.Peer, m *wire.Obituary, fx *Eff
 	case sender == nil:
 		c.stranger(from, wire.KindObituary, fx)
 	case n == nil:
+		if !m.More {
+			delete(c.before, m.Node)
+		}
 		c.buried.add(now, m.Node, by("node "+m.Node.String(), deathIn(m)), startedIn(m))
 		c.explain(m.Node, deathIn(m))
 	case n == sender || n.host != sender.host:

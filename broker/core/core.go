@@ -31,6 +31,7 @@ type Config struct {
 	Limits   assigner.Limits // of the queues
 	Tick     time.Duration   // how often Tick will be called; default 20 ms
 	Peers    int             // most clients and most nodes known at once; default 100,000
+	Carried  int             // bytes of calls that opens may bring along while they wait, default 256 MiB
 }
 
 // DefaultWait is how long an open waits that names no wait.
@@ -69,7 +70,9 @@ type Core struct {
 	opens    map[session.OpenKey]*open  // queued or offered
 	taken    map[session.OpenKey]*lease // opened
 	past     past
-	expected map[string]bool // pools asked for while recovering that nobody served then
+	carried  int                  // bytes that came along with opens
+	expected map[string]bool      // pools asked for while recovering that nobody served then
+	deserted map[string]time.Time // pools without a node, since when
 
 	nodeBeats   *heartbeat.Monitor[session.NodeID]
 	clientBeats *heartbeat.Monitor[uuid.UUID]
@@ -83,6 +86,7 @@ type Core struct {
 	later       uint64 // a master epoch above its own that a node knows of: until it is raised nothing is given away
 	draining    bool   // it takes no more opens
 	ticked      time.Time
+	looked      time.Time // for pools that nobody serves
 }
 
 // New returns a broker that starts now.
@@ -99,6 +103,7 @@ func New(now time.Time, cfg Config) *Core {
 		taken:       map[session.OpenKey]*lease{},
 		past:        newPast(),
 		expected:    map[string]bool{},
+		deserted:    map[string]time.Time{},
 		buried:      newBuried(),
 		before:      newBefore(cfg.Before),
 		nodeBeats:   heartbeat.New[session.NodeID](cfg.Tick),
@@ -130,6 +135,9 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.Peers <= 0 {
 		cfg.Peers = 100_000
+	}
+	if cfg.Carried <= 0 {
+		cfg.Carried = 256 << 20
 	}
 	return cfg
 }
@@ -249,6 +257,7 @@ func (c *Core) Tick(now time.Time, fx *Effects) {
 	c.awaitNoMore(now)
 	c.repeatOffers(now, fx)
 	c.past.expire(now)
+	c.forgetPools(now)
 	c.buried.expire(now)
 	c.pump(now, fx)
 }

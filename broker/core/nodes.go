@@ -224,7 +224,7 @@ func (c *Core) adopt(now time.Time, n *node, live *wire.Live, fx *Effects) {
 	}
 	holder := holderOf(live)
 	cl, err := c.client(holder, c.peerOf(holder))
-	if err != nil {
+	if err != nil || len(n.live) >= n.livesMost() {
 		c.revoke(n, key, session.ErrOverloaded, fx)
 		return
 	}
@@ -237,6 +237,16 @@ func (c *Core) adopt(now time.Time, n *node, live *wire.Live, fx *Effects) {
 	cl.live++
 	c.settleOpen(now, key, l, fx)
 	fx.Events = append(fx.Events, Event{What: EventOpened, Node: n.id, Name: n.name, Session: live.Session, Pool: live.Pool})
+}
+
+// livesMost bounds the sessions that a node may claim: its slots twice, for the
+// news of an end may come after that of the next session there.
+func (n *node) livesMost() int {
+	slots := 0
+	for _, p := range n.pools {
+		slots += p.Slots
+	}
+	return 2*slots + 64
 }
 
 // holderOf is the client whose session it is.

@@ -35,6 +35,7 @@ type open struct {
 	named     bool // a node said that it starts there: no offer of it is repeated
 	unasked   bool // and its client has not been heard of here
 	node      *node
+	size      int            // bytes that came along
 	again     time.Time      // when the offer is repeated
 	try       uint32         // how often it has come back from a node
 	first     bool           // a call came along
@@ -77,6 +78,12 @@ func (c *Core) open(now time.Time, from wire.Peer, m *wire.Open, fx *Effects) {
 	}
 	o := c.demand(now, m)
 	o.client = cl
+	if c.carried+o.size > c.cfg.Carried {
+		c.counts.Overloaded++
+		c.refuse(from, key, session.ErrOverloaded, "the opens that wait carry as many bytes as they may", fx)
+		c.forget(cl)
+		return
+	}
 	if err := c.ask(now, o); err != nil {
 		code, text := c.why(m, err)
 		c.refuse(from, key, code, text, fx)
@@ -85,6 +92,7 @@ func (c *Core) open(now time.Time, from wire.Peer, m *wire.Open, fx *Effects) {
 	}
 	c.opens[key] = o
 	cl.waiting++
+	c.carried += o.size
 	c.counts.Opens++
 	c.pump(now, fx)
 	c.tellPlace(o, fx)
@@ -104,6 +112,7 @@ func (c *Core) demand(now time.Time, m *wire.Open) *open {
 		Deadline: now.Add(min(wait, c.cfg.MaxWait)),
 	}
 	if o.first {
+		o.size = len(m.Args)
 		o.offer = &wire.Offer{Method: m.Method, Args: m.Args, Raw: m.Raw, Budget: m.Budget, Patience: m.Patience, Once: m.Once}
 	}
 	return o
@@ -342,6 +351,8 @@ func (c *Core) finish(now time.Time, o *open, code session.Code) {
 // leave takes an open out of everything that waits for it.
 func (c *Core) leave(o *open) {
 	o.client.waiting--
+	c.carried -= o.size
+	o.size = 0
 	o.state = openOver // so that nothing repeats it
 	delete(c.opens, o.key)
 }

@@ -121,7 +121,10 @@ func Decode(body []byte, raw bool, v any) error {
 	if err == nil && rest.Len() != 0 {
 		return fmt.Errorf("%d bytes after the value", rest.Len())
 	}
-	return err
+	if err != nil {
+		return mismatch(err)
+	}
+	return nil
 }
 
 // decode keeps a decoder's panic on hostile input from ending the process.

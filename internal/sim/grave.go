@@ -13,6 +13,7 @@ type grave struct {
 	at     time.Duration
 	read   time.Duration // when its start record was read, 0: it was not
 	reader string        // the node that did, "" for a broker
+	heir   session.NodeID
 }
 
 // kill is the death of a node with calls in flight.
@@ -40,7 +41,7 @@ func (t *truth) readBy(r *startRecord, n *nodePart) {
 	g := &t.nodes[r.node].grave
 	g.read = t.w.now
 	if n != nil {
-		g.reader = n.name
+		g.reader, g.heir = n.name, n.id
 	}
 }
 
@@ -67,7 +68,11 @@ func (t *truth) shown(s *sessionRecord, c *callRecord, err *session.Error) bool 
 // silent judges that a broker gives up a node by its silence. Where nothing is
 // lost, a record that some node has read in time comes in time.
 func (t *truth) silent(b *brokerPart, n *nodeRecord) {
-	if g := &n.grave; !t.w.plan.loses() && g.reader != "" && g.read <= g.at+graveTime {
+	g := &n.grave
+	if g.reader == "" || t.nodes[g.heir].died {
+		return // nobody has it, or he took it along
+	}
+	if !t.w.plan.loses() && g.read <= g.at+graveTime {
 		t.w.fail("%s gives %s up by its silence, although %s had read its start record at %s", b.name, n.name, g.reader, g.read)
 	}
 }

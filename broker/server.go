@@ -113,7 +113,8 @@ func New(o Options) (*Server, error) {
 		s.every = 200 * time.Millisecond
 	}
 	s.core = core.New(now, core.Config{
-		ID: o.Cell, Epoch: o.Epoch, Elected: o.Outdated != nil, Heir: o.Heir, Before: o.Before, Name: o.Name, Program: "limpet/" + version.String(), Beat: o.Beat, Misses: o.Misses, Lease: o.Lease,
+		ID: o.Cell, Epoch: o.Epoch, Elected: o.Outdated != nil, Heir: o.Heir, Before: o.Before,
+		Name: o.Name, Program: "limpet/" + version.String(), Beat: o.Beat, Misses: o.Misses, Lease: o.Lease,
 		Recovery: o.Recovery, Policy: o.Policy, Limits: assigner.Limits{Queue: o.Queue}, Tick: o.Tick,
 	})
 	var err error

@@ -479,9 +479,9 @@ func moves() []move {
 }
 
 var (
-	electionDepth  = flag.Int("election-depth", 14, "rounds that TestEveryElection looks at")
+	electionDepth  = flag.Int("election-depth", 12, "rounds that TestEveryElection looks at")
 	electionFaults = flag.Int("election-faults", 2, "faults in them")
-	electionSeeds  = flag.Int("election-seeds", 500, "schedules that TestRandomElections plays")
+	electionSeeds  = flag.Int("election-seeds", 300, "schedules that TestRandomElections plays")
 )
 
 // explore plays every way in which so many faults may befall a hall in so many

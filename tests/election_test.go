@@ -88,7 +88,7 @@ func (a *adders) end() {
 func nodeOf(t *testing.T, endpoints string, log *slog.Logger) {
 	t.Helper()
 	run(t, func(ctx context.Context) error {
-		return worker.Serve(ctx, worker.Options{Broker: endpoints, Name: "node", Beat: 100 * time.Millisecond, Misses: 10, Logger: log}, counters("count", 64))
+		return worker.Serve(ctx, worker.Options{Broker: endpoints, Name: "node", Beat: 100 * time.Millisecond, Misses: 10, Logger: log}, counters("count", 70))
 	})
 }
 
@@ -122,7 +122,11 @@ func TestFailover(t *testing.T) {
 		next, turn := e.master(master)
 		elected := time.Since(began)
 		a.goOn()
-		t.Logf("%v: master of epoch %d after %.1f ms, all sessions go on after %.1f ms", how, turn.epoch, ms(elected), ms(time.Since(began)))
+		went := time.Since(began)
+		closeSession(t, open(t, cl, "count"))
+		opened := time.Since(began)
+		t.Logf("%v: master of epoch %d after %.1f ms, all sessions go on after %.1f ms, an open took until %.1f ms",
+			how, turn.epoch, ms(elected), ms(went), ms(opened))
 		if turn.epoch != i+2 {
 			t.Errorf("epoch %d, want %d", turn.epoch, i+2)
 		}

@@ -38,8 +38,9 @@ func (w *World) newBroker(name string) *brokerPart {
 
 // boot begins a life: nothing is known but the address.
 func (b *brokerPart) boot() {
-	id, epoch := b.claim()
-	b.core = core.New(b.now(), core.Config{ID: id, Epoch: epoch, Elected: b.w.cell != nil, Name: b.name, Lease: b.w.plan.lease, Tick: tick, Recovery: recovery})
+	cfg := b.claim()
+	cfg.Name, cfg.Lease, cfg.Tick, cfg.Recovery = b.name, b.w.plan.lease, tick, recovery
+	b.core = core.New(b.now(), cfg)
 	b.peers, b.dead, b.next = map[wire.Peer]*link{}, map[wire.Peer]bool{}, wire.Peer(b.life)<<10 // no two lives share one
 	b.joined, b.buried = map[session.NodeID]time.Duration{}, map[session.NodeID]bool{}
 	b.offered, b.left = map[session.OpenKey]bool{}, map[session.OpenKey]bool{}
@@ -156,6 +157,7 @@ func (b *brokerPart) apply() {
 			b.w.truth.bad(b.name, e.Code, e.Text)
 		}
 	}
+	b.bequeath()
 	if b.fx.Outdated > 0 {
 		b.outdated(b.fx.Outdated)
 	}

@@ -7,7 +7,9 @@ import (
 
 	"github.com/google/uuid"
 
+	brokercore "github.com/limpet-rpc/limpet/broker/core"
 	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/session"
 	"github.com/limpet-rpc/limpet/worker/core"
 )
 
@@ -20,6 +22,9 @@ type cell struct {
 	epoch   uint64 // the last that was claimed
 	chance  chance
 	refused int // messages of former masters
+
+	written bool // a master has written down what it leaves
+	nodes   []session.NodeID
 }
 
 // newCellWorld is a world of two candidates of one cell.
@@ -43,15 +48,27 @@ func (p *plan) inCell(c chance) {
 }
 
 // claim is who a broker is that starts now: by itself, or the next master of
-// the cell.
-func (b *brokerPart) claim() (id uuid.UUID, epoch uint64) {
+// the cell, which may find what the one before has written down.
+func (b *brokerPart) claim() (cfg brokercore.Config) {
 	if c := b.w.cell; c != nil {
 		c.epoch++
 		b.epoch = c.epoch
-		return c.id, c.epoch
+		cfg = brokercore.Config{ID: c.id, Epoch: c.epoch, Elected: true}
+		if c.written && c.chance.in(0.8) {
+			cfg.Heir, cfg.Before = true, c.nodes
+		}
+		return cfg
 	}
-	id, _ = uuid.NewRandomFromReader(b.w.chance)
-	return id, 0
+	cfg.ID, _ = uuid.NewRandomFromReader(b.w.chance)
+	return cfg
+}
+
+// bequeath writes down what the next master has to wait for. Who has been
+// replaced writes no more.
+func (b *brokerPart) bequeath() {
+	if c := b.w.cell; c != nil && b.epoch == c.epoch && slices.ContainsFunc(b.fx.Events, brokercore.Event.Inherits) {
+		c.written, c.nodes = true, b.core.Heritage()
+	}
 }
 
 // standsBy reports that a broker is down because another one is master.

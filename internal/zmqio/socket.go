@@ -280,9 +280,11 @@ func (s *socket) flushAsSender(early bool) {
 	}
 }
 
-// flushAsOwner sends everything that is dirty. For the loop goroutine only.
+// flushAsOwner sends everything that is dirty, and tries a few stalled peers:
+// what was received may have come with room for them. For the loop goroutine
+// only.
 func (s *socket) flushAsOwner() {
-	if s.dirty.Load() == nil {
+	if s.dirty.Load() == nil && s.loop.count.stalled.Load() == 0 {
 		return
 	}
 	s.mu.Lock()
@@ -406,11 +408,20 @@ func (s *socket) markStalled(p *peer, stalled bool) {
 	}
 }
 
-// hasInput is the loop's look at ZMQ_EVENTS before it parks.
+// hasInput is the loop's look at ZMQ_EVENTS before it parks. The look eats the
+// edge that says that a stalled peer has room again, so those are tried after
+// it: one that refuses then announces its room by an edge to come.
 func (s *socket) hasInput() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.closed && s.transfer.readable()
+	if s.closed || s.transfer.readable() {
+		return !s.closed
+	}
+	if len(s.stalled) == 0 {
+		return false
+	}
+	s.retryStalled(retriesPerFlush)
+	return s.transfer.readable()
 }
 
 // close gives the ZeroMQ socket up; libzmq goes on sending what it holds, for

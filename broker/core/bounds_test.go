@@ -57,7 +57,7 @@ func TestClaimedSessionsAreBounded(t *testing.T) {
 		fx.Reset()
 		id := session.ID{1: byte(i >> 8), 2: byte(i)}
 		c.Step(now, 1, wire.AppendControl(nil, &wire.Accept{Seq: uint64(i) + 1, Live: wire.Live{
-			Client: uuid.UUID{15: 2}, Request: uuid.UUID(id), Pool: "p", Session: id, Epoch: 1,
+			Client: uuid.UUID{15: 2}, Request: id, Pool: "p", Session: id, Epoch: 1,
 		}}), fx)
 	}
 	if n := c.Sizes().Sessions; n != 3*2+64 {

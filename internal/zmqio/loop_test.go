@@ -58,6 +58,9 @@ func TestEveryEnvelopeArrivesOnceAndInOrder(t *testing.T) {
 	if err := await(t, done, "the last echo"); err != nil {
 		t.Fatal(err)
 	}
+	counted := make(chan struct{})
+	l.Do(func() { close(counted) }) // after the frame that the last one came in
+	await(t, counted, "the loop")
 	s := l.Stats()
 	if s.EnvelopesOut != senders*each || s.EnvelopesIn != senders*each {
 		t.Errorf("%d envelopes out and %d in, want %d", s.EnvelopesOut, s.EnvelopesIn, senders*each)

@@ -154,27 +154,34 @@ func (c *Callee[C]) forget(ack uint64) {
 // its deadline is not handed out: it ends as not run, and expired says which
 // numbers ended so (their replies are ready to send through Stored).
 func (c *Callee[C]) Next(now time.Time) (n uint64, call C, ok bool, expired []uint64) {
-	for c.running == 0 {
+	if ok, expired = c.Ready(now); ok {
 		e := c.at(c.turn)
-		if e == nil || e.state == callAbsent {
-			break
-		}
-		if e.state == callDone { // a tombstone
-			c.turn++
-			continue
-		}
-		if !e.deadline.IsZero() && now.After(e.deadline) {
-			expired = append(expired, c.turn)
-			c.settle(e, Reply{Code: ErrDeadline, Outcome: NotRun})
-			c.turn++
-			continue
-		}
 		e.state = callRunning
 		c.running = c.turn
-		n, call, ok = c.turn, e.call, true
+		n, call = c.turn, e.call
 		c.turn++
 	}
 	return n, call, ok, expired
+}
+
+// Ready reports whether Next has a call to hand out now. What Next would pass
+// over on its way there, it passes over.
+func (c *Callee[C]) Ready(now time.Time) (ok bool, expired []uint64) {
+	for c.running == 0 {
+		e := c.at(c.turn)
+		switch {
+		case e == nil || e.state == callAbsent:
+			return false, expired
+		case e.state == callDone: // a tombstone
+		case !e.deadline.IsZero() && now.After(e.deadline):
+			expired = append(expired, c.turn)
+			c.settle(e, Reply{Code: ErrDeadline, Outcome: NotRun})
+		default:
+			return true, expired
+		}
+		c.turn++
+	}
+	return false, expired
 }
 
 // Finish stores the reply of the running call n.

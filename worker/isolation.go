@@ -105,8 +105,13 @@ type part struct {
 
 func (p part) describe() (core.Pool, error) {
 	d, err := p.Served.describe()
-	d.Slots = p.slots
+	d.Slots, d.Lanes = p.slots, min(d.Lanes, p.slots)
 	return d, err
+}
+
+func (p part) warm() (most, slots int) {
+	most, _ = p.Served.warm()
+	return min(most, p.slots), p.slots
 }
 
 // serveFor is Serve in a worker process.

@@ -115,6 +115,9 @@ type node struct {
 	grace   time.Duration
 	notes   notes
 	badges  badges
+	lanes   map[string][]*lane // by pool
+	laned   sync.WaitGroup
+	stocks  map[string]*stock // by pool
 	coroner *coroner
 	tasks   sync.WaitGroup
 
@@ -162,6 +165,8 @@ func newNode(o Options, pools []Served) (*node, error) {
 	n.id = session.NodeID(binary.BigEndian.Uint64(id[:]) | 1)
 	cfg.Node = n.id
 	n.badges = newBadges(n.id, cfg.Pools)
+	n.lanes = newLanes(n, cfg.Pools)
+	n.stocks = newStocks(n)
 	n.coroner = newCoroner(n, o.Debugger)
 	var err error
 	if cfg.Secret, err = session.NewKey(rand.Reader); err != nil {
@@ -239,6 +244,8 @@ func (n *node) connect(brokers string) error {
 
 // run drives the loop until ctx has ended and the sessions with it.
 func (n *node) run(ctx context.Context) error {
+	n.startLanes()
+	n.startStocks()
 	n.apply(&n.fx, n.loop.Send) // the first Hello
 	loopCtx, stopLoop := context.WithCancel(context.Background())
 	defer stopLoop()
@@ -267,6 +274,7 @@ func (n *node) run(ctx context.Context) error {
 	watch.Wait()
 	n.onLoop(n.core.Leave)
 	n.settled()
+	n.endLanes()
 	stopLoop()
 	n.notes.close(n.log)
 	if err := <-ended; err != nil {
@@ -301,6 +309,7 @@ var errLoopEnded = errors.New("the socket loop ended by itself")
 // is not bounded, until ctx ends, and ends those that are left.
 func (n *node) drain(ctx context.Context, grace time.Duration, bounded bool) {
 	n.locked(func(*core.Effects) { n.core.Drain() })
+	n.endStocks()
 	deadline := time.NewTimer(grace)
 	defer deadline.Stop()
 	if !bounded {
@@ -384,22 +393,27 @@ func (t *task) sender() sender {
 // channels have room for all that the core ever hands out at once.
 func (n *node) apply(fx *core.Effects, send sender) {
 	for _, s := range fx.Start { // before anybody can hear of it
-		t := newTask(n, s, n.pools[s.Pool()])
-		s.Task = t
-		n.tasks.Add(1)
-		go t.run()
+		if s.Lane() >= 0 {
+			continue // see seat
+		}
+		if t := n.newTask(s); t.stock == nil || !t.stock.take(t) {
+			go t.run()
+		}
+	}
+	for _, s := range fx.Open {
+		n.laneOf(s).orders <- turn{task: s.Task.(*task), open: true}
 	}
 	for _, o := range fx.Outs {
 		n.send(o, send)
 	}
 	for _, r := range fx.Run {
-		r.Session.Task.(*task).orders <- order{call: r.Call}
+		r.Session.Task.(*task).give(order{call: r.Call})
 	}
 	for _, c := range fx.Cancel {
 		c.Session.Task.(*task).cancel(c.Number, c.Why)
 	}
 	for _, s := range fx.Stop {
-		s.Session.Task.(*task).orders <- order{stop: s.Why, over: s.Over}
+		s.Session.Task.(*task).give(order{stop: s.Why, over: s.Over})
 	}
 	for _, h := range fx.Hung {
 		n.coroner.call(h)
@@ -436,6 +450,7 @@ func (n *node) Begin() {
 // End implements zmqio.Batcher.
 func (n *node) End() {
 	n.batch = false
+	n.seat(&n.fx)
 	n.mu.Unlock()
 	n.apply(&n.fx, n.loop.Send)
 }
@@ -490,8 +505,26 @@ func (n *node) step(f func(fx *core.Effects)) {
 	n.fx.Reset()
 	n.mu.Lock()
 	f(&n.fx)
+	n.seat(&n.fx)
 	n.mu.Unlock()
 	n.apply(&n.fx, n.loop.Send)
+}
+
+// seat makes the tasks of sessions that share lanes, while mu is held: a lane
+// may have a turn for one of them as soon as it is not.
+func (n *node) seat(fx *core.Effects) {
+	for _, s := range fx.Start {
+		if s.Lane() >= 0 {
+			n.newTask(s)
+		}
+	}
+}
+
+func (n *node) newTask(s *core.Session) *task {
+	t := newTask(n, s, n.pools[s.Pool()])
+	s.Task = t
+	n.tasks.Add(1)
+	return t
 }
 
 // done reports the end of a call and returns the session's next one, if it has
@@ -502,7 +535,7 @@ func (n *node) done(t *task, number uint64, r session.Reply) (next core.Call, ok
 	n.mu.Lock()
 	n.core.Done(n.loop.Time(), t.session, number, r, fx)
 	n.mu.Unlock()
-	if len(fx.Run) == 1 {
+	if len(fx.Run) == 1 && !t.laned {
 		next, ok = fx.Run[0].Call, true
 		clear(fx.Run)
 		fx.Run = fx.Run[:0]

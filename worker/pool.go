@@ -23,11 +23,32 @@ type Config[S any] struct {
 	// LockThread keeps a session's goroutine on one OS thread of its own for
 	// its whole life: Open, every call, Close. The thread ends with it.
 	LockThread bool
+	// Lanes, above 0, has the sessions share that many OS threads: each session
+	// belongs to one of them for its whole life, and Open, its calls and Close run
+	// there, one thing at a time for all sessions of the thread. It is for
+	// libraries that want to be called on the thread that they were set up on, and
+	// do not mind what else runs on it. Slots may be many more. A handler that takes
+	// long keeps the others of its lane waiting; one that hangs ends their sessions
+	// with session.ErrWorkerHung. At most 1,024, and not together with LockThread.
+	Lanes int
 	// CheckThread asserts at every call that the thread is still the same; a
 	// call for which it is not fails. For debugging.
 	CheckThread bool
 
-	// Open makes the state of a new session; nil leaves it zero. Its context
+	// Prepare makes a state before it is known whose session will have it: what
+	// takes long and is the same for all. It runs where the session's calls will
+	// run, before Open. An error refuses the open, as Open's does.
+	Prepare func(ctx context.Context) (S, error)
+	// Warm is how many prepared states are kept ready, at most as many as there
+	// are free slots, so that a session that comes finds its Prepare done. After
+	// one that failed the next is tried 100 ms later, twice as long each time, up to
+	// 30 s. Those for whom no session came by the end of the node, or its drain, are
+	// closed (session.ErrSessionDrained). Not together with Lanes: preparing ahead
+	// would hold up the sessions of a lane.
+	Warm int
+
+	// Open makes the state of a new session; nil leaves it zero, or as Prepare
+	// made it (Prepared has that; where Open fails, Close ends it). Its context
 	// ends when nobody wants the session any more. An error refuses the open,
 	// and its client gets the text.
 	Open func(ctx context.Context, s *Session) (S, error)
@@ -49,6 +70,9 @@ type Config[S any] struct {
 	Budget time.Duration
 }
 
+// lanesMost bounds the lanes of a pool: whoever opens a session looks at all.
+const lanesMost = 1024
+
 // DefaultBudget is the budget of a pool that names none.
 const DefaultBudget = time.Minute
 
@@ -68,9 +92,12 @@ type anyHandler[S any] func(ctx context.Context, state S, method, args []byte, r
 // Served is a pool as Serve takes it: only *Pool is one.
 type Served interface {
 	describe() (core.Pool, error)
+	prepare(ctx context.Context) (state any, err error)
+	discard(state any, why error)
+	warm() (most, slots int)
 	begin(ctx context.Context, s *Session) (served, error)
 	locks() (lock, check bool)
-	bare() bool // it has neither Open nor Close to run
+	bare() bool // it has nothing to run when a session opens or closes
 }
 
 // served is one session's state with its handlers.
@@ -170,6 +197,14 @@ func (p *Pool[S]) describe() (core.Pool, error) {
 		return core.Pool{}, fmt.Errorf("pool name %.40q: want 1 to %d bytes", c.Pool, wire.MaxName)
 	case c.Slots < 0 || c.Slots > 1<<24:
 		return core.Pool{}, fmt.Errorf("pool %q: %d slots", c.Pool, c.Slots)
+	case c.Lanes < 0 || c.Lanes > lanesMost:
+		return core.Pool{}, fmt.Errorf("pool %q: %d lanes, at most %d", c.Pool, c.Lanes, lanesMost)
+	case c.Lanes > 0 && c.LockThread:
+		return core.Pool{}, fmt.Errorf("pool %q: a session has a thread of its own (LockThread), or shares one (Lanes), not both", c.Pool)
+	case c.Warm < 0 || c.Warm > 0 && c.Prepare == nil:
+		return core.Pool{}, fmt.Errorf("pool %q: %d warm workers, and Prepare to make them: %t", c.Pool, c.Warm, c.Prepare != nil)
+	case c.Warm > 0 && c.Lanes > 0:
+		return core.Pool{}, fmt.Errorf("pool %q: warm workers on lanes would hold up their sessions", c.Pool)
 	case len(p.handlers) == 0 && p.other == nil:
 		return core.Pool{}, fmt.Errorf("pool %q has no methods: add them with worker.Handle", c.Pool)
 	}
@@ -179,7 +214,7 @@ func (p *Pool[S]) describe() (core.Pool, error) {
 		}
 	}
 	return core.Pool{
-		Name: c.Pool, Slots: c.Slots, Methods: p.methods(), Locked: c.LockThread, Bare: p.bare(),
+		Name: c.Pool, Slots: c.Slots, Methods: p.methods(), Locked: c.LockThread, Lanes: min(c.Lanes, c.Slots), Bare: p.bare(),
 		Limits: session.Limits{Lease: c.Lease, Idle: c.Idle, MaxAge: c.MaxAge, Window: c.Window},
 		Budget: c.Budget, Budgets: p.budgets,
 	}, nil
@@ -197,16 +232,56 @@ func (p *Pool[S]) methods() []string {
 
 func (p *Pool[S]) locks() (lock, check bool) { return p.config.LockThread, p.config.CheckThread }
 
-func (p *Pool[S]) bare() bool { return p.config.Open == nil && p.config.Close == nil }
+func (p *Pool[S]) bare() bool {
+	return p.config.Prepare == nil && p.config.Open == nil && p.config.Close == nil
+}
+
+func (p *Pool[S]) warm() (most, slots int) {
+	return min(p.config.Warm, p.config.Slots), p.config.Slots
+}
+
+func (p *Pool[S]) prepare(ctx context.Context) (state any, err error) {
+	made, err := p.config.Prepare(ctx)
+	return &made, err
+}
+
+func (p *Pool[S]) discard(state any, why error) {
+	if p.config.Close != nil {
+		p.config.Close(*state.(*S), why)
+	}
+}
 
 func (p *Pool[S]) begin(ctx context.Context, s *Session) (served, error) {
 	t := &tenant[S]{pool: p}
+	if p.config.Prepare != nil {
+		if err := p.ready(ctx, s); err != nil {
+			return nil, err
+		}
+		t.state = *s.prepared.(*S)
+	}
 	if p.config.Open == nil {
 		return t, nil
 	}
-	var err error
+	err := errExit
+	defer func() {
+		if err != nil && s.prepared != nil { // also where Open panicked
+			p.discard(s.prepared, err)
+		}
+	}()
 	t.state, err = p.config.Open(ctx, s)
 	return t, err
+}
+
+// ready has the session's state prepared, where that has not been done ahead.
+func (p *Pool[S]) ready(ctx context.Context, s *Session) error {
+	if s.prepared != nil {
+		return nil
+	}
+	state, err := p.prepare(ctx)
+	if err == nil {
+		s.prepared = state
+	}
+	return err
 }
 
 // tenant is one session's state.

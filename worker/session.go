@@ -20,6 +20,7 @@ type Session struct {
 	nodeName    string
 	died        func(text string)
 	badge       *badge
+	prepared    any // *S, or nil
 }
 
 // ID is the session's public name.
@@ -44,6 +45,15 @@ func (s *Session) Node() (session.NodeID, string) { return s.node, s.nodeName }
 // gone between two calls; text says how. It does not wait, and for a session
 // that has ended it does nothing. A handler returns a DiedError instead.
 func (s *Session) Died(text string) { s.died(text) }
+
+// Prepared is what the pool's Prepare made for the session, for its Open to go
+// on from; zero in a pool without Prepare. S is the pool's type of state.
+func Prepared[S any](s *Session) (state S) {
+	if made, ok := s.prepared.(*S); ok {
+		return *made
+	}
+	return state
+}
 
 type sessionKey struct{}
 

@@ -16,20 +16,23 @@ import (
 	"github.com/limpet-rpc/limpet/worker/core"
 )
 
-// task is one session's goroutine. Open, every call and Close run on it.
+// task is one session's goroutine, or its part of a lane. Open, every call and
+// Close run on it.
 type task struct {
 	// fixed after newTask
 	node    *node
 	session *core.Session
 	info    *Session
 	pool    Served
-	lock    bool
+	lock    bool // to one OS thread
+	laned   bool // it has no goroutine of its own, but turns on a lane
 	check   bool
 	bare    bool       // the core has taken it as open already
-	orders  chan order // room for all: at most one call at a time, and one stop
+	orders  chan order // room for all: at most one call at a time, and one stop; nil on a lane
 	opening *callContext
 	note    startrec.Slot
 	badge   *badge
+	stock   *stock // of its pool's warm workers, nil: it keeps none
 
 	// owned by the goroutine
 	thread int
@@ -46,12 +49,17 @@ func newTask(n *node, s *core.Session, pool Served) *task {
 		id: s.ID(), pool: s.Pool(), worker: s.Worker(), incarnation: s.Incarnation(), client: s.Client(), node: n.id, nodeName: n.name,
 	}
 	t := &task{
-		node: n, session: s, info: info, pool: pool, orders: make(chan order, 2),
+		node: n, session: s, info: info, pool: pool, laned: s.Lane() >= 0,
 		note:  n.notes.slot(s.Pool(), s.Worker()),
 		badge: n.badges.of(s.Pool(), s.Worker()),
+		stock: n.stocks[s.Pool()],
 	}
 	info.badge = t.badge
-	t.lock, t.check = pool.locks()
+	if t.lock, t.check = pool.locks(); t.laned {
+		t.lock = true
+	} else {
+		t.orders = make(chan order, 2)
+	}
 	if t.bare = pool.bare(); t.bare {
 		t.tenant, _ = pool.begin(context.Background(), info) // no code of the user's runs
 	} else {
@@ -70,6 +78,14 @@ func (t *task) run() {
 	defer t.node.tasks.Done()
 	if t.lock {
 		runtime.LockOSThread()
+	}
+	t.live()
+}
+
+// live is run, on the goroutine that is the session's.
+func (t *task) live() {
+	if t.stock != nil {
+		defer t.stock.back()
 	}
 	t.thread = ThreadID()
 	t.badge.wear()
@@ -98,6 +114,9 @@ func (t *task) open() (ok bool) {
 		}
 		t.opening.finish(context.Canceled)
 		t.node.openDone(t, err)
+		if err != nil && t.laned {
+			t.node.tasks.Done()
+		}
 	}()
 	t.tenant, err = t.pool.begin(t.opening, t.info)
 	return err == nil
@@ -108,6 +127,19 @@ type order struct {
 	call core.Call
 	stop *session.Error
 	over bool // it has ended for the core already
+}
+
+// give hands an order over. It does not wait: the core hands over no more than
+// there is room for.
+func (t *task) give(o order) {
+	switch {
+	case !t.laned:
+		t.orders <- o
+	case o.over:
+		t.node.tasks.Done() // nothing is left to run on the lane
+	default:
+		t.node.laneOf(t.session).orders <- turn{task: t, order: o}
+	}
 }
 
 // serve runs calls until the session ends. A call that was handed over but not
@@ -138,7 +170,9 @@ func (t *task) handle(call core.Call) (reply session.Reply) {
 			reply = t.panicked(call, p)
 		} else if inside {
 			t.node.done(t, call.Number, t.panicked(call, errExit))
-			t.finish()
+			if !t.laned {
+				t.finish()
+			}
 		}
 	}()
 	if t.check && ThreadID() != t.thread {
@@ -203,6 +237,9 @@ func (t *task) close(why *session.Error) {
 			t.node.log.Error("panic in Close", "pool", t.info.pool, "session", t.info.id, "panic", p, "stack", stack())
 		}
 		t.node.closed(t)
+		if t.laned {
+			t.node.tasks.Done()
+		}
 	}()
 	t.tenant.close(why)
 }

@@ -109,7 +109,8 @@ func (t *truth) overlooked(c *callRecord) {
 func (t *truth) hungEnd(c *callRecord, err *session.Error) {
 	switch s := t.session(c.session); {
 	case err.Code != session.ErrWorkerHung:
-	case !s.hung:
+	case c.session == session.ID{} && t.w.plan.lanes > 0: // it came along with the open, and waited for its lane
+	case !s.hung && !s.strands:
 		t.w.fail("work %d ends (%v), but nothing in its session hung", c.id, err)
 	case s.node.died || s.node.left || t.w.plan.cuts(): // what nobody can say any more ends as the session did
 	case err.Outcome != session.NotRun && !c.hung:

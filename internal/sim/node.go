@@ -19,6 +19,7 @@ type nodePart struct {
 	links  []*link // peer n is links[n-1]
 	direct callers
 	seats  map[seat]*task // who holds a slot, as the slots themselves see it
+	lanes  map[seat]*task // what runs on each lane
 	record *startRecord   // nil where none is kept
 	known  uint64         // the highest epoch that a master has shown it
 
@@ -46,14 +47,14 @@ func (n *nodePart) boot() {
 	n.id = session.NodeID(w.chance.Uint64() | 1)
 	cfg := core.Config{Node: n.id, Name: n.name, Host: n.host, PID: 1, Tick: tick, Endpoint: w.endpointOf(n)}
 	for _, pool := range w.pools() {
-		cfg.Pools = append(cfg.Pools, core.Pool{Name: pool, Slots: w.plan.slots, Bare: w.plan.bare, Budget: w.plan.budget, Limits: session.Limits{
+		cfg.Pools = append(cfg.Pools, core.Pool{Name: pool, Slots: w.plan.slots, Lanes: w.plan.lanes, Bare: w.plan.bare, Budget: w.plan.budget, Limits: session.Limits{
 			Lease: w.plan.lease, Idle: w.plan.idle, MaxAge: w.plan.maxAge, Window: w.plan.window,
 		}})
 	}
 	n.core = core.New(n.now(), cfg, w.chance)
-	n.links, n.seats, n.record = nil, map[seat]*task{}, n.newRecord()
+	n.links, n.seats, n.lanes, n.record = nil, map[seat]*task{}, map[seat]*task{}, n.newRecord()
 	n.known = 0
-	n.drains = false
+	n.drains, n.changed = false, w.now
 	n.fx.Reset()
 	w.truth.born(n)
 	n.start(n.turn)
@@ -104,6 +105,9 @@ func (n *nodePart) apply() {
 	for _, s := range n.fx.Start {
 		n.begin(s)
 	}
+	for _, s := range n.fx.Open {
+		taskOf(s).open()
+	}
 	for _, o := range n.fx.Outs {
 		l := dialled(n.links, o.To)
 		if l == nil && o.To > callersFrom {
@@ -137,6 +141,9 @@ func (n *nodePart) apply() {
 	}
 	for _, c := range n.fx.Cancel {
 		taskOf(c.Session).cancel(c.Number)
+	}
+	for _, q := range n.fx.Quarantine {
+		n.strand(taskOf(q.Session)) // before slots are given up
 	}
 	for _, s := range n.fx.Stop {
 		if taskOf(s.Session).halt(s.Why); s.Over {
@@ -224,7 +231,9 @@ func (n *nodePart) begin(s *core.Session) {
 	n.seats[at] = t
 	n.changed = n.w.now
 	n.w.truth.begun(n, s)
-	t.open()
+	if n.w.plan.lanes == 0 {
+		t.open()
+	}
 }
 
 // step runs a step of the core on behalf of a session's goroutine.

@@ -42,6 +42,7 @@ type plan struct {
 	bursts  bool // users make several calls at once
 
 	budget time.Duration // of every call without a sign of life; 0: none
+	lanes  int           // that the sessions of a pool share on its node; 0: none
 
 	takeovers int  // of a cell's masters
 	renews    bool // parts know when their connections stand again
@@ -173,6 +174,7 @@ func (p *plan) String() string {
 	add("drains", p.drains)
 	add("machines", p.hosts)
 	add("takeovers", p.takeovers)
+	add("lanes", p.lanes)
 	if p.budget > 0 {
 		fmt.Fprintf(&b, ", budget %s", p.budget)
 	}

@@ -96,7 +96,7 @@ func (w *World) compare() {
 // settled reports that no session of the node begins, ends, or ended just now.
 func (n *nodePart) settled() bool {
 	for _, t := range n.seats {
-		if t.busy && t.current == nil || t.stop != nil {
+		if t.busy && t.current == nil || t.stop != nil || t.waits() {
 			return false
 		}
 	}

@@ -15,6 +15,7 @@ type task struct {
 	node    *nodePart
 	seat    seat
 	session *core.Session
+	lane    int // that it has run on, -1: none
 	record  *sessionRecord
 
 	call    *core.Call // handed over, not begun
@@ -39,7 +40,7 @@ type running struct {
 func taskOf(s *core.Session) *task { return s.Task.(*task) }
 
 func newTask(n *nodePart, s *core.Session) *task {
-	t := &task{node: n, seat: seat{s.Pool(), s.Worker()}, session: s, record: n.w.truth.session(s.ID())}
+	t := &task{node: n, seat: seat{s.Pool(), s.Worker()}, session: s, lane: -1, record: n.w.truth.session(s.ID())}
 	s.Task = t
 	n.record.begin(t.seat, s.ID()) // before anybody can hear of the session
 	return t
@@ -52,6 +53,7 @@ func (t *task) open() {
 		return
 	}
 	t.busy = true
+	t.enter("Open")
 	d := w.chance.skewed(0, 5*time.Millisecond)
 	if w.plan.slowOpen && w.chance.in(0.3) {
 		d = w.chance.skewed(0, 2*w.plan.lease) // its client may be gone by then
@@ -64,6 +66,7 @@ func (t *task) open() {
 		}
 		ended = true
 		t.busy = false
+		t.exit()
 		n.changed = w.now
 		var err error
 		if fails {
@@ -135,6 +138,7 @@ func (t *task) turn() {
 func (t *task) handle(call core.Call) {
 	w, n := t.node.w, t.node
 	t.busy = true
+	t.enter("a call")
 	if !call.Deadline.IsZero() && n.now().After(call.Deadline) { // it was handed over, and the process stopped
 		n.after(0, func() { t.expired(call) })
 		return
@@ -229,11 +233,14 @@ func (t *task) expired(call core.Call) {
 func (t *task) report(number uint64, reply session.Reply) {
 	n := t.node
 	t.busy = false
+	t.exit()
 	var next []core.Run
 	n.step(func(fx *core.Effects) {
 		n.core.Done(n.now(), t.session, number, reply, fx)
-		next = append(next, fx.Run...)
-		fx.Run = fx.Run[:0]
+		if t.lane < 0 {
+			next = append(next, fx.Run...)
+			fx.Run = fx.Run[:0]
+		}
 	})
 	if len(next) > 0 {
 		t.handle(next[0].Call)
@@ -246,12 +253,14 @@ func (t *task) report(number uint64, reply session.Reply) {
 func (t *task) close() {
 	w, n := t.node.w, t.node
 	t.busy = true
+	t.enter("Close")
 	d := w.chance.skewed(0, 5*time.Millisecond)
 	if w.plan.slowClose && w.chance.in(0.3) {
 		d = w.chance.skewed(0, 5*time.Second)
 	}
 	n.after(d, func() {
 		t.leave()
+		t.exit()
 		n.step(func(fx *core.Effects) { n.core.Closed(n.now(), t.session, fx) })
 	})
 }

@@ -50,6 +50,7 @@ type sessionRecord struct {
 	ended   session.Code
 	over    bool
 	hung    bool          // a call of it hangs, or did
+	strands bool          // or of another on its lane
 	panics  bool          // a handler has panicked in it: nothing may run any more
 	epoch   uint32        // of its latest holder
 	at      time.Duration // when it was over

@@ -62,6 +62,9 @@ func newWorld(seed uint64, history io.Writer) *World {
 	w.plan.house(newChance(seed, 4))
 	w.plan.hang(newChance(seed, 5))
 	w.plan.bare = seed%4 == 3
+	if seed%5 == 2 {
+		w.plan.lanes = 1 + int(seed/5%2)
+	}
 	w.plan.direct, w.plan.lies = seed%3 == 1, seed%30 == 1
 	w.truth = newTruth(w)
 	w.note("seed %d: %s", seed, w.plan.String())

@@ -108,7 +108,11 @@ func (n *limpetNode) hold(ctx context.Context, _ struct{}, _ int64) (int64, erro
 
 // Dial opens a session for each caller.
 func (limpetRelayed) Dial(ctx context.Context, p *Process) ([]Caller, error) {
-	c, err := client.Dial(ctx, p.At[0])
+	return limpetCallers(ctx, p, client.WithRelayOnly())
+}
+
+func limpetCallers(ctx context.Context, p *Process, opts ...client.Option) ([]Caller, error) {
+	c, err := client.Dial(ctx, p.At[0], opts...)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/limpet-rpc/limpet/client"
+	"github.com/limpet-rpc/limpet/worker"
 )
 
 // limpetOpens is Limpet relayed with a fresh session for every call: open,
@@ -22,8 +23,17 @@ func (limpetOpens) Servers() []Server { return roomyServers() }
 func roomyServers() []Server {
 	return []Server{{"broker", limpetBrokerRole}, {"node", func(ctx context.Context, p *Process) error {
 		p.Sessions *= 2
-		return limpetNodeRole(ctx, p)
+		return bareNodeRole(ctx, p)
 	}}}
+}
+
+// bareNodeRole serves a pool that has nothing to open and nothing to close, as
+// one does whose sessions are single calls.
+func bareNodeRole(ctx context.Context, p *Process) error {
+	pool := worker.NewPool(worker.Config[struct{}]{Pool: limpetPool, Slots: p.Sessions})
+	worker.Handle(pool, "echo", echo)
+	p.Ready("")
+	return worker.Serve(ctx, worker.Options{Broker: p.At[0], Name: "bench", Beat: p.Beat, Misses: p.Misses}, pool)
 }
 
 // Dial makes callers that open a session for each of their calls.
@@ -59,7 +69,7 @@ func (limpetOnce) Dial(ctx context.Context, p *Process) ([]Caller, error) {
 // freshCallers makes callers over one client that keep no session, once the
 // node is there.
 func freshCallers(ctx context.Context, p *Process, call func(context.Context, *client.Client, []byte) ([]byte, error)) ([]Caller, error) {
-	c, err := client.Dial(ctx, p.At[0])
+	c, err := client.Dial(ctx, p.At[0], client.WithRelayOnly())
 	if err != nil {
 		return nil, err
 	}

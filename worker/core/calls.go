@@ -173,21 +173,44 @@ func (c *Core) remains(from wire.Peer, h *wire.Header, kept replies, why *sessio
 	}
 }
 
-// next runs the call whose turn has come, and answers those that came too
-// late to be started.
+// next runs the call whose turn has come, unless another session has the lane,
+// and answers those that came too late to be started.
 func (c *Core) next(now time.Time, s *Session, fx *Effects) {
+	if s.state != stateOpen {
+		return
+	}
 	before := s.callee.Turn()
-	_, call, ok, expired := s.callee.Next(now)
+	ready, expired := s.callee.Ready(now)
 	for _, late := range expired {
 		if r, stored := s.callee.Stored(late); stored {
 			c.reply(s, s.from, s.via, late, r, fx)
 		}
 	}
-	if ok {
-		c.guard(now, s, &call)
-		fx.Run = append(fx.Run, Run{s, call})
+	switch l := s.lane; {
+	case !ready:
+		c.nothing(now, s, before, fx)
+	case l != nil && l.taken():
+		l.queue(s)
+	default:
+		c.start(now, s, fx)
+	}
+}
+
+// start runs a call that is ready.
+func (c *Core) start(now time.Time, s *Session, fx *Effects) {
+	_, call, ok, _ := s.callee.Next(now)
+	if !ok {
 		return
 	}
+	if s.lane != nil {
+		s.lane.busy = s
+	}
+	c.guard(now, s, &call)
+	fx.Run = append(fx.Run, Run{s, call})
+}
+
+// nothing takes that no call of the session is ready.
+func (c *Core) nothing(now time.Time, s *Session, before uint64, fx *Effects) {
 	if s.callee.Running() == 0 && s.callee.Turn() != before {
 		c.rest(now, s)
 	}
@@ -213,6 +236,10 @@ func (c *Core) rest(now time.Time, s *Session) {
 // reply whose code says that the worker panicked or died ends the session. The
 // end of a call that was found to hang has been told before.
 func (c *Core) Done(now time.Time, s *Session, n uint64, r session.Reply, fx *Effects) {
+	if s.lane != nil {
+		s.vacate()
+		defer c.grant(now, s.lane, fx)
+	}
 	if s.quarantined {
 		return
 	}

@@ -22,6 +22,7 @@ type Pool struct {
 	Limits  session.Limits
 	Methods []string // sorted
 	Locked  bool     // one OS thread per session
+	Lanes   int      // threads that the sessions share, 0: none
 	Bare    bool     // nothing has to run when a session opens or closes
 
 	Budget  time.Duration            // of a call without progress; 0 or less: for ever
@@ -80,13 +81,14 @@ type Cancel struct {
 type Stop struct {
 	Session *Session
 	Why     *session.Error
-	Over    bool // the session is closed already: nothing has to run, and nothing to be reported
+	Over    bool // it is over already: nothing has to run, and nothing to be reported
 }
 
 // Effects is what one step asks for.
 type Effects struct {
 	wire.Batch
 	Start  []*Session
+	Open   []*Session // of those that were started: their turn on their lanes has come
 	Run    []Run
 	Cancel []Cancel
 	Stop   []Stop
@@ -107,6 +109,7 @@ type Drain struct {
 func (fx *Effects) Reset() {
 	fx.Batch.Reset()
 	clear(fx.Start)
+	clear(fx.Open)
 	clear(fx.Run)
 	clear(fx.Cancel)
 	clear(fx.Stop)
@@ -114,7 +117,7 @@ func (fx *Effects) Reset() {
 	clear(fx.Quarantine)
 	fx.Hung, fx.Quarantine = fx.Hung[:0], fx.Quarantine[:0]
 	fx.Drain = nil
-	fx.Start, fx.Run, fx.Cancel, fx.Stop, fx.Events = fx.Start[:0], fx.Run[:0], fx.Cancel[:0], fx.Stop[:0], fx.Events[:0]
+	fx.Open, fx.Start, fx.Run, fx.Cancel, fx.Stop, fx.Events = fx.Open[:0], fx.Start[:0], fx.Run[:0], fx.Cancel[:0], fx.Stop[:0], fx.Events[:0]
 }
 
 // Event is one thing that happened, for the log.

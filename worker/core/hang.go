@@ -134,6 +134,7 @@ func (c *Core) condemn(now time.Time, e *exam, fx *Effects) {
 	c.tell(s, fx)
 	c.publish(s, fx)
 	fx.Quarantine = append(fx.Quarantine, Stop{Session: s, Why: why})
+	c.strand(now, s, e.number, fx)
 }
 
 // verdict is one line of what is wrong, for the client.
@@ -169,7 +170,7 @@ func (c *Core) republish(b *broker, fx *Effects) {
 		return
 	}
 	for _, s := range c.Sessions() {
-		if s.quarantined {
+		if s.quarantined && s.exam != nil { // not only its lane
 			fx.Control(b.peer, s.autopsy())
 		}
 	}

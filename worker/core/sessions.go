@@ -51,6 +51,10 @@ type Session struct {
 
 	due   time.Time // in Core.due, at place; -1 while not in it
 	place int
+
+	lane          *lane // nil in a pool without lanes
+	queued        bool  // it waits for its turn there
+	ahead, behind *Session
 }
 
 // tenancy is who has which slot.
@@ -116,12 +120,16 @@ type pool struct {
 	slots []*Session // nil: free
 	count []uint64   // incarnations
 	free  []int      // a queue: the slot longest free is taken first
+	lanes []*lane
 }
 
 func newPool(p Pool) *pool {
 	q := &pool{Pool: p, slots: make([]*Session, p.Slots), count: make([]uint64, p.Slots)}
 	for i := range p.Slots {
 		q.free = append(q.free, i)
+	}
+	for i := range p.Lanes {
+		q.lanes = append(q.lanes, &lane{number: i})
 	}
 	return q
 }
@@ -180,6 +188,10 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 	if err != nil {
 		return fmt.Errorf("draw a session key: %w", err)
 	}
+	on := p.laneFor()
+	if on == nil && len(p.lanes) > 0 {
+		return errNoLane
+	}
 	slot := p.free[0]
 	p.free = p.free[1:]
 	p.count[slot]++
@@ -207,8 +219,15 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 	s.client.way = b.peer
 	c.opens[key] = s
 	fx.Start = append(fx.Start, s)
-	if p.Bare {
+	if on != nil {
+		s.join(on)
+	}
+	switch {
+	case p.Bare:
 		c.OpenDone(now, s, nil, fx)
+	case on != nil:
+		on.queue(s)
+		c.grant(now, on, fx)
 	}
 	return nil
 }
@@ -217,6 +236,8 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 // to report. A session that nobody wants any
 // more by then is stopped at once.
 func (c *Core) OpenDone(now time.Time, s *Session, failed error, fx *Effects) {
+	s.vacate()
+	defer c.grant(now, s.lane, fx)
 	if failed != nil {
 		c.free(now, s)
 		c.openFailed(now, s, failed, fx)
@@ -271,6 +292,11 @@ func (c *Core) openFailed(now time.Time, s *Session, failed error, fx *Effects) 
 		c.past.addOpen(now, s.open, &session.Error{Code: code, Text: text, Remote: true})
 	case s.why.Code == session.ErrSessionDrained:
 		code, text = session.ErrDraining, s.why.Text
+	case s.why.Code == session.ErrOverloaded:
+		code, text = s.why.Code, s.why.Text
+		for _, b := range c.brokersInOrder() {
+			c.declined.add(now, b, s.open, s.try)
+		}
 	default: // revoked: the broker only waits for its slot
 		code, text = session.ErrWithdrawn, s.why.Text
 		c.past.addOpen(now, s.open, s.why)
@@ -301,7 +327,7 @@ func (c *Core) revoke(now time.Time, m *wire.Revoke, fx *Effects) {
 		c.past.addOpen(now, key, &session.Error{Code: session.ErrWithdrawn})
 	case s.state == stateStarting:
 		s.why = &session.Error{Code: m.Code, Text: "revoked by the broker"}
-		fx.Cancel = append(fx.Cancel, Cancel{Session: s})
+		c.cancelOpen(now, s, fx)
 	case s.state == stateOpen:
 		c.end(now, s, m.Code, "revoked by the broker", fx)
 	}
@@ -332,7 +358,7 @@ func reason(code session.Code, text string) *session.Error {
 
 // end begins the end of an open session: what waits is not run, what runs is
 // cancelled, and then its goroutine runs the pool's Close.
-func (c *Core) end(_ time.Time, s *Session, code session.Code, text string, fx *Effects) {
+func (c *Core) end(now time.Time, s *Session, code session.Code, text string, fx *Effects) {
 	if s.state != stateOpen {
 		return
 	}
@@ -351,18 +377,27 @@ func (c *Core) end(_ time.Time, s *Session, code session.Code, text string, fx *
 	}
 	delete(s.client.sessions, s.id)
 	s.client.digest ^= session.Digest(s.id)
-	fx.Stop = append(fx.Stop, Stop{Session: s, Why: s.why})
+	if s.lane == nil {
+		fx.Stop = append(fx.Stop, Stop{Session: s, Why: s.why})
+	} else {
+		s.lane.queue(s)
+	}
 	if to, via := s.holderAt(); to != 0 && code != session.ErrSessionClosed {
 		h := wire.Header{Kind: wire.KindExpired, Code: code, Via: via, Node: c.cfg.Node, Session: s.id, Epoch: s.epoch}
 		fx.Session(to, &h, wire.AppendFailure(nil, text, ""))
 	}
+	c.grant(now, s.lane, fx)
 }
 
 // closeBare closes a session that was just ended, where its goroutine has
 // nothing left to run.
 func (c *Core) closeBare(now time.Time, s *Session, fx *Effects) {
 	last := len(fx.Stop) - 1
-	if s.pool.Bare && s.callee.Running() == 0 && !s.quarantined && last >= 0 && fx.Stop[last].Session == s {
+	switch {
+	case !s.pool.Bare || s.callee.Running() != 0 || s.quarantined:
+	case s.queued:
+		c.closeQueued(now, s, fx)
+	case last >= 0 && fx.Stop[last].Session == s:
 		fx.Stop[last].Over = true
 		c.Closed(now, s, fx)
 	}
@@ -370,6 +405,8 @@ func (c *Core) closeBare(now time.Time, s *Session, fx *Effects) {
 
 // Closed takes the end of the pool's Close: the slot is free.
 func (c *Core) Closed(now time.Time, s *Session, fx *Effects) {
+	s.vacate()
+	defer c.grant(now, s.lane, fx)
 	delete(c.sessions, s.id)
 	c.release(s)
 	c.free(now, s)
@@ -393,6 +430,9 @@ func (c *Core) free(_ time.Time, s *Session) {
 	delete(c.opens, s.open)
 	s.pool.slots[s.slot] = nil
 	s.pool.free = append(s.pool.free, s.slot)
+	if s.lane != nil {
+		s.quits()
+	}
 	if s.client.held--; s.client.held == 0 {
 		delete(c.clients, s.client.id)
 	}
@@ -413,7 +453,7 @@ func (c *Core) EndAll(now time.Time, code session.Code, text string, fx *Effects
 	for _, s := range c.Sessions() {
 		if s.state == stateStarting {
 			s.why = &session.Error{Code: code, Text: text, Remote: true}
-			fx.Cancel = append(fx.Cancel, Cancel{Session: s})
+			c.cancelOpen(now, s, fx)
 		}
 		c.end(now, s, code, text, fx)
 	}

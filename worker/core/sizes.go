@@ -96,7 +96,7 @@ func (p *pool) audit(c *Core) (held int, err error) {
 	if held+len(p.free) != len(p.slots) {
 		return 0, fmt.Errorf("pool %q: %d held and %d free make no %d slots", p.Name, held, len(p.free), len(p.slots))
 	}
-	return held, nil
+	return held, p.auditLanes()
 }
 
 func (c *Core) auditClients(held int) error {

@@ -54,7 +54,7 @@ func burnerRole(_ context.Context, in *bufio.Scanner) error {
 // never voted about, let alone killed, while candidates are stopped for two
 // seconds at a time, in turn.
 func TestBusyMasterIsLeftAlone(t *testing.T) {
-	d := 8 * time.Second
+	d := 30 * time.Second
 	if soak() {
 		d = 10 * time.Minute
 	}

@@ -19,7 +19,7 @@ import (
 // Bounds of a look at a thread's stack.
 const (
 	scanMost   = 8 << 10 // bytes
-	framesMost = 40
+	framesMost = 24
 )
 
 // likelyFrames are the Go functions that a thread is in, innermost first, as far

@@ -24,7 +24,7 @@ func TestTwoBrokers(t *testing.T) {
 		return worker.Serve(ctx, worker.Options{Broker: both, Logger: quiet(), Beat: 200 * time.Millisecond}, counters("count", 2))
 	})
 	eventually(t, "the node is known to the second broker", func() bool { return two.nodes(t) == 1 })
-	cl, err := client.Dial(t.Context(), both, client.WithLogger(quiet()), client.WithBeat(200*time.Millisecond, 3))
+	cl, err := client.Dial(t.Context(), both, client.WithRelayOnly(), client.WithLogger(quiet()), client.WithBeat(200*time.Millisecond, 3))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,7 +74,7 @@ func TestNodeIsKilled(t *testing.T) {
 	c := newCell(t, broker.Options{})
 	dead, deadID := nodeProcess(t, c, "dead", 4)
 	_, _ = nodeProcess(t, c, "other", 2)
-	cl := c.dial(t)
+	cl := c.dial(t, client.WithRelayOnly())
 	var calls []blocked
 	var idle, others []*client.Session
 	for range 2 {
@@ -130,7 +130,7 @@ func TestNodeIsStoppedAndContinued(t *testing.T) {
 	const slots = 3
 	still, id := nodeProcess(t, c, "still", slots)
 	_, _ = nodeProcess(t, c, "other", 1)
-	cl := c.dial(t)
+	cl := c.dial(t, client.WithRelayOnly())
 	idle, busy, other := open(t, cl, "tally", on("still")), open(t, cl, "tally", on("still")), open(t, cl, "tally", on("other"))
 	mustCall[int](t, idle, "add", 1)
 	b := block(t, still, busy)
@@ -194,7 +194,7 @@ func TestClientIsKilled(t *testing.T) {
 			if test.call != "" {
 				await(t, y.began, "its call")
 			}
-			next := openLater(t.Context(), c.dial(t), "tally")
+			next := openLater(t.Context(), c.dial(t, client.WithRelayOnly()), "tally")
 			await(t, next.queued, "a place")
 			holder.kill()
 			o := await(t, next.done, "the slot")
@@ -217,7 +217,7 @@ func TestWaitingClientIsKilled(t *testing.T) {
 	c := newCell(t, broker.Options{Lease: time.Second})
 	y := newTally("tally", 1)
 	c.serve(t, worker.Options{}, y.pool)
-	cl := c.dial(t)
+	cl := c.dial(t, client.WithRelayOnly())
 	held := open(t, cl, "tally")
 	waiting := start(t, "client", "BROKER="+c.url)
 	waiting.says("queued")
@@ -259,7 +259,7 @@ func TestBrokerIsKilledAndComesBack(t *testing.T) {
 	run(t, func(ctx context.Context) error {
 		return worker.Serve(ctx, worker.Options{Broker: url, Beat: 200 * time.Millisecond, Misses: 5, Logger: quiet()}, y.pool)
 	})
-	cl := dial(t, url, client.WithBeat(200*time.Millisecond, 5))
+	cl := dial(t, url, client.WithRelayOnly(), client.WithBeat(200*time.Millisecond, 5))
 	idle := open(t, cl, "tally")
 	mustCall[int](t, idle, "add", 41)
 
@@ -325,7 +325,7 @@ func TestBrokerAndNodeAreKilled(t *testing.T) {
 	noLeaks(t)
 	b, url := brokerProcess(t, "tcp://127.0.0.1:*", quick...)
 	node := start(t, "node", append(quick, "BROKER="+url, "NAME=n", "SLOTS=2", "LEASE=1000")...)
-	cl := dial(t, url, client.WithBeat(200*time.Millisecond, 5))
+	cl := dial(t, url, client.WithRelayOnly(), client.WithBeat(200*time.Millisecond, 5))
 	idle, busy := open(t, cl, "tally"), open(t, cl, "tally")
 	ended := block(t, node, busy)
 	node.kill()
@@ -352,7 +352,7 @@ func TestNoBroker(t *testing.T) {
 		t.Errorf("dial nonsense: %v", err)
 	}
 	b, url := brokerProcess(t, "tcp://127.0.0.1:*")
-	cl := dial(t, url)
+	cl := dial(t, url, client.WithRelayOnly())
 	b.kill()
 	ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()

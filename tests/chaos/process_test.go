@@ -159,7 +159,7 @@ func nodeRole(ctx context.Context, in *bufio.Scanner) error {
 // clientRole takes a place of each kind: an open session, one in a queue, and
 // one that is just being offered. It says so, and keeps them.
 func clientRole(ctx context.Context, in *bufio.Scanner) error {
-	cl, err := client.Dial(ctx, os.Getenv("BROKER"), client.WithLogger(quiet()))
+	cl, err := client.Dial(ctx, os.Getenv("BROKER"), client.WithRelayOnly(), client.WithLogger(quiet()))
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,20 @@ func (r *Remains) Stored(n uint64) (Reply, bool) {
 	return Reply{}, false
 }
 
+// Strip gives up the bodies of the replies, and returns how many bytes they
+// were: of each it stays known that it was done.
+func (r *Remains) Strip() (bytes int) {
+	bytes, r.bytes = r.bytes, 0
+	for i := range r.kept {
+		if k := &r.kept[i].reply; len(k.Body) > 0 {
+			if k.Body = nil; k.Code == 0 {
+				*k = Reply{Code: ErrReplyGone}
+			}
+		}
+	}
+	return bytes
+}
+
 // Turn returns the lowest number that had neither started nor been settled.
 func (r *Remains) Turn() uint64 { return r.turn }
 

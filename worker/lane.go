@@ -89,7 +89,9 @@ func (l *lane) serve() {
 
 func (l *lane) take(o turn) {
 	t := o.task
-	t.thread = l.thread
+	if t.thread != l.thread {
+		t.thread = l.thread
+	}
 	if l.worn != t.badge {
 		t.badge.wear()
 		l.worn = t.badge

@@ -126,24 +126,32 @@ func (k *stock) back() {
 // prepared takes note of the end of a Prepare. After one that failed the next
 // waits.
 func (k *stock) prepared(w *spare, err error) {
+	if again := k.note(w, err); again > 0 {
+		k.node.log.Warn("no warm worker: Prepare failed", "pool", k.name, "error", err, "again", again)
+	}
+}
+
+// note returns after how long the next one is made, 0 where nothing failed or
+// that is known already.
+func (k *stock) note(w *spare, err error) (again time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err == nil {
 		w.ready, k.pause = true, 0
-		return
+		return 0
 	}
 	k.warm = slices.DeleteFunc(k.warm, func(one *spare) bool { return one == w })
 	if k.ended || k.timer != nil {
-		return
+		return 0
 	}
 	k.pause = min(max(failedPause, 2*k.pause), failedPauseMost)
-	k.node.log.Warn("no warm worker: Prepare failed", "pool", k.name, "error", err, "again", k.pause)
 	k.timer = time.AfterFunc(k.pause, func() {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		k.timer = nil
 		k.fill()
 	})
+	return k.pause
 }
 
 // run is a warm worker's life: it becomes its session's goroutine, or ends.

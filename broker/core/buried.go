@@ -48,6 +48,7 @@ func (b *buried) add(now time.Time, id session.NodeID, why session.Death, starte
 		b.order = append(b.order, n)
 		b.sessions += len(started)
 	} else {
+		n.why = why // said with the last part
 		b.sessions -= len(n.started)
 		maps.Copy(n.started, started)
 		b.sessions += len(n.started)

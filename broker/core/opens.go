@@ -63,6 +63,7 @@ func (c *Core) open(now time.Time, from wire.Peer, m *wire.Open, fx *Effects) {
 	if o := c.opens[key]; o != nil {
 		if o.unasked {
 			o.asked(c.demand(now, m))
+			c.carried += o.size
 		}
 		c.tellPlace(o, fx) // an offer's answer will come by itself
 		return

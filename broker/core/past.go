@@ -61,10 +61,10 @@ func (p *past) add(now time.Time, o pastOpen, l *lease) {
 		o.routed = true
 		o.route = p.routes.Push(lease{node: l.node, live: l.live})
 	}
-	p.opens[o.key] = p.all.Push(o)
-	if p.all.Len() > pastMost {
+	if p.all.Len() == pastMost {
 		p.shift()
 	}
+	p.opens[o.key] = p.all.Push(o)
 }
 
 // forget takes back that an open is over.

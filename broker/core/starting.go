@@ -63,7 +63,7 @@ func (c *Core) await(n *node, now time.Time, live *wire.Live) {
 func (o *open) asked(by *open) {
 	o.unasked, o.first = false, o.first || by.first
 	o.ask, o.limits, o.notify, o.arrived, o.offer = by.ask, by.limits, by.notify, by.arrived, by.offer
-	o.grant = o.given(by.arrived)
+	o.grant, o.size = o.given(by.arrived), by.size
 }
 
 // given is the grant of an open that a node took before this broker knew.

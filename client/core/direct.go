@@ -1,10 +1,10 @@
 package core
 
 import (
+	"net/netip"
 	"slices"
+	"strings"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/limpet-rpc/limpet/heartbeat"
 	"github.com/limpet-rpc/limpet/internal/wire"
@@ -49,7 +49,7 @@ const (
 	directAgain = time.Minute      // after which one that did not is tried again
 	directIdle  = 30 * time.Second // a connection without sessions is kept
 	directBeat  = 500 * time.Millisecond
-	directMost  = 1024 // connections; sessions on further nodes are relayed
+	directMost  = 128 // connections; sessions on further nodes are relayed
 )
 
 // What happened.
@@ -60,7 +60,7 @@ const (
 
 // shortCut joins a session to its node's direct path, if it has one.
 func (c *Core) shortCut(now time.Time, s *Session, fx *Effects) {
-	if c.cfg.Relay || s.route.Endpoint == "" || s.once {
+	if c.cfg.Relay || s.once || !dialable(s.route.Endpoint) {
 		return
 	}
 	d := c.directs[s.route.Node]
@@ -76,6 +76,17 @@ func (c *Core) shortCut(now time.Time, s *Session, fx *Effects) {
 	s.direct = d
 }
 
+// dialable reports an endpoint that can be dialled without asking anybody where
+// it is: a name that is looked up slowly would hold up everything else.
+func dialable(endpoint string) bool {
+	at, tcp := strings.CutPrefix(endpoint, "tcp://")
+	if !tcp {
+		return endpoint != "" // refused by the socket where it is nonsense
+	}
+	_, err := netip.ParseAddrPort(at)
+	return err == nil
+}
+
 func (c *Core) dial(now time.Time, d *direct, fx *Effects) {
 	d.until = now.Add(directTry)
 	fx.Dials = append(fx.Dials, Dial{Node: d.node, Endpoint: d.endpoint})
@@ -86,9 +97,9 @@ func (c *Core) dial(now time.Time, d *direct, fx *Effects) {
 func (c *Core) Dialled(now time.Time, to session.NodeID, peer wire.Peer, fx *Effects) {
 	d := c.directs[to]
 	switch {
-	case d == nil && peer != 0:
+	case peer != 0 && (d == nil || d.peer != 0):
 		fx.Hangups = append(fx.Hangups, peer)
-	case d == nil:
+	case d == nil || d.peer != 0:
 	case peer == 0:
 		d.until = now.Add(directAgain)
 	default:
@@ -109,7 +120,7 @@ func (c *Core) greet(now time.Time, d *direct, fx *Effects) {
 func (c *Core) fromNode(now time.Time, d *direct, m wire.Control, fx *Effects) {
 	switch m := m.(type) {
 	case *wire.Welcome:
-		if m.Broker != nodeUUID(d.node) {
+		if m.Broker != wire.NodeUUID(d.node) {
 			c.usurped(now, d, fx)
 			return
 		}
@@ -177,7 +188,7 @@ func (c *Core) watchDirects(now time.Time, fx *Effects) {
 		switch {
 		case d.sessions == 0 && d.idle.IsZero():
 			d.idle = now
-		case d.sessions == 0 && (now.Sub(d.idle) >= directIdle || !d.up):
+		case d.sessions == 0 && (d.up && now.Sub(d.idle) >= directIdle || d.peer == 0 && !now.Before(d.until)):
 			c.hangUp(now, d, fx)
 			delete(c.directs, d.node)
 		case d.up && d.pacer.Due(now):
@@ -217,13 +228,4 @@ func (c *Core) directsInOrder() []*direct {
 		return 1
 	})
 	return list
-}
-
-// nodeUUID is a node's id as its Welcome shows it.
-func nodeUUID(n session.NodeID) uuid.UUID {
-	var id uuid.UUID
-	for i := range 8 {
-		id[15-i] = byte(n >> (8 * i))
-	}
-	return id
 }

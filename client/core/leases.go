@@ -95,7 +95,7 @@ func (c *Core) leased(now time.Time, from wire.Peer, h *wire.Header, body []byte
 	}
 	if n != nil && h.Code == session.ErrWorkerLost {
 		for _, s := range n.inOrder() {
-			if c.elsewhere(now, from, s) {
+			if s.Direct() || c.elsewhere(now, from, s) {
 				continue
 			}
 			why := infer(session.ErrWorkerLost, session.Done, 0, "no broker knows its node %s any more", h.Node)
@@ -111,6 +111,9 @@ func (c *Core) leased(now time.Time, from wire.Peer, h *wire.Header, body []byte
 	}
 	if n == nil || h.Code != 0 {
 		return
+	}
+	for _, s := range n.sessions {
+		s.denied = nil // by whoever has passed this on, and they know more by now
 	}
 	if h.Flags&wire.FlagAgain != 0 {
 		list := make([]byte, 0, 16*len(n.sessions))

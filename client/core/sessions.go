@@ -286,6 +286,11 @@ func (c *Core) failed(now time.Time, from wire.Peer, s *Session, h *wire.Header,
 		return
 	}
 	denied := h.Code == session.ErrWorkerLost && h.Via == 0 && c.brokers[from] != nil // a broker's word, not the node's own
+	if denied && s.Direct() {                                                         // it is only cut off from that broker
+		s.calls.Postpone(h.Number, now.Add(recoverAgain))
+		c.arm(s, now.Add(recoverAgain))
+		return
+	}
 	if denied && c.elsewhere(now, from, s) {
 		return
 	}
@@ -375,7 +380,7 @@ func (c *Core) lost(now time.Time, from wire.Peer, m *wire.Lost, fx *Effects) {
 		if s == nil || s.route.Node != m.Node {
 			continue
 		}
-		if len(m.Started) == 0 && c.elsewhere(now, from, s) {
+		if len(m.Started) == 0 && (s.Direct() || c.elsewhere(now, from, s)) {
 			continue // without the start record it may only be cut off from that broker
 		}
 		why := &session.Error{Code: m.Code, Text: m.Text, Remote: true}

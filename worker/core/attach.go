@@ -44,7 +44,7 @@ func (c *Core) attach(now time.Time, from wire.Peer, h *wire.Header, body []byte
 	}
 	live := s.live()
 	fx.Session(from, &a, wire.AppendControl(nil, &wire.Opened{
-		Request: s.open.Request, Broker: nodeUUID(c.cfg.Node), Node: c.cfg.Node, NodeName: c.cfg.Name, PID: c.cfg.PID, Pool: live.Pool,
+		Request: s.open.Request, Broker: wire.NodeUUID(c.cfg.Node), Node: c.cfg.Node, NodeName: c.cfg.Name, PID: c.cfg.PID, Pool: live.Pool,
 		Worker: live.Worker, Incarnation: live.Incarnation, Session: s.id, Key: s.key, Epoch: s.epoch, Endpoint: c.cfg.Endpoint, Limits: live.Limits,
 	}))
 }

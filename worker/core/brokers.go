@@ -65,7 +65,7 @@ func (c *Core) Registered() bool {
 func (c *Core) hello(now time.Time, b *broker, fx *Effects) {
 	b.hello = now.Add(helloAgain)
 	fx.Control(b.peer, &wire.Hello{
-		Min: wire.MinVersion, Max: wire.Version, Role: wire.RoleNode, ID: nodeUUID(c.cfg.Node), Name: c.cfg.Name,
+		Min: wire.MinVersion, Max: wire.Version, Role: wire.RoleNode, ID: wire.NodeUUID(c.cfg.Node), Name: c.cfg.Name,
 		Program: c.cfg.Program, Beat: wire.Millis(c.cfg.Beat),
 	})
 }

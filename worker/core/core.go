@@ -261,7 +261,7 @@ func (c *Core) fromStranger(from wire.Peer, m wire.Control, fx *Effects) {
 			return
 		}
 		fx.Control(from, &wire.Welcome{
-			Version: min(m.Max, wire.Version), Broker: nodeUUID(c.cfg.Node), Name: c.cfg.Name, Program: c.cfg.Program,
+			Version: min(m.Max, wire.Version), Broker: wire.NodeUUID(c.cfg.Node), Name: c.cfg.Name, Program: c.cfg.Program,
 			Beat: wire.Millis(c.cfg.Beat), Misses: uint8(min(c.cfg.Misses, 255)), MaxBody: wire.MaxEnvelope,
 		})
 	case *wire.Beat:
@@ -372,13 +372,4 @@ func (c *Core) Sessions() []*Session {
 	}
 	slices.SortFunc(list, func(a, b *Session) int { return slices.Compare(a.id[:], b.id[:]) })
 	return list
-}
-
-// nodeUUID is a node's id where the wire has room for a UUID.
-func nodeUUID(n session.NodeID) uuid.UUID {
-	var id uuid.UUID
-	for i := range 8 {
-		id[15-i] = byte(n >> (8 * i))
-	}
-	return id
 }

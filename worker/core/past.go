@@ -32,6 +32,7 @@ type past struct {
 	byID   map[session.ID]uint64
 	byOpen map[session.OpenKey]uint64
 	bytes  int
+	bare   uint64 // the first that may still have the bodies of its replies
 }
 
 func newPast() past {
@@ -76,23 +77,27 @@ func (p *past) opened(key session.OpenKey) (*pastSession, bool) {
 func (p *past) add(now time.Time, s *Session) {
 	r := pastSession{tenancy: s.tenancy, replies: s.callee.Remains(), why: s.why, moves: s.moves, at: now}
 	p.bytes += r.replies.Bytes()
-	n := p.all.Push(r)
+	n := p.push(r)
 	p.byID[s.id], p.byOpen[s.open] = n, n
-	p.bound()
+	for ; p.bytes > pastBytes && p.bare < n; p.bare++ { // that they were done stays known
+		if old := p.all.At(p.bare); old != nil {
+			p.bytes -= old.replies.Strip()
+		}
+	}
+}
+
+func (p *past) push(r pastSession) uint64 {
+	if p.all.Len() == pastMost {
+		p.shift()
+	}
+	return p.all.Push(r)
 }
 
 func (p *past) addOpen(now time.Time, key session.OpenKey, why *session.Error) {
 	if _, known := p.byOpen[key]; known {
 		return
 	}
-	p.byOpen[key] = p.all.Push(pastSession{tenancy: tenancy{open: key}, why: why, at: now})
-	p.bound()
-}
-
-func (p *past) bound() {
-	for p.all.Len() > pastMost || p.bytes > pastBytes {
-		p.shift()
-	}
+	p.byOpen[key] = p.push(pastSession{tenancy: tenancy{open: key}, why: why, at: now})
 }
 
 // repliesMost bounds the ended sessions that a Register brings along.

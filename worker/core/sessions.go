@@ -288,7 +288,7 @@ func (c *Core) tellUntold(fx *Effects) {
 func (c *Core) openFailed(now time.Time, s *Session, failed error, fx *Effects) {
 	code, text := session.ErrOpenFailed, failed.Error()
 	switch {
-	case s.why == nil:
+	case s.why == nil || s.why.Code == session.ErrWorkerDied:
 		c.past.addOpen(now, s.open, &session.Error{Code: code, Text: text, Remote: true})
 	case s.why.Code == session.ErrSessionDrained:
 		code, text = session.ErrDraining, s.why.Text

@@ -185,9 +185,10 @@ func (c *Core) watchDirects(now time.Time, fx *Effects) {
 		return
 	}
 	for _, d := range c.directsInOrder() {
-		switch {
-		case d.sessions == 0 && d.idle.IsZero():
+		if d.sessions == 0 && d.idle.IsZero() {
 			d.idle = now
+		}
+		switch {
 		case d.sessions == 0 && (d.up && now.Sub(d.idle) >= directIdle || d.peer == 0 && !now.Before(d.until)):
 			c.hangUp(now, d, fx)
 			delete(c.directs, d.node)

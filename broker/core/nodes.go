@@ -403,7 +403,7 @@ func (c *Core) decline(now time.Time, from wire.Peer, m *wire.Decline, fx *Effec
 	}
 	delete(n.offers, key)
 	c.table.Free(now, n.id, o.ask.Pool)
-	if o.withdrawn || o.unasked && o.first || m.Code == session.ErrOpenFailed || m.Code == session.ErrBadMessage || m.Code == session.ErrWithdrawn {
+	if o.withdrawn || m.Code == session.ErrOpenFailed || m.Code == session.ErrBadMessage || m.Code == session.ErrWithdrawn {
 		if !o.withdrawn {
 			c.refuse(o.client.peer, key, m.Code, m.Text, fx)
 		}
@@ -469,10 +469,7 @@ func (c *Core) requeue(now time.Time, o *open, fx *Effects) {
 	case o.withdrawn:
 		c.finish(now, o, session.ErrWithdrawn)
 		return
-	case o.unasked && o.first:
-		c.finish(now, o, session.ErrNoWorker)
-		return
-	case o.unasked: // its client will ask, if it still wants it
+	case o.unasked: // its client may ask; until then it is another broker's to place
 		c.leave(o)
 		c.forget(o.client)
 		return

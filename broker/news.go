@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"context"
+	"log/slog"
 	"time"
 
 	"github.com/limpet-rpc/limpet/broker/core"
@@ -9,30 +11,45 @@ import (
 	"github.com/limpet-rpc/limpet/session"
 )
 
-// news passes the core's events on to the feed. What peers can cause at will is
-// told as seldom as it is logged, and sessions only while somebody listens.
+// news writes the core's events to the log and tells them to the feed. What
+// peers can cause at will comes once a second for each, and sessions only to
+// whoever listens.
 type news struct{ bad quiet.Log }
 
-func (n *news) event(f *feed.Feed, e *core.Event) {
+func (n *news) event(log *slog.Logger, f *feed.Feed, e *core.Event) {
 	switch e.What {
 	case core.EventBad:
-		if _, may := n.bad.May(time.Now(), e.Peer); !may {
+		unsaid, ok := n.bad.May(time.Now(), e.Peer)
+		if !ok {
 			return
 		}
+		log.Warn(e.What, "peer", e.Peer, "code", e.Code.Error(), "text", e.Text, "unsaid", unsaid)
 	case core.EventOpened, core.EventEnded:
+		if log.Enabled(context.Background(), slog.LevelDebug) {
+			log.Debug(e.What, "session", e.Session, "pool", e.Pool, "node", e.Name, "code", e.Code.Error())
+		}
 		if !f.Heard() {
 			return
 		}
+	case core.EventNodeLost, core.EventNodeCut:
+		log.Warn(e.What, "node", e.Node, "name", e.Name, "text", e.Text)
+	default:
+		log.Info(e.What, "node", e.Node, "name", e.Name, "text", e.Text)
 	}
-	told := feed.Event{Time: time.Now(), What: e.What, Name: e.Name, Pool: e.Pool, Text: e.Text}
+	f.Tell(told(e))
+}
+
+// told is an event as the feed has it.
+func told(e *core.Event) feed.Event {
+	t := feed.Event{Time: time.Now(), What: e.What, Name: e.Name, Pool: e.Pool, Text: e.Text}
 	if e.Node != 0 {
-		told.Node = e.Node.String()
+		t.Node = e.Node.String()
 	}
 	if e.Session != (session.ID{}) {
-		told.Session = e.Session.String()
+		t.Session = e.Session.String()
 	}
 	if e.Code != 0 {
-		told.Code = e.Code.Error()
+		t.Code = e.Code.Error()
 	}
-	f.Tell(told)
+	return t
 }

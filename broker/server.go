@@ -79,10 +79,9 @@ type Server struct {
 	done     chan struct{} // closed when Run returns
 
 	// owned by the loop
-	core  *core.Core
-	fx    core.Effects
-	noise noise
-	news  news
+	core *core.Core
+	fx   core.Effects
+	news news
 }
 
 // New checks the library and binds the endpoint. Errors name what is missing
@@ -403,8 +402,7 @@ func (s *Server) apply() {
 		}
 	}
 	for i := range s.fx.Events {
-		s.noise.event(s.log, &s.fx.Events[i])
-		s.news.event(s.feed, &s.fx.Events[i])
+		s.news.event(s.log, s.feed, &s.fx.Events[i])
 	}
 	if s.heritage != nil && slices.ContainsFunc(s.fx.Events, core.Event.Inherits) {
 		s.heritage(s.core.Heritage())

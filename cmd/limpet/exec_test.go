@@ -30,7 +30,7 @@ func python(t *testing.T) string {
 			return path
 		}
 	}
-	t.Skip("there is no python3")
+	t.Fatal("there is no python3: scripts/deps.sh installs it")
 	return ""
 }
 
@@ -127,7 +127,7 @@ func left(texts ...string) (pids []string) {
 // nothingLeft waits until there are none.
 func nothingLeft(t *testing.T, texts ...string) {
 	t.Helper()
-	for deadline := time.Now().Add(long); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(long); ; time.Sleep(time.Millisecond) { // a poll of the process table, which tells nobody
 		pids := left(texts...)
 		if len(pids) == 0 {
 			return
@@ -254,8 +254,10 @@ func (p *theater) loseSome(sessions []*client.Session) []*client.Session {
 	if err := syscall.Kill(evaluate[int](p.t, idle, "eval", "os.getpid()"), syscall.SIGKILL); err != nil {
 		p.t.Error(err)
 	}
-	for deadline := time.Now().Add(long); idle.Err() == nil && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		continue
+	for deadline := time.Now().Add(long); idle.Err() == nil; time.Sleep(time.Millisecond) { // a poll, not an event
+		if time.Now().After(deadline) {
+			p.t.Fatal("the session of a killed interpreter does not end")
+		}
 	}
 	if _, err := client.Call[int](ctx, idle, "eval", "1"); !errors.Is(err, session.ErrWorkerDied) || !errors.Is(err, session.NotRun) {
 		p.t.Errorf("a call after the kill ended with %v, want worker died, not run", err)

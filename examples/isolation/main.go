@@ -17,7 +17,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"github.com/limpet-rpc/limpet/worker"
 )
@@ -37,10 +36,12 @@ func main() {
 		return *total, nil
 	})
 	worker.Handle(counters, "pid", func(context.Context, *int, any) (int, error) { return os.Getpid(), nil })
-	worker.Handle(counters, "stop", func(context.Context, *int, any) (bool, error) {
-		err := syscall.Kill(os.Getpid(), syscall.SIGSTOP)
-		time.Sleep(time.Second) // this thread may be the last to stop
-		return true, err
+	worker.Handle(counters, "stop", func(ctx context.Context, _ *int, _ any) (bool, error) {
+		if err := syscall.Kill(os.Getpid(), syscall.SIGSTOP); err != nil {
+			return false, err
+		}
+		<-ctx.Done() // this thread may be the last to stop
+		return true, ctx.Err()
 	})
 	worker.Handle(counters, "exit", func(context.Context, *int, any) (bool, error) {
 		os.Exit(3)

@@ -82,7 +82,7 @@ func TestBusyMasterIsLeftAlone(t *testing.T) {
 		send(t, c, syscall.SIGSTOP)
 		time.Sleep(2 * time.Second) // the stop itself
 		send(t, c, syscall.SIGCONT)
-		time.Sleep(500 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond) // how long it goes on before the next one is stopped
 	}
 	masters := 0
 	for i, c := range slices.Backward(all) {

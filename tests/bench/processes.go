@@ -34,12 +34,11 @@ type accident struct {
 
 func accidents() []accident {
 	silent := func(beatLimit time.Duration) time.Duration { return beatLimit }
-	starved := func(beatLimit time.Duration) time.Duration { return 2 * beatLimit } // its loop may get a turn now and then, and beat
 	return []accident{
 		{"kill -STOP", "", syscall.SIGSTOP, session.ErrWorkerHung, silent},
 		{"every processor blocked", "seize", 0, session.ErrWorkerHung, silent},
 		{"endless loop, budget 1s", "spin", 0, session.ErrWorkerHung, func(time.Duration) time.Duration { return processBudget }},
-		{"10,000 endless goroutines", "bomb", 0, session.ErrWorkerHung, starved},
+		{"10,000 endless goroutines", "bomb", 0, session.ErrWorkerHung, silent},
 		{"kill -9", "", syscall.SIGKILL, session.ErrWorkerLost, func(time.Duration) time.Duration { return 0 }},
 	}
 }
@@ -136,7 +135,7 @@ func (got *Accident) suffer(ctx context.Context, c *client.Client, s *client.Ses
 	}
 	err := <-held
 	got.Told = time.Since(begun)
-	got.WrongCode = !errors.Is(err, a.code) && (a.method != "bomb" || !errors.Is(err, session.ErrWorkerLost)) // who starves is hung or gone
+	got.WrongCode = !errors.Is(err, a.code)
 	got.Error = fmt.Sprint(err)
 	_, err = openSession(ctx, c)
 	got.Replaced = time.Since(begun)

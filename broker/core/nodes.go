@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -605,12 +606,7 @@ func (c *Core) tellLost(n *node, why session.Death, fx *Effects) {
 
 // leasesOf returns sessions in a fixed order.
 func leasesOf(m map[session.ID]*lease) []*lease {
-	list := make([]*lease, 0, len(m))
-	for _, l := range m {
-		list = append(list, l)
-	}
-	slices.SortFunc(list, func(a, b *lease) int {
+	return slices.SortedFunc(maps.Values(m), func(a, b *lease) int {
 		return cmp.Or(cmp.Compare(a.live.Worker, b.live.Worker), slices.Compare(a.live.Session[:], b.live.Session[:]))
 	})
-	return list
 }

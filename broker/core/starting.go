@@ -1,6 +1,7 @@
 package core
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -72,10 +73,5 @@ func (o *open) given(now time.Time) assigner.Grant {
 }
 
 func (n *node) offersInOrder() []*open {
-	list := make([]*open, 0, len(n.offers))
-	for _, o := range n.offers {
-		list = append(list, o)
-	}
-	slices.SortFunc(list, func(a, b *open) int { return slices.Compare(a.key.Request[:], b.key.Request[:]) })
-	return list
+	return slices.SortedFunc(maps.Values(n.offers), func(a, b *open) int { return slices.Compare(a.key.Request[:], b.key.Request[:]) })
 }

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -355,12 +356,7 @@ func (h *wakeHeap) Pop() any {
 
 // Sessions returns the sessions that are not over, in the order of their ids.
 func (c *Core) Sessions() []*Session {
-	list := make([]*Session, 0, len(c.sessions))
-	for _, s := range c.sessions {
-		list = append(list, s)
-	}
-	slices.SortFunc(list, func(a, b *Session) int { return slices.Compare(a.route.Session[:], b.route.Session[:]) })
-	return list
+	return slices.SortedFunc(maps.Values(c.sessions), func(a, b *Session) int { return slices.Compare(a.route.Session[:], b.route.Session[:]) })
 }
 
 // buffer returns an empty buffer for an envelope of about size bytes.

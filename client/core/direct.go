@@ -1,6 +1,8 @@
 package core
 
 import (
+	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -218,15 +220,5 @@ func (c *Core) silentNode(now time.Time, d *direct, why string, fx *Effects) {
 }
 
 func (c *Core) directsInOrder() []*direct {
-	list := make([]*direct, 0, len(c.directs))
-	for _, d := range c.directs {
-		list = append(list, d)
-	}
-	slices.SortFunc(list, func(a, b *direct) int {
-		if a.node < b.node {
-			return -1
-		}
-		return 1
-	})
-	return list
+	return slices.SortedFunc(maps.Values(c.directs), func(a, b *direct) int { return cmp.Compare(a.node, b.node) })
 }

@@ -1,6 +1,8 @@
 package core
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -133,24 +135,9 @@ func (c *Core) leased(now time.Time, from wire.Peer, h *wire.Header, body []byte
 
 // inOrder returns the sessions that are kept there, in the order of their ids.
 func (n *node) inOrder() []*Session {
-	list := make([]*Session, 0, len(n.sessions))
-	for _, s := range n.sessions {
-		list = append(list, s)
-	}
-	slices.SortFunc(list, func(a, b *Session) int { return slices.Compare(a.route.Session[:], b.route.Session[:]) })
-	return list
+	return slices.SortedFunc(maps.Values(n.sessions), func(a, b *Session) int { return slices.Compare(a.route.Session[:], b.route.Session[:]) })
 }
 
 func (c *Core) nodesInOrder() []*node {
-	list := make([]*node, 0, len(c.nodes))
-	for _, n := range c.nodes {
-		list = append(list, n)
-	}
-	slices.SortFunc(list, func(a, b *node) int {
-		if a.id < b.id {
-			return -1
-		}
-		return 1
-	})
-	return list
+	return slices.SortedFunc(maps.Values(c.nodes), func(a, b *node) int { return cmp.Compare(a.id, b.id) })
 }

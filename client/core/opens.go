@@ -1,7 +1,9 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -185,17 +187,9 @@ func (c *Core) watchOpens(now time.Time, fx *Effects) {
 }
 
 func (c *Core) opensInOrder() []*Opening {
-	list := make([]*Opening, 0, len(c.opens))
-	for _, o := range c.opens {
-		list = append(list, o)
-	}
-	slices.SortFunc(list, func(a, b *Opening) int {
-		if d := int(int64(a.number) - int64(b.number)); d != 0 {
-			return d
-		}
-		return slices.Compare(a.request[:], b.request[:])
+	return slices.SortedFunc(maps.Values(c.opens), func(a, b *Opening) int {
+		return cmp.Or(cmp.Compare(a.number, b.number), slices.Compare(a.request[:], b.request[:]))
 	})
-	return list
 }
 
 // opened takes a route. One that nobody waits for any more is given back.

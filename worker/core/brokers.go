@@ -1,7 +1,9 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -233,12 +235,7 @@ func (c *Core) silent(cl *client) bool {
 }
 
 func (c *Core) brokersInOrder() []*broker {
-	list := make([]*broker, 0, len(c.brokers))
-	for _, b := range c.brokers {
-		list = append(list, b)
-	}
-	slices.SortFunc(list, func(a, b *broker) int { return int(int64(a.peer) - int64(b.peer)) })
-	return list
+	return slices.SortedFunc(maps.Values(c.brokers), func(a, b *broker) int { return cmp.Compare(a.peer, b.peer) })
 }
 
 // report sends a change to every broker that knows this node, numbered for

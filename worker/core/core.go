@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -366,10 +367,5 @@ func (h *dueHeap) Pop() any {
 // Sessions returns every session that lives or closes here, in the order of
 // their ids.
 func (c *Core) Sessions() []*Session {
-	list := make([]*Session, 0, len(c.opens))
-	for _, s := range c.opens {
-		list = append(list, s)
-	}
-	slices.SortFunc(list, func(a, b *Session) int { return slices.Compare(a.id[:], b.id[:]) })
-	return list
+	return slices.SortedFunc(maps.Values(c.opens), func(a, b *Session) int { return slices.Compare(a.id[:], b.id[:]) })
 }

@@ -227,11 +227,17 @@ func (c *Client) finish(fx *core.Effects) {
 }
 
 // apply carries out what the core asked for. A result goes to whoever waits
-// for it; each waits for one, and has room for it.
+// for it; each waits for one, and has room for it. Progress goes first: who
+// reads it stops at the end of its call, and both may have come at once.
 func (c *Client) apply(fx *core.Effects) {
 	for _, o := range fx.Outs {
 		if err := c.loop.Send(o.To, o.Env); err != nil {
 			c.log.Debug("not sent", "kind", wire.KindOf(o.Env), "error", err) // it is sent again
+		}
+	}
+	for _, s := range fx.Steps {
+		if p, ok := s.Tag.(*Pending); ok {
+			p.step(s.Body, s.Raw)
 		}
 	}
 	for i := range fx.Results {
@@ -246,11 +252,6 @@ func (c *Client) apply(fx *core.Effects) {
 	}
 	for _, p := range fx.Places {
 		p.Tag.(*opening).moved(p.Place)
-	}
-	for _, s := range fx.Steps {
-		if p, ok := s.Tag.(*Pending); ok {
-			p.step(s.Body, s.Raw)
-		}
 	}
 	for _, e := range fx.Events {
 		c.log.Debug(e.What, "client", c.name, "code", e.Code.Error(), "text", e.Text)

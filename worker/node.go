@@ -123,8 +123,9 @@ type node struct {
 
 	parent *supervise.Parent // nil: this is no worker process; fixed before run
 
-	mu   sync.Mutex
-	core *core.Core
+	mu      sync.Mutex
+	core    *core.Core
+	reports reports // guarded by mu
 
 	fx    core.Effects // owned by the loop
 	batch bool         // owned by the loop: it holds mu and gathers effects
@@ -373,6 +374,7 @@ func (n *node) lockedFor(send sender, step func(fx *core.Effects)) {
 	fx.Reset()
 	n.mu.Lock()
 	step(fx)
+	n.report(fx)
 	n.mu.Unlock()
 	n.apply(fx, send)
 	n.spare.Put(fx)
@@ -393,11 +395,8 @@ func (t *task) sender() sender {
 // channels have room for all that the core ever hands out at once.
 func (n *node) apply(fx *core.Effects, send sender) {
 	for _, s := range fx.Start { // before anybody can hear of it
-		if s.Lane() >= 0 {
-			continue // see seat
-		}
-		if t := n.newTask(s); t.stock == nil || !t.stock.take(t) {
-			go t.run()
+		if s.Lane() < 0 { // else see seat
+			n.newTask(s)
 		}
 	}
 	for _, s := range fx.Open {
@@ -408,6 +407,9 @@ func (n *node) apply(fx *core.Effects, send sender) {
 	}
 	for _, r := range fx.Run {
 		r.Session.Task.(*task).give(order{call: r.Call})
+	}
+	for _, s := range fx.Start {
+		s.Task.(*task).begin()
 	}
 	for _, c := range fx.Cancel {
 		c.Session.Task.(*task).cancel(c.Number, c.Why)
@@ -451,7 +453,9 @@ func (n *node) Begin() {
 func (n *node) End() {
 	n.batch = false
 	n.seat(&n.fx)
+	told := n.reports.take()
 	n.mu.Unlock()
+	n.tell(told)
 	n.apply(&n.fx, n.loop.Send)
 }
 
@@ -506,7 +510,9 @@ func (n *node) step(f func(fx *core.Effects)) {
 	n.mu.Lock()
 	f(&n.fx)
 	n.seat(&n.fx)
+	told := n.reports.take()
 	n.mu.Unlock()
+	n.tell(told)
 	n.apply(&n.fx, n.loop.Send)
 }
 
@@ -527,18 +533,25 @@ func (n *node) newTask(s *core.Session) *task {
 	return t
 }
 
-// done reports the end of a call and returns the session's next one, if it has
-// arrived already: its goroutine goes straight on with it.
-func (n *node) done(t *task, number uint64, r session.Reply) (next core.Call, ok bool) {
+// done reports the end of a call and returns what the session has to do next,
+// if that is known already: its goroutine goes straight on with it.
+func (n *node) done(t *task, number uint64, r session.Reply) (next order, ok bool) {
 	fx := n.spare.Get().(*core.Effects)
 	fx.Reset()
 	n.mu.Lock()
 	n.core.Done(n.loop.Time(), t.session, number, r, fx)
+	n.report(fx)
 	n.mu.Unlock()
-	if len(fx.Run) == 1 && !t.laned {
-		next, ok = fx.Run[0].Call, true
+	switch {
+	case t.laned:
+	case len(fx.Run) == 1: // a call of this session: it has a goroutine of its own
+		next, ok = order{call: fx.Run[0].Call}, true
 		clear(fx.Run)
 		fx.Run = fx.Run[:0]
+	case len(fx.Stop) == 1:
+		next, ok = order{stop: fx.Stop[0].Why, over: fx.Stop[0].Over}, true
+		clear(fx.Stop)
+		fx.Stop = fx.Stop[:0]
 	}
 	n.apply(fx, t.sender())
 	n.spare.Put(fx)

@@ -29,6 +29,9 @@ type task struct {
 	check   bool
 	bare    bool       // the core has taken it as open already
 	orders  chan order // room for all: at most one call at a time, and one stop; nil on a lane
+	first   order      // what its goroutine begins with, if it is known by then
+	waits   bool       // owned by the loop: it has no goroutine yet, see begin
+	begun   bool       // owned by the loop
 	opening *callContext
 	note    startrec.Slot
 	badge   *badge
@@ -72,6 +75,21 @@ func newTask(n *node, s *core.Session, pool Served) *task {
 	return t
 }
 
+// begin starts the session's goroutine, with the call that came along with the
+// open if there was one. A session that has nothing to open and no thread to hold
+// has none until it has something to run. The loop calls it, once.
+func (t *task) begin() {
+	switch {
+	case t.laned || t.stock != nil && t.stock.take(t):
+		t.begun = true
+	case t.lock || !t.bare || t.first.call.Number != 0 || t.first.stop != nil:
+		t.begun = true
+		go t.run()
+	default:
+		t.waits = true
+	}
+}
+
 // run is the session's whole life. A goroutine that is locked to its thread
 // never unlocks it, so that the thread ends with it.
 func (t *task) run() {
@@ -79,7 +97,19 @@ func (t *task) run() {
 	if t.lock {
 		runtime.LockOSThread()
 	}
+	if t.bare {
+		spread()
+	}
 	t.live()
+}
+
+// spread has the stack grow once, while it is empty, and not three times under
+// the first call of what may be a short session.
+//
+//go:noinline
+func spread() {
+	var room [4 << 10]byte
+	runtime.KeepAlive(&room)
 }
 
 // live is run, on the goroutine that is the session's.
@@ -87,16 +117,19 @@ func (t *task) live() {
 	if t.stock != nil {
 		defer t.stock.back()
 	}
-	t.thread = ThreadID()
+	if t.lock || t.check {
+		t.thread = ThreadID()
+	}
 	t.badge.wear()
 	if t.bare || t.open() {
-		t.finish()
+		t.finish(t.first)
 	}
 }
 
-// finish serves the session until it ends, and ends its state.
-func (t *task) finish() {
-	if last := t.serve(); !last.over {
+// finish does what is to be done next, and all that comes after it, until the
+// session ends, and ends its state.
+func (t *task) finish(next order) {
+	if last := t.serve(next); !last.over {
 		t.close(last.stop)
 	}
 }
@@ -133,6 +166,13 @@ type order struct {
 // there is room for.
 func (t *task) give(o order) {
 	switch {
+	case t.waits && o.over:
+		t.node.tasks.Done() // it has run nothing
+	case t.waits:
+		t.waits, t.first = false, o
+		t.begin()
+	case !t.laned && !t.begun && o.stop == nil:
+		t.first = o
 	case !t.laned:
 		t.orders <- o
 	case o.over:
@@ -142,17 +182,17 @@ func (t *task) give(o order) {
 	}
 }
 
-// serve runs calls until the session ends. A call that was handed over but not
-// begun by then is certainly not run.
-func (t *task) serve() (last order) {
-	for {
-		o := <-t.orders
-		if o.stop != nil {
-			return o
+// serve runs calls until the session ends; next is the first, if there is one
+// already. A call that was handed over but not begun by then is certainly not run.
+func (t *task) serve(next order) (last order) {
+	for known := next.call.Number != 0 || next.stop != nil; ; {
+		if !known {
+			next = <-t.orders
 		}
-		for call, ok := o.call, true; ok; {
-			call, ok = t.node.done(t, call.Number, t.handle(call))
+		if next.stop != nil {
+			return next
 		}
+		next, known = t.node.done(t, next.call.Number, t.handle(next.call))
 	}
 }
 
@@ -169,9 +209,9 @@ func (t *task) handle(call core.Call) (reply session.Reply) {
 		if p := recover(); p != nil {
 			reply = t.panicked(call, p)
 		} else if inside {
-			t.node.done(t, call.Number, t.panicked(call, errExit))
+			next, _ := t.node.done(t, call.Number, t.panicked(call, errExit))
 			if !t.laned {
-				t.finish()
+				t.finish(next)
 			}
 		}
 	}()

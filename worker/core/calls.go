@@ -221,6 +221,7 @@ func (c *Core) nothing(now time.Time, s *Session, before uint64, fx *Effects) {
 func (c *Core) endOnce(now time.Time, s *Session, fx *Effects) {
 	if s.once && s.callee.Running() == 0 && s.callee.Turn() > 1 {
 		c.end(now, s, session.ErrSessionClosed, endOnce.Text, fx)
+		c.closeBare(now, s, fx)
 	}
 }
 

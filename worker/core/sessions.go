@@ -86,6 +86,9 @@ func (s *Session) Worker() int { return s.slot }
 // Incarnation is how many sessions its slot has served, this one included.
 func (s *Session) Incarnation() uint64 { return s.incarnation }
 
+// Once reports that the session ends with its first call, which came along.
+func (s *Session) Once() bool { return s.once }
+
 // Client is whose session it is.
 func (s *Session) Client() uuid.UUID { return s.open.Client }
 
@@ -248,10 +251,10 @@ func (c *Core) OpenDone(now time.Time, s *Session, failed error, fx *Effects) {
 	c.sessions[s.id] = s
 	s.client.sessions[s.id] = s
 	s.client.digest ^= session.Digest(s.id)
-	c.schedule(s)
 	if s.once {
-		c.untold = append(c.untold, s)
+		c.untold = append(c.untold, s) // and its clocks are watched from then on
 	} else {
+		c.schedule(s)
 		c.tell(s, fx)
 	}
 	fx.Events = append(fx.Events, Event{What: EventOpened, Session: s.id, Pool: s.pool.Name})
@@ -277,6 +280,9 @@ func (c *Core) tellUntold(fx *Effects) {
 	for _, s := range c.untold {
 		if !s.reported {
 			c.tell(s, fx)
+		}
+		if s.state == stateOpen && s.place < 0 {
+			c.schedule(s)
 		}
 	}
 	clear(c.untold)

@@ -8,8 +8,8 @@ import "time"
 type Clocks struct {
 	limits Limits
 	opened time.Time
-	beat   time.Time // the holder's last sign of life
-	call   time.Time // the last call's arrival or end
+	beat   time.Duration // the holder's last sign of life, since opened
+	call   time.Duration // the last call's arrival or end, likewise
 	busy   bool
 }
 
@@ -22,21 +22,22 @@ const (
 
 // NewClocks starts all three.
 func NewClocks(now time.Time, l Limits) Clocks {
-	return Clocks{limits: l, opened: now, beat: now, call: now}
+	return Clocks{limits: l, opened: now}
 }
 
 // Beat is a sign of life of the holder, at a moment that may be past.
 func (c *Clocks) Beat(at time.Time) {
-	if at.After(c.beat) {
-		c.beat = at
-	}
+	c.beat = max(c.beat, at.Sub(c.opened))
 }
 
 // Call is a call's arrival: a sign of life, and the end of idleness.
-func (c *Clocks) Call(now time.Time) { c.beat, c.call, c.busy = now, now, true }
+func (c *Clocks) Call(now time.Time) {
+	c.call, c.busy = now.Sub(c.opened), true
+	c.beat = c.call
+}
 
 // Rest is the end of the last call that was in hand.
-func (c *Clocks) Rest(now time.Time) { c.call, c.busy = now, false }
+func (c *Clocks) Rest(now time.Time) { c.call, c.busy = now.Sub(c.opened), false }
 
 // Expired says which clock has run out by now, empty if none has.
 func (c *Clocks) Expired(now time.Time) (which string) {
@@ -56,10 +57,10 @@ func (c *Clocks) Next() (due time.Time, which string) {
 		}
 	}
 	if c.limits.Lease > 0 {
-		earlier(c.beat.Add(c.limits.Lease), ClockLease)
+		earlier(c.opened.Add(c.beat+c.limits.Lease), ClockLease)
 	}
 	if c.limits.Idle > 0 && !c.busy {
-		earlier(c.call.Add(c.limits.Idle), ClockIdle)
+		earlier(c.opened.Add(c.call+c.limits.Idle), ClockIdle)
 	}
 	if c.limits.MaxAge > 0 {
 		earlier(c.opened.Add(c.limits.MaxAge), ClockMaxAge)
@@ -72,7 +73,7 @@ func (c *Clocks) Idle(now time.Time) time.Duration {
 	if c.busy {
 		return 0
 	}
-	return now.Sub(c.call)
+	return now.Sub(c.opened) - c.call
 }
 
 // Opened returns when the session was opened.

@@ -64,9 +64,9 @@ func (c *Core) move(now time.Time, s *Session, holder uuid.UUID, nonce uint64, f
 		h := wire.Header{Kind: wire.KindExpired, Code: session.ErrSessionMoved, Via: s.via, Node: c.cfg.Node, Session: s.id, Epoch: s.epoch}
 		fx.Session(s.from, &h, wire.AppendFailure(nil, text, ""))
 	}
-	if n := s.callee.Running(); n != 0 && n != s.orphan.Number {
+	if n := s.callee.Running(); n != 0 && !s.orphaned(n) {
 		from, via := s.wayBack(n)
-		s.orphan, s.orphaned = Call{Number: n, from: from, via: via}, s.epoch
+		s.orphan = &orphan{number: n, from: from, via: via, epoch: s.epoch}
 	}
 	s.epoch++
 	copy(s.attached[1:], s.attached[:])

@@ -268,20 +268,24 @@ func (c *Core) Done(now time.Time, s *Session, n uint64, r session.Reply, fx *Ef
 // orphans reports that h is a copy of the call that still runs for the holder
 // before.
 func (s *Session) orphans(h *wire.Header) bool {
-	return h.Epoch == s.orphaned && h.Number != 0 && h.Number == s.orphan.Number && h.Number == s.callee.Running()
+	return s.orphaned(h.Number) && h.Epoch == s.orphan.epoch && h.Number == s.callee.Running()
 }
+
+// orphaned reports that call n ran for the holder before when he lost the
+// session.
+func (s *Session) orphaned(n uint64) bool { return s.orphan != nil && s.orphan.number == n }
 
 // epochOf is the epoch of the holder for whom call n runs.
 func (s *Session) epochOf(n uint64) uint32 {
-	if n == s.orphan.Number && n != 0 {
-		return s.orphaned
+	if s.orphaned(n) {
+		return s.orphan.epoch
 	}
 	return s.epoch
 }
 
 // wayBack is where the answer to call n, which runs, is to go.
 func (s *Session) wayBack(n uint64) (from, via wire.Peer) {
-	if n == s.orphan.Number {
+	if s.orphaned(n) {
 		return s.orphan.from, s.orphan.via
 	}
 	from, via = s.from, s.via

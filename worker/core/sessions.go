@@ -26,35 +26,41 @@ type Session struct {
 	Task any
 
 	tenancy
-	try    uint32 // of the offer that it was taken by
 	client *client
 
 	first    *Call     // the call that came along with the open
 	attached [4]uint64 // the nonces of the last attaches, the latest first
 	moves    []uint64  // for the latest holders before this one: the first number of theirs that had not started
-	orphan   Call      // the call that ran for the holder before: its number and way back
-	orphaned uint32    // that holder's epoch
+	orphan   *orphan   // the call that ran for the holder before, nil before there was one
 
-	ward        heartbeat.Ward[*Session] // over the call that runs
-	budget      time.Duration            // that it has
-	exam        *exam                    // of the call that hangs, nil while none does
-	quarantined bool                     // it was found to hang; the slot is lost until its handler returns
+	ward   heartbeat.Ward[*Session] // over the call that runs
+	budget time.Duration            // that it has
+	exam   *exam                    // of the call that hangs, nil while none does
 
-	state    state
-	reported bool // some broker may know of it
-	callee   *session.Callee[Call]
-	clocks   session.Clocks
-	from     wire.Peer // the holder's last way back
-	via      wire.Peer
-	why      *session.Error
-	started  time.Time
+	callee *session.Callee[Call]
+	clocks session.Clocks
+	from   wire.Peer // the holder's last way back
+	via    wire.Peer
+	why    *session.Error
 
 	due   time.Time // in Core.due, at place; -1 while not in it
 	place int
 
 	lane          *lane // nil in a pool without lanes
-	queued        bool  // it waits for its turn there
 	ahead, behind *Session
+
+	try         uint32 // of the offer that it was taken by
+	state       state
+	reported    bool // some broker may know of it
+	quarantined bool // it was found to hang; the slot is lost until its handler returns
+	queued      bool // it waits for its turn on its lane
+}
+
+// orphan is a call that ran for the holder before when another attached.
+type orphan struct {
+	number    uint64
+	from, via wire.Peer // the way back of its latest copy
+	epoch     uint32    // of that holder
 }
 
 // tenancy is who has which slot.
@@ -201,7 +207,7 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 	limits := p.Limits.Lowered(m.Limits.Session())
 	s := &Session{
 		tenancy: tenancy{id: id, key: secret, open: key, pool: p, slot: slot, incarnation: p.count[slot], limits: limits, epoch: 1},
-		callee:  session.NewCallee[Call](limits.Window, session.DefaultBytes), started: now, place: -1,
+		callee:  session.NewCallee[Call](limits.Window, session.DefaultBytes), place: -1,
 		try: m.Try,
 	}
 	if m.Method != "" {

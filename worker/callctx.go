@@ -40,7 +40,7 @@ func (c *callContext) Value(key any) any {
 	case callKey:
 		return c
 	}
-	return c.session.badge.ctx.Value(key) // the goroutine's labels, for pprof.Do
+	return c.session.task.badge.ctx.Value(key) // the goroutine's labels, for pprof.Do
 }
 
 // Err implements context.Context.

@@ -533,27 +533,15 @@ func (n *node) newTask(s *core.Session) *task {
 	return t
 }
 
-// done reports the end of a call and returns what the session has to do next,
-// if that is known already: its goroutine goes straight on with it.
-func (n *node) done(t *task, number uint64, r session.Reply) (next order, ok bool) {
+// done reports the end of a call. What the session has to do next, if that is
+// known already, its goroutine goes straight on with.
+func (n *node) done(t *task, number uint64, r session.Reply) {
 	fx := n.spare.Get().(*core.Effects)
 	fx.Reset()
 	n.mu.Lock()
 	n.core.Done(n.loop.Time(), t.session, number, r, fx)
 	n.report(fx)
 	n.mu.Unlock()
-	switch {
-	case t.laned:
-	case len(fx.Run) == 1: // a call of this session: it has a goroutine of its own
-		next, ok = order{call: fx.Run[0].Call}, true
-		clear(fx.Run)
-		fx.Run = fx.Run[:0]
-	case len(fx.Stop) == 1:
-		next, ok = order{stop: fx.Stop[0].Why, over: fx.Stop[0].Over}, true
-		clear(fx.Stop)
-		fx.Stop = fx.Stop[:0]
-	}
 	n.apply(fx, t.sender())
 	n.spare.Put(fx)
-	return next, ok
 }

@@ -22,71 +22,64 @@ type task struct {
 	// fixed after newTask
 	node    *node
 	session *core.Session
-	info    *Session
+	info    Session
 	pool    Served
-	lock    bool // to one OS thread
-	laned   bool // it has no goroutine of its own, but turns on a lane
-	check   bool
-	bare    bool       // the core has taken it as open already
-	orders  chan order // room for all: at most one call at a time, and one stop; nil on a lane
-	first   order      // what its goroutine begins with, if it is known by then
-	waits   bool       // owned by the loop: it has no goroutine yet, see begin
-	begun   bool       // owned by the loop
 	opening *callContext
 	note    startrec.Slot
 	badge   *badge
 	stock   *stock // of its pool's warm workers, nil: it keeps none
+	lock    bool   // to one OS thread
+	laned   bool   // it has no goroutine of its own, but turns on a lane
+	check   bool
+	bare    bool // the core has taken it as open already
+
+	waits bool // owned by the loop: there is no goroutine yet, see begin
 
 	// owned by the goroutine
 	thread int
 	tenant served
 
 	mu        sync.Mutex
-	current   *callContext // of the call that runs
-	running   uint64       // its number
-	cancelled uint64       // a number that was cancelled before its call began here
+	news      sync.Cond      // there is a call, or the end
+	called    bool           // call is one that was handed over, and not begun
+	call      core.Call      // while not called: the goroutine's own
+	stop      *session.Error // it is to end, for that
+	over      bool           // it has ended for the core already
+	current   *callContext   // of the call that runs
+	running   uint64         // its number
+	cancelled uint64         // a number that was cancelled before its call began here
 }
 
 func newTask(n *node, s *core.Session, pool Served) *task {
-	info := &Session{
-		id: s.ID(), pool: s.Pool(), worker: s.Worker(), incarnation: s.Incarnation(), client: s.Client(), node: n.id, nodeName: n.name,
-	}
 	t := &task{
-		node: n, session: s, info: info, pool: pool, laned: s.Lane() >= 0,
+		node: n, session: s, pool: pool, laned: s.Lane() >= 0,
 		note:  n.notes.slot(s.Pool(), s.Worker()),
 		badge: n.badges.of(s.Pool(), s.Worker()),
 		stock: n.stocks[s.Pool()],
 	}
-	info.badge = t.badge
+	t.info.task, t.news.L = t, &t.mu
 	if t.lock, t.check = pool.locks(); t.laned {
 		t.lock = true
-	} else {
-		t.orders = make(chan order, 2)
 	}
 	if t.bare = pool.bare(); t.bare {
-		t.tenant, _ = pool.begin(context.Background(), info) // no code of the user's runs
+		t.tenant, _ = pool.begin(context.Background(), &t.info) // no code of the user's runs
 	} else {
-		t.opening = &callContext{session: info}
+		t.opening = &callContext{session: &t.info}
 	}
-	info.died = func(text string) {
-		n.onLoop(func(fx *core.Effects) { n.core.Died(time.Now(), s, text, fx) })
-	}
-	t.note.Begin(info.id) // before anybody can hear of the session
+	t.note.Begin(s.ID()) // before anybody can hear of the session
 	return t
 }
 
-// begin starts the session's goroutine, with the call that came along with the
-// open if there was one. A session that has nothing to open and no thread to hold
-// has none until it has something to run. The loop calls it, once.
+// begin starts the session's goroutine. A session that has nothing to open and
+// no thread to hold has none until it has something to run. The loop calls it,
+// once.
 func (t *task) begin() {
 	switch {
 	case t.laned || t.stock != nil && t.stock.take(t):
-		t.begun = true
-	case t.lock || !t.bare || t.first.call.Number != 0 || t.first.stop != nil:
-		t.begun = true
-		go t.run()
-	default:
+	case t.bare && !t.lock && !t.called && t.stop == nil: // nobody else knows of it yet
 		t.waits = true
+	default:
+		go t.run()
 	}
 }
 
@@ -122,15 +115,15 @@ func (t *task) live() {
 	}
 	t.badge.wear()
 	if t.bare || t.open() {
-		t.finish(t.first)
+		t.finish()
 	}
 }
 
-// finish does what is to be done next, and all that comes after it, until the
-// session ends, and ends its state.
-func (t *task) finish(next order) {
-	if last := t.serve(next); !last.over {
-		t.close(last.stop)
+// finish serves the session until it ends, and ends its state.
+func (t *task) finish() {
+	t.serve()
+	if !t.over {
+		t.close(t.stop)
 	}
 }
 
@@ -143,7 +136,7 @@ func (t *task) open() (ok bool) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic in Open: %v", p)
-			t.node.log.Error("panic in Open", "pool", t.info.pool, "session", t.info.id, "panic", p, "stack", stack())
+			t.node.log.Error("panic in Open", "pool", t.info.Pool(), "session", t.info.ID(), "panic", p, "stack", stack())
 		}
 		t.opening.finish(context.Canceled)
 		t.node.openDone(t, err)
@@ -151,7 +144,7 @@ func (t *task) open() (ok bool) {
 			t.node.tasks.Done()
 		}
 	}()
-	t.tenant, err = t.pool.begin(t.opening, t.info)
+	t.tenant, err = t.pool.begin(t.opening, &t.info)
 	return err == nil
 }
 
@@ -162,43 +155,63 @@ type order struct {
 	over bool // it has ended for the core already
 }
 
-// give hands an order over. It does not wait: the core hands over no more than
-// there is room for.
+// give hands an order over. It does not wait: the core hands over one call at a
+// time, and one end.
 func (t *task) give(o order) {
 	switch {
+	case t.laned && o.over:
+		t.node.tasks.Done() // nothing is left to run on the lane
+	case t.laned:
+		t.node.laneOf(t.session).orders <- turn{task: t, order: o}
 	case t.waits && o.over:
 		t.node.tasks.Done() // it has run nothing
-	case t.waits:
-		t.waits, t.first = false, o
-		t.begin()
-	case !t.laned && !t.begun && o.stop == nil:
-		t.first = o
-	case !t.laned:
-		t.orders <- o
-	case o.over:
-		t.node.tasks.Done() // nothing is left to run on the lane
 	default:
-		t.node.laneOf(t.session).orders <- turn{task: t, order: o}
+		t.take(&o)
+		if t.waits {
+			t.waits = false
+			go t.run()
+		}
 	}
 }
 
-// serve runs calls until the session ends; next is the first, if there is one
-// already. A call that was handed over but not begun by then is certainly not run.
-func (t *task) serve(next order) (last order) {
-	for known := next.call.Number != 0 || next.stop != nil; ; {
-		if !known {
-			next = <-t.orders
-		}
-		if next.stop != nil {
-			return next
-		}
-		next, known = t.node.done(t, next.call.Number, t.handle(next.call))
+// take keeps an order for the session's goroutine.
+func (t *task) take(o *order) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if o.stop != nil {
+		t.stop, t.over = o.stop, o.over
+	} else {
+		t.call, t.called = o.call, true
 	}
+	t.news.Signal()
+}
+
+// serve runs calls until the session ends. A call that was handed over before
+// the end, and cancelled by it, comes to its own end first.
+func (t *task) serve() {
+	for t.next() {
+		reply := t.handle(&t.call)
+		n := t.call.Number
+		t.call = core.Call{} // the core hands over the next only after done
+		t.node.done(t, n, reply)
+	}
+}
+
+// next waits for a call, and reports false at the session's end.
+func (t *task) next() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for !t.called && t.stop == nil {
+		t.news.Wait()
+	}
+	was := t.called
+	t.called = false
+	return was
 }
 
 // handle runs one call to its end, whatever that is.
-func (t *task) handle(call core.Call) (reply session.Reply) {
-	ctx := &callContext{session: t.info, task: t, number: call.Number, deadline: call.Deadline}
+func (t *task) handle(call *core.Call) (reply session.Reply) {
+	ctx := &callContext{session: &t.info, task: t, number: call.Number, deadline: call.Deadline}
 	if !t.started(call.Number, ctx) {
 		return failure(session.ErrCancelled, session.NotRun, "cancelled before it began", "")
 	}
@@ -209,9 +222,9 @@ func (t *task) handle(call core.Call) (reply session.Reply) {
 		if p := recover(); p != nil {
 			reply = t.panicked(call, p)
 		} else if inside {
-			next, _ := t.node.done(t, call.Number, t.panicked(call, errExit))
+			t.node.done(t, call.Number, t.panicked(call, errExit))
 			if !t.laned {
-				t.finish(next)
+				t.finish()
 			}
 		}
 	}()
@@ -236,9 +249,9 @@ func (t *task) handle(call core.Call) (reply session.Reply) {
 
 // panicked is the reply of a call whose handler ended with p; it ends the
 // session too.
-func (t *task) panicked(call core.Call, p any) session.Reply {
+func (t *task) panicked(call *core.Call, p any) session.Reply {
 	at := stack()
-	t.node.log.Error("panic in a handler", "pool", t.info.pool, "method", string(call.Method), "session", t.info.id, "panic", p, "stack", at)
+	t.node.log.Error("panic in a handler", "pool", t.info.Pool(), "method", string(call.Method), "session", t.info.ID(), "panic", p, "stack", at)
 	return failure(session.ErrWorkerPanic, session.Done, fmt.Sprintf("method %q: %v", call.Method, p), at)
 }
 
@@ -274,7 +287,7 @@ func (t *task) cancel(number uint64, why session.Code) {
 func (t *task) close(why *session.Error) {
 	defer func() {
 		if p := recover(); p != nil {
-			t.node.log.Error("panic in Close", "pool", t.info.pool, "session", t.info.id, "panic", p, "stack", stack())
+			t.node.log.Error("panic in Close", "pool", t.info.Pool(), "session", t.info.ID(), "panic", p, "stack", stack())
 		}
 		t.node.closed(t)
 		if t.laned {

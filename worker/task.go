@@ -24,7 +24,6 @@ type task struct {
 	session *core.Session
 	info    Session
 	pool    Served
-	opening *callContext
 	note    startrec.Slot
 	badge   *badge
 	stock   *stock // of its pool's warm workers, nil: it keeps none
@@ -45,6 +44,7 @@ type task struct {
 	call      core.Call      // while not called: the goroutine's own
 	stop      *session.Error // it is to end, for that
 	over      bool           // it has ended for the core already
+	opening   *callContext   // Open's, nil after it
 	current   *callContext   // of the call that runs
 	running   uint64         // its number
 	cancelled uint64         // a number that was cancelled before its call began here
@@ -138,7 +138,7 @@ func (t *task) open() (ok bool) {
 			err = fmt.Errorf("panic in Open: %v", p)
 			t.node.log.Error("panic in Open", "pool", t.info.Pool(), "session", t.info.ID(), "panic", p, "stack", stack())
 		}
-		t.opening.finish(context.Canceled)
+		t.opened()
 		t.node.openDone(t, err)
 		if err != nil && t.laned {
 			t.node.tasks.Done()
@@ -146,6 +146,14 @@ func (t *task) open() (ok bool) {
 	}()
 	t.tenant, err = t.pool.begin(t.opening, &t.info)
 	return err == nil
+}
+
+// opened ends Open's context: nobody cancels it any more.
+func (t *task) opened() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.opening.finish(context.Canceled)
+	t.opening = nil
 }
 
 // order is what the core wants done: a call, or the end.
@@ -271,15 +279,15 @@ func (t *task) cancel(number uint64, why session.Code) {
 	if why == session.ErrDeadline {
 		err = context.DeadlineExceeded
 	}
-	if number == 0 {
-		t.opening.finish(context.Canceled)
-		return
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.running == number {
+	switch {
+	case number == 0 && t.opening != nil:
+		t.opening.finish(context.Canceled)
+	case number == 0: // it has ended meanwhile
+	case t.running == number:
 		t.current.finish(err)
-	} else {
+	default:
 		t.cancelled = number
 	}
 }

@@ -27,6 +27,7 @@ func TestSubcommands(t *testing.T) {
 	for _, args := range [][]string{
 		{"first", "--quick", "--repeats", "1", "--callers", "1,5", "--window", "300ms", "--warmup", "10ms"},
 		{"memory", "-n", "50", "--idle", "10ms"},
+		{"many", "-n", "1000", "--windows", "1", "--window", "100ms"},
 		{"handover", "--quick", "--repeats", "2", "--work", "300ms"},
 		{"failover", "--quick", "--repeats", "1", "--candidates", "3"},
 		{"lost", "--quick", "--repeats", "2", "--calls", "3"},

@@ -71,6 +71,7 @@ func roles() map[string]Role {
 	all := map[string]Role{
 		"load":            loadRole,
 		"memory-client":   memoryClientRole,
+		"many-client":     manyClientRole,
 		"handover-client": handoverClientRole,
 		"lost-client":     lostClientRole,
 		"processes-node":  processesNodeRole,

@@ -8,7 +8,8 @@
 //	  its turn on a lane) -> handler -> core.Done -> zmqio.Send
 //
 // Goroutines and their owners: the loop is Serve's; every session has one
-// goroutine (a task), started when its offer is taken and waited for by Serve.
+// goroutine (a task), waited for by Serve. It is started when the session's offer
+// is taken or, in a pool without Open, Close and threads, with its first call.
 // Open, every call and Close of a session run on it; with LockThread it stays
 // on one OS thread, which ends with the session. A warm worker (warm.go) is such
 // a goroutine before it has a session. With Lanes a session has no goroutine: it
@@ -23,15 +24,18 @@
 // above, whose loop also beats to the supervisor.
 //
 // The judge of everything is the pure core (package worker/core), guarded by
-// the node's mutex. Envelopes are sent after the mutex is released.
+// the node's mutex. Envelopes are sent after the mutex is released. What brokers
+// are told of slots (reports.go) is sent by the loop alone, in the order in which
+// it happened, whichever goroutine found it out.
 //
 // # A thread for each session, and what a hand-off costs
 //
-// A call to a LockThread session is handed over by a channel: the runtime wakes
-// the locked thread and takes it off its processor again, two thread switches.
+// The goroutine of a LockThread session waits for its call as any goroutine does:
+// the runtime wakes the locked thread and takes it off its processor again, two
+// thread switches.
 // What was tried instead, at 64 callers of 64 bytes on the direct path, on a noisy
 // machine of 2 cores with 4 others at work (medians of 5 to 7 interleaved runs of
-// 0.5 s; the channel is 1.0, 49k to 56k calls/s; C with a thread a session 2.7):
+// 0.5 s; a channel is 1.0, as the condition is that replaced it, 49k to 56k calls/s; C with a thread a session 2.7):
 //
 //	a futex for each thread                                      0.31
 //	the channel, the loop sends for everybody                    0.76
@@ -42,7 +46,7 @@
 //
 // A thread that comes back from its futex has no processor to run Go on while
 // GOMAXPROCS are taken, and waits for one in line. None of it is worth 1.2, and
-// GOMAXPROCS is the program's to choose: the channel stays. Whoever does not need
+// GOMAXPROCS is the program's to choose: the runtime's own waiting stays. Whoever does not need
 // the thread for himself is served several times as fast by lanes.
 //
 // What it does not do: it opens no session by itself, and it never moves one.

@@ -526,11 +526,9 @@ func (n *node) seat(fx *core.Effects) {
 	}
 }
 
-func (n *node) newTask(s *core.Session) *task {
-	t := newTask(n, s, n.pools[s.Pool()])
-	s.Task = t
+func (n *node) newTask(s *core.Session) {
+	s.Task = newTask(n, s, n.pools[s.Pool()])
 	n.tasks.Add(1)
-	return t
 }
 
 // done reports the end of a call. What the session has to do next, if that is

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"encoding/binary"
 	"io"
 	"slices"
@@ -68,7 +69,7 @@ func (c *Core) watchAttaches(now time.Time, fx *Effects) {
 			list = append(list, a)
 		}
 	}
-	slices.SortFunc(list, func(a, b *attaching) int { return int(int64(a.nonce>>1) - int64(b.nonce>>1)) })
+	slices.SortFunc(list, func(a, b *attaching) int { return cmp.Compare(a.nonce, b.nonce) })
 	for _, a := range list {
 		c.sendAttach(now, a, fx)
 	}

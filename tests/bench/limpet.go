@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,7 +82,7 @@ func serveLimpet(ctx context.Context, p *Process, c worker.Config[struct{}]) err
 		return append([]time.Duration(nil), n.closes...), nil
 	})
 	p.Ready("")
-	return worker.Serve(ctx, worker.Options{Broker: p.At[0], Name: "bench", Beat: p.Beat, Misses: p.Misses}, pool)
+	return worker.Serve(ctx, worker.Options{Broker: strings.Join(p.At, ","), Name: "bench", Beat: p.Beat, Misses: p.Misses}, pool)
 }
 
 func (n *limpetNode) closed(struct{}, error) {
@@ -112,11 +113,16 @@ func (limpetRelayed) Dial(ctx context.Context, p *Process) ([]Caller, error) {
 }
 
 func limpetCallers(ctx context.Context, p *Process, opts ...client.Option) ([]Caller, error) {
-	c, err := client.Dial(ctx, p.At[0], opts...)
+	return limpetCallersAt(ctx, p.At[0], p.Sessions, opts...)
+}
+
+// limpetCallersAt makes n callers of one client of one broker.
+func limpetCallersAt(ctx context.Context, broker string, n int, opts ...client.Option) ([]Caller, error) {
+	c, err := client.Dial(ctx, broker, opts...)
 	if err != nil {
 		return nil, err
 	}
-	sessions, err := openSessions(ctx, c, p.Sessions)
+	sessions, err := openSessions(ctx, c, n)
 	if err != nil {
 		return nil, err
 	}

@@ -41,6 +41,7 @@ func peers() []Peer {
 	return []Peer{
 		naive{},
 		limpetRelayed{},
+		limpetTwoBrokers{},
 		limpetLocked{},
 		limpetDirect{},
 		limpetDirectLocked{},

@@ -40,7 +40,7 @@ type progress struct {
 // run in the order of their Go. It blocks for nothing; what cannot be begun
 // ends at once, with the error that Wait returns.
 func (s *Session) Go(ctx context.Context, method string, arg any, opts ...CallOption) *Pending {
-	p := &Pending{reply: newReply(), s: s, ctx: ctx, name: method, news: make(chan struct{}, 1), done: make(chan struct{})}
+	p := &Pending{reply: newReply().withEnd(), s: s, ctx: ctx, name: method, news: make(chan struct{}, 1), done: make(chan struct{})}
 	fail := func(e *session.Error) *Pending {
 		own := *e
 		p.reply.settle(&core.Result{Err: &own})

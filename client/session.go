@@ -41,20 +41,29 @@ const cancelWait = 250 * time.Millisecond
 // replyTo waits for one call.
 type replyTo struct {
 	done  chan struct{} // holds one
-	ended chan struct{} // closed at the end; nil for a waiter that is used again
-	args  []byte        // what the argument was encoded into, kept for the next call
-	fx    core.Effects  // of the step that sends the call, likewise
+	ended chan struct{} // closed at the end; nil where nobody needs it
+	again *usedAgain    // nil for a waiter that is not
 	body  []byte
 	raw   bool
 	err   *session.Error
 }
 
-// newReply returns a waiter that is not used again.
-func newReply() *replyTo {
-	return &replyTo{done: make(chan struct{}, 1), ended: make(chan struct{})}
+// usedAgain is what a waiter keeps from one call for the next.
+type usedAgain struct {
+	args []byte       // what the argument was encoded into
+	fx   core.Effects // of the step that sends the call
 }
 
-var replies = sync.Pool{New: func() any { return &replyTo{done: make(chan struct{}, 1)} }}
+// newReply returns a waiter that is not used again.
+func newReply() *replyTo { return &replyTo{done: make(chan struct{}, 1)} }
+
+// withEnd lets several wait for the end.
+func (w *replyTo) withEnd() *replyTo {
+	w.ended = make(chan struct{})
+	return w
+}
+
+var replies = sync.Pool{New: func() any { return &replyTo{done: make(chan struct{}, 1), again: new(usedAgain)} }}
 
 func (w *replyTo) settle(r *core.Result) {
 	w.body, w.raw, w.err = r.Body, r.Raw, r.Err
@@ -65,7 +74,7 @@ func (w *replyTo) settle(r *core.Result) {
 }
 
 func (w *replyTo) release() {
-	if w.ended == nil {
+	if w.again != nil {
 		w.body, w.err = nil, nil
 		replies.Put(w)
 	}
@@ -103,18 +112,18 @@ func (s *Session) call(ctx context.Context, method string, arg, result any, opts
 		return gaveUp(err)
 	}
 	w := replies.Get().(*replyTo)
-	args, raw, err := codec.Append(w.args[:0], arg)
+	args, raw, err := codec.Append(w.again.args[:0], arg)
 	if err != nil {
 		w.release()
 		return &session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: err.Error()}
 	}
 	if cap(args) <= argKeep {
-		w.args = args
+		w.again.args = args
 	}
 	ask := core.Ask{Method: method, Args: args, Raw: raw, Tag: w}
 	ask.Deadline, _ = ctx.Deadline()
 	say(&ask, opts)
-	if refused := s.send(ask, &w.fx); refused != nil {
+	if refused := s.send(ask, &w.again.fx); refused != nil {
 		w.release()
 		return refused
 	}

@@ -45,12 +45,14 @@ const liveMost = 2048
 func (c *Core) AddBroker(now time.Time, peer wire.Peer, fx *Effects) {
 	b := &broker{peer: peer, pacer: heartbeat.NewPacer(c.cfg.Beat)}
 	c.brokers[peer] = b
+	c.inOrder = slices.SortedFunc(maps.Values(c.brokers), func(a, b *broker) int { return cmp.Compare(a.peer, b.peer) })
 	c.hello(now, b, fx)
 }
 
 // RemoveBroker forgets one of the node's brokers.
 func (c *Core) RemoveBroker(peer wire.Peer) {
 	delete(c.brokers, peer)
+	c.inOrder = slices.DeleteFunc(c.inOrder, func(b *broker) bool { return b.peer == peer })
 	c.beats.Forget(peer)
 }
 
@@ -202,7 +204,7 @@ func (c *Core) watchBrokers(now time.Time, fx *Effects) {
 			c.forgive(now, b.peer)
 		}
 	}
-	for _, b := range c.brokersInOrder() {
+	for _, b := range c.inOrder {
 		switch {
 		case b.registered && b.pacer.Due(now):
 			fx.Control(b.peer, &wire.Beat{Seq: b.seq, Epoch: c.known(b.id), Late: wire.Millis(c.late), Drain: c.draining})
@@ -234,15 +236,11 @@ func (c *Core) silent(cl *client) bool {
 	return watched && state != heartbeat.Alive
 }
 
-func (c *Core) brokersInOrder() []*broker {
-	return slices.SortedFunc(maps.Values(c.brokers), func(a, b *broker) int { return cmp.Compare(a.peer, b.peer) })
-}
-
 // report sends a change to every broker that knows this node, numbered for
 // each. It is counted for the others too: the gap tells them that they missed
 // it.
 func (c *Core) report(fx *Effects, change func(seq uint64) wire.Control) {
-	for _, b := range c.brokersInOrder() {
+	for _, b := range c.inOrder {
 		if seq := b.count(); b.welcomed {
 			fx.Control(b.peer, change(seq))
 		}

@@ -16,9 +16,11 @@ const hashMost = 4096
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// hashOf tells two bodies under one number apart.
-func hashOf(body []byte) uint64 {
-	return uint64(crc32.Checksum(body[:min(len(body), hashMost)], castagnoli))<<32 | uint64(uint32(len(body)))
+// hashOf tells two calls under one number apart: by what follows their header.
+func hashOf(method, args []byte) uint64 {
+	sum := crc32.Update(0, castagnoli, method[:min(len(method), hashMost)])
+	sum = crc32.Update(sum, castagnoli, args[:min(len(args), hashMost-min(len(method), hashMost))])
+	return uint64(sum)<<32 | uint64(uint32(len(method)+len(args)))
 }
 
 // call takes one call, or a copy of one.
@@ -39,7 +41,7 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 	if h.Budget > 0 {
 		call.Deadline = now.Add(h.Budget)
 	}
-	verdict, reply, code := s.callee.Arrive(h.Number, h.Ack, hashOf(rest), len(rest), call.Deadline, call)
+	verdict, reply, code := s.callee.Arrive(h.Number, h.Ack, hashOf(method, args), len(rest), call.Deadline, call)
 	if verdict != session.Refused {
 		s.heard(from, h.Via)
 	}

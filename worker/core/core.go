@@ -149,6 +149,7 @@ type Core struct {
 	chance io.Reader
 
 	brokers     map[wire.Peer]*broker
+	inOrder     []*broker  // the same, by their peers
 	dead        []obituary // oldest first
 	pools       map[string]*pool
 	sessions    map[session.ID]*Session

@@ -157,7 +157,7 @@ func (e *exam) stacks() string {
 
 // publish tells every broker what is known of a quarantined session.
 func (c *Core) publish(s *Session, fx *Effects) {
-	for _, b := range c.brokersInOrder() {
+	for _, b := range c.inOrder {
 		if b.registered {
 			fx.Control(b.peer, s.autopsy())
 		}

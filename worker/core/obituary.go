@@ -29,7 +29,7 @@ const (
 // had started: by session, in any order; why is as its supervisor left it.
 func (c *Core) Obituary(now time.Time, dead session.NodeID, started map[session.ID]uint64, why session.Death, fx *Effects) {
 	o := obituary{Obituaries(dead, started, why), now.Add(c.cfg.Beat * time.Duration(c.cfg.Misses+1))}
-	for _, b := range c.brokersInOrder() {
+	for _, b := range c.inOrder {
 		if b.registered {
 			o.tell(b, fx)
 		}

@@ -306,7 +306,7 @@ func (c *Core) openFailed(now time.Time, s *Session, failed error, fx *Effects) 
 		code, text = session.ErrDraining, s.why.Text
 	case s.why.Code == session.ErrOverloaded:
 		code, text = s.why.Code, s.why.Text
-		for _, b := range c.brokersInOrder() {
+		for _, b := range c.inOrder {
 			c.declined.add(now, b, s.open, s.try)
 		}
 	default: // revoked: the broker only waits for its slot
@@ -323,9 +323,8 @@ func (c *Core) openFailed(now time.Time, s *Session, failed error, fx *Effects) 
 func (c *Core) takeFirst(now time.Time, s *Session, fx *Effects) {
 	call := *s.first
 	s.first = nil
-	body := append(append(make([]byte, 0, len(call.Method)+len(call.Args)), call.Method...), call.Args...)
 	s.from, s.via = call.from, call.via
-	s.callee.Arrive(1, 0, hashOf(body), len(body), call.Deadline, call) //nolint:errcheck // a fresh callee takes its first call
+	s.callee.Arrive(1, 0, hashOf(call.Method, call.Args), len(call.Method)+len(call.Args), call.Deadline, call) //nolint:errcheck // a fresh callee takes its first call
 	s.clocks.Call(now)
 	c.next(now, s, fx)
 }
@@ -473,7 +472,7 @@ func (c *Core) EndAll(now time.Time, code session.Code, text string, fx *Effects
 
 // Leave says good-bye to every broker: the node holds nothing any more.
 func (c *Core) Leave(fx *Effects) {
-	for _, b := range c.brokersInOrder() {
+	for _, b := range c.inOrder {
 		if b.welcomed {
 			fx.Control(b.peer, &wire.Leave{Seq: b.seq})
 		}

@@ -341,12 +341,7 @@ func (t *Table) grant(now time.Time, at int64, ln *lane, s *seat) Grant {
 		c.served[w.Priority+maxPriority] = at
 	}
 	t.forget(w)
-	t.grants++
-	t.unplace(s)
-	s.used++
-	s.lastGrant, s.host.lastGrant = t.grants, t.grants
-	t.place(s)
-	return Grant{Request: w.Request, Node: s.node.id, Waited: max(0, now.Sub(w.asked)), asked: w.asked}
+	return t.give(w.Request, w.asked, now, s)
 }
 
 // release ends the holds that are over.

@@ -85,18 +85,33 @@ func (c *Core) open(now time.Time, from wire.Peer, m *wire.Open, fx *Effects) {
 		c.forget(cl)
 		return
 	}
-	if err := c.ask(now, o); err != nil {
-		code, text := c.why(m, err)
-		c.refuse(from, key, code, text, fx)
-		c.forget(cl)
-		return
+	g, granted := c.atOnce(now, o)
+	if !granted {
+		if err := c.ask(now, o); err != nil {
+			code, text := c.why(m, err)
+			c.refuse(from, key, code, text, fx)
+			c.forget(cl)
+			return
+		}
 	}
 	c.opens[key] = o
 	cl.waiting++
 	c.carried += o.size
 	c.counts.Opens++
+	if granted {
+		c.granted(now, g, fx)
+		return
+	}
 	c.pump(now, fx)
 	c.tellPlace(o, fx)
+}
+
+// atOnce gives an open a slot where nobody is before it.
+func (c *Core) atOnce(now time.Time, o *open) (assigner.Grant, bool) {
+	if c.outdated() {
+		return assigner.Grant{}, false
+	}
+	return c.table.Now(now, o.ask)
 }
 
 // demand is the record of what an Open asks for.
@@ -232,12 +247,17 @@ func (c *Core) pump(now time.Time, fx *Effects) {
 		return
 	}
 	for _, g := range c.table.Grants(now) {
-		o, n := c.opens[g.OpenKey], c.nodes[g.Node]
-		o.state, o.node, o.grant = openOffered, n, g
-		n.offers[o.key] = o
-		c.sendOffer(now, o, fx)
-		c.offered = append(c.offered, o)
+		c.granted(now, g, fx)
 	}
+}
+
+// granted offers an open to the node that it was given a slot of.
+func (c *Core) granted(now time.Time, g assigner.Grant, fx *Effects) {
+	o, n := c.opens[g.OpenKey], c.nodes[g.Node]
+	o.state, o.node, o.grant = openOffered, n, g
+	n.offers[o.key] = o
+	c.sendOffer(now, o, fx)
+	c.offered = append(c.offered, o)
 }
 
 func (c *Core) sendOffer(now time.Time, o *open, fx *Effects) {

@@ -77,8 +77,14 @@ func (c *Core) open(now time.Time, from wire.Peer, m *wire.Open, fx *Effects) {
 		c.forget(cl)
 		return
 	}
+	c.take(now, from, m, cl, fx)
+}
+
+// take gives a new open a slot, or its place in the queue.
+func (c *Core) take(now time.Time, from wire.Peer, m *wire.Open, cl *client, fx *Effects) {
 	o := c.demand(now, m)
 	o.client = cl
+	key := o.key
 	if c.carried+o.size > c.cfg.Carried {
 		c.counts.Overloaded++
 		c.refuse(from, key, session.ErrOverloaded, "the opens that wait carry as many bytes as they may", fx)

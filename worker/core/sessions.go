@@ -324,7 +324,8 @@ func (c *Core) takeFirst(now time.Time, s *Session, fx *Effects) {
 	call := *s.first
 	s.first = nil
 	s.from, s.via = call.from, call.via
-	s.callee.Arrive(1, 0, hashOf(call.Method, call.Args), len(call.Method)+len(call.Args), call.Deadline, call) //nolint:errcheck // a fresh callee takes its first call
+	size := len(call.Method) + len(call.Args)
+	s.callee.Arrive(1, 0, hashOf(call.Method, call.Args), size, call.Deadline, call) //nolint:errcheck // a fresh callee takes its first call
 	s.clocks.Call(now)
 	c.next(now, s, fx)
 }

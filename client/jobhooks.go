@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -65,7 +66,7 @@ func (h *jobHooks) scatter(r *jobRun, index int, arg any) bool {
 	for ask := (hook.Item{Index: index, Raw: raw, Body: body}); ; ask = (hook.Item{More: true}) {
 		page, err := h.call(r.ctx, hook.Scatter, ask)
 		if err != nil {
-			return next(unit{err: hookError(err, session.NotRun, "item %d: scatter, after %d parts", index, part)})
+			return next(unit{err: hookError(err, session.NotRun, "item %d was not scattered beyond %d parts", index, part)})
 		}
 		for _, o := range page.Outs {
 			u := unit{send: codec.Body{Bytes: o.Body, Raw: o.Raw}}
@@ -94,7 +95,11 @@ func (h *jobHooks) call(ctx context.Context, method string, ask any) (page hook.
 // hookError is what became of an item whose hook's call failed. The outcome is
 // the item's, not the hook call's, which therefore is no part of the chain.
 func hookError(err error, o session.Outcome, format string, args ...any) error {
-	return &session.Error{Code: session.CodeOf(err), Outcome: o, Text: fmt.Sprintf(format, args...) + ": " + err.Error()}
+	text := err.Error()
+	if e, ok := errors.AsType[*session.Error](err); ok && e.Text != "" {
+		text = e.Text
+	}
+	return &session.Error{Code: session.CodeOf(err), Outcome: o, Text: fmt.Sprintf(format, args...) + ": " + text}
 }
 
 // gather yields what the hook makes of results; errors are yielded as they are.
@@ -215,7 +220,7 @@ func (b *batch) pass(r *jobRun, to int) bool {
 func (b *batch) lost(err error) bool {
 	for _, u := range b.units[b.out:] {
 		if u.err == nil {
-			u.err = hookError(err, session.Unknown, "item %d was done, its result is lost: gather", u.index)
+			u.err = hookError(err, session.Unknown, "item %d was done, its result was not gathered", u.index)
 		}
 		if !b.yield(u) {
 			return false

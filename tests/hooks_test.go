@@ -188,7 +188,8 @@ func TestScatterAMillion(t *testing.T) {
 	c.serve(t, worker.Options{}, jobber("w", "jobs", 4), fickle(&emitted))
 	const window, page, most = 32, 256, 3000
 	n := 0
-	for item := range client.Job[string](t.Context(), c.dial(t), "jobs", "name", slices.Values([]string{"million"}), client.JobHooks(), client.JobWindow(window)) {
+	items := slices.Values([]string{"million"})
+	for item := range client.Job[string](t.Context(), c.dial(t), "jobs", "name", items, client.JobHooks(), client.JobWindow(window)) {
 		if item.Err != nil || item.Index != 0 {
 			t.Errorf("%+v", item)
 		}

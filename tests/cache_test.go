@@ -159,8 +159,9 @@ func TestCacheSwap(t *testing.T) {
 // another one the cache is empty, and versions of the first are of nothing there.
 func TestCacheHostIsKilled(t *testing.T) {
 	c := newCell(t, broker.Options{})
+	c.serve(t, worker.Options{}, jobber("w", "jobs", 1)) // which sees at once that a node of its machine has died
 	host := start(t, "cache", "BROKER="+c.url)
-	eventually(t, "the host is registered", func() bool { return c.nodes(t) == 1 })
+	eventually(t, "the host is registered", func() bool { return c.nodes(t) == 2 })
 	k, ctx := cache.New(c.dial(t), "jobs"), t.Context()
 	if err := k.Set(ctx, "key", []byte("value"), 0); err != nil {
 		t.Fatal(err)

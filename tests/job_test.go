@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/limpet-rpc/limpet/assigner"
@@ -180,6 +181,15 @@ func TestJobOverAJob(t *testing.T) {
 func TestJobReaderStops(t *testing.T) {
 	c := newCell(t, broker.Options{})
 	y := newTally("tally", 4)
+	worker.Handle(y.pool, "block or add", func(ctx context.Context, _ *counted, n int) (int, error) {
+		if n == 0 {
+			return n, nil
+		}
+		y.began <- "blocked"
+		<-ctx.Done()
+		y.ended <- ctx.Err()
+		return n, ctx.Err()
+	})
 	c.serve(t, worker.Options{}, y.pool)
 	cl := c.dial(t)
 	taken := 0
@@ -198,6 +208,20 @@ func TestJobReaderStops(t *testing.T) {
 	}
 	if ran := int(y.ran.Load()); ran < seen || ran > seen+8 || taken > seen+9 {
 		t.Errorf("%d results read, %d items ran, %d were taken: the window is 8", seen, ran, taken)
+	}
+	for item := range client.Job[int](t.Context(), cl, "tally", "block or add", numbers(10), client.JobWindow(3)) {
+		if item.Err != nil || item.Arg != 0 {
+			t.Errorf("%+v", item)
+		}
+		for range 2 {
+			await(t, y.began, "a call that blocks")
+		}
+		break
+	}
+	for range 2 {
+		if err := await(t, y.ended, "its end"); !errors.Is(err, context.Canceled) {
+			t.Errorf("it ended with %v, want cancelled", err)
+		}
 	}
 	eventually(t, "all slots are free again", func() bool { return c.pool(t, "tally").Free == 4 })
 }
@@ -267,4 +291,55 @@ func TestJobOutlivesAWorker(t *testing.T) {
 		t.Errorf("%d ends, %d of them unknown, by %v; counted %+v", n, unknown, by, got)
 	}
 	t.Logf("%d of %d items are unknown, %d were tried again; %.0f items/s", unknown, items, got.Retried, got.Rate)
+}
+
+// What did not run is tried again, so often and no more; what has run never is.
+func TestJobTriesAgain(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	var opens, ran atomic.Int64
+	p := worker.NewPool(worker.Config[int]{Pool: "shy", Slots: 1, Open: func(context.Context, *worker.Session) (int, error) {
+		if opens.Add(1)%3 != 0 {
+			return 0, errors.New("not yet")
+		}
+		return 0, nil
+	}})
+	worker.Handle(p, "fail", func(_ context.Context, _ int, text string) (string, error) {
+		ran.Add(1)
+		return "", errors.New(text)
+	})
+	c.serve(t, worker.Options{}, p)
+	cl := c.dial(t)
+	for _, test := range []struct {
+		retries, opens, ran int64
+		want                error
+		outcome             session.Outcome
+	}{{2, 3, 1, client.ErrMethod, session.Done}, {1, 2, 0, client.ErrOpenFailed, session.NotRun}} {
+		opens.Store(0)
+		ran.Store(0)
+		var tally client.JobTally
+		job := client.Job[string](t.Context(), cl, "shy", "fail", slices.Values([]string{"once"}), client.JobRetries(int(test.retries)), client.JobCount(&tally))
+		for item := range job {
+			if !errors.Is(item.Err, test.want) || item.Outcome() != test.outcome {
+				t.Errorf("with %d retries: %v, want %v, %v", test.retries, item.Err, test.want, test.outcome)
+			}
+		}
+		if opens.Load() != test.opens || ran.Load() != test.ran || tally.Counts().Retried != int(test.retries) {
+			t.Errorf("with %d retries: opened %d times, ran %d times, counted %+v", test.retries, opens.Load(), ran.Load(), tally.Counts())
+		}
+	}
+}
+
+// BenchmarkJob is empty items through a job, all in one process.
+func BenchmarkJob(b *testing.B) {
+	c := newCell(b, broker.Options{})
+	c.serve(b, worker.Options{}, jobber("w", "jobs", 64))
+	cl := c.dial(b)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for item := range client.Job[int](b.Context(), cl, "jobs", "double", numbers(b.N)) {
+		if item.Err != nil {
+			b.Fatal(item.Err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "items/s")
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -37,10 +38,10 @@ type hookArg struct {
 
 // NewHooks returns hooks that do nothing yet. Of the Config, Pool names the pool
 // whose jobs they serve, Slots (default 256) is how many jobs use them at once;
-// Prepare and Warm are not for hooks.
+// LockThread, Lanes, Prepare and Warm are not for hooks.
 func NewHooks[S any](c Config[S]) *Hooks[S] {
 	own := Config[*hooked[S]]{
-		Pool: c.Pool + hook.Suffix, Slots: c.Slots, LockThread: c.LockThread, Lanes: c.Lanes, CheckThread: c.CheckThread,
+		Pool: c.Pool + hook.Suffix, Slots: c.Slots,
 		Lease: c.Lease, Idle: c.Idle, MaxAge: c.MaxAge, Window: c.Window, Budget: c.Budget,
 		Close: func(h *hooked[S], why error) {
 			h.endPages()
@@ -60,8 +61,8 @@ func NewHooks[S any](c Config[S]) *Hooks[S] {
 		return h, err
 	}
 	k := &Hooks[S]{Pool: NewPool(own)}
-	if c.Pool == "" || c.Prepare != nil || c.Warm != 0 {
-		k.mistake(fmt.Errorf("hooks want the name of a pool, and prepare nothing"))
+	if c.Pool == "" || c.Prepare != nil || c.Warm != 0 || c.LockThread || c.Lanes != 0 {
+		k.mistake(errors.New("hooks want the name of a pool; they have no threads of their own (LockThread, Lanes) and prepare nothing ahead"))
 	}
 	Handle(k.Pool, hook.Hooks, func(context.Context, *hooked[S], any) (hook.Has, error) {
 		return hook.Has{Scatter: k.scatter != nil, Gather: k.gather != nil, End: k.end != nil}, nil
@@ -85,7 +86,7 @@ func NewHooks[S any](c Config[S]) *Hooks[S] {
 // emit that fails says that nobody wants more: return its error.
 func OnScatter[S, A, B any](k *Hooks[S], f func(ctx context.Context, state S, item A, emit func(B) error) error) {
 	if k.scatter != nil {
-		k.mistake(fmt.Errorf("there are two hooks that scatter"))
+		k.mistake(errors.New("there are two hooks that scatter"))
 	}
 	k.scatter = func(h *hooked[S], arg hookArg, emit func(hook.Out) bool) {
 		e := emitter{emit: emit}
@@ -113,7 +114,7 @@ type Result[R any] struct {
 // have been read. Errors are OnScatter's.
 func OnGather[S, R, T any](k *Hooks[S], f func(ctx context.Context, state S, r Result[R], emit func(T) error) error) {
 	if k.gather != nil {
-		k.mistake(fmt.Errorf("there are two hooks that gather"))
+		k.mistake(errors.New("there are two hooks that gather"))
 	}
 	k.gather = func(h *hooked[S], arg hookArg, emit func(hook.Out) bool) {
 		for i, r := range arg.list {
@@ -136,7 +137,7 @@ func OnGather[S, R, T any](k *Hooks[S], f func(ctx context.Context, state S, r R
 // what it emits is added behind them.
 func OnEnd[S, T any](k *Hooks[S], f func(ctx context.Context, state S, emit func(T) error) error) {
 	if k.end != nil {
-		k.mistake(fmt.Errorf("there are two hooks for the end"))
+		k.mistake(errors.New("there are two hooks for the end"))
 	}
 	k.end = func(h *hooked[S], _ hookArg, emit func(hook.Out) bool) {
 		e := emitter{emit: emit}
@@ -201,12 +202,12 @@ func (p *pages[S]) page(
 	ctx context.Context, h *hooked[S], run func(*hooked[S], hookArg, func(hook.Out) bool), more bool, arg hookArg,
 ) (page hook.Page, err error) {
 	if run == nil {
-		return page, fmt.Errorf("there is no such hook")
+		return page, errors.New("there is no such hook")
 	}
 	if !more {
 		p.begin(ctx, h, run, arg)
 	} else if p.next == nil {
-		return page, fmt.Errorf("there is nothing to go on with")
+		return page, errors.New("there is nothing to go on with")
 	}
 	quit := context.AfterFunc(ctx, p.cancel) // whoever cancels the call cancels the hook
 	defer quit()

@@ -27,7 +27,7 @@ func newJobBar(to io.Writer, total int, shared bool) *jobBar {
 	}
 	return &jobBar{shared: shared, bar: progressbar.NewOptions(
 		total, progressbar.OptionSetWriter(to), progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("items"),
-		progressbar.OptionSetPredictTime(true), progressbar.OptionSetElapsedTime(true), progressbar.OptionFullWidth(),
+		progressbar.OptionSetPredictTime(true), progressbar.OptionSetElapsedTime(true), progressbar.OptionSetWidth(30),
 		progressbar.OptionClearOnFinish(), progressbar.OptionSpinnerType(14),
 	)}
 }

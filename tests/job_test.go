@@ -3,7 +3,9 @@ package tests
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"os"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -26,8 +28,15 @@ func jobber(name, pool string, slots int) *worker.Pool[struct{}] {
 		}
 		return n + 1, nil
 	})
+	worker.Handle(p, "where", func(_ context.Context, _ struct{}, n int) (here, error) { return here{Arg: n, PID: os.Getpid()}, nil })
 	worker.Handle(p, "panic", func(_ context.Context, _ struct{}, text string) (string, error) { panic(text) })
 	return p
+}
+
+// jobsRole serves it.
+func jobsRole(ctx context.Context) error {
+	o := worker.Options{Broker: os.Getenv("BROKER"), Name: os.Getenv("NAME"), Beat: millis("BEAT"), Misses: setting("MISSES"), Logger: quiet()}
+	return worker.Serve(ctx, o, jobber(o.Name, "jobs", setting("SLOTS")))
 }
 
 func numbers(n int) iter.Seq[int] {
@@ -265,11 +274,13 @@ func TestJobIsCancelled(t *testing.T) {
 func TestJobOutlivesAWorker(t *testing.T) {
 	c := newCell(t, broker.Options{})
 	const slots, items = 8, 20_000
-	one, _ := nodeProcess(t, c, "one", slots)
-	_, _ = nodeProcess(t, c, "two", slots)
+	env := append([]string{"BROKER=" + c.url, fmt.Sprint("SLOTS=", slots)}, quick...)
+	one := start(t, "jobs", append(env, "NAME=one")...)
+	start(t, "jobs", append(env, "NAME=two")...)
+	eventually(t, "both nodes are registered", func() bool { return c.nodes(t) == 2 })
 	var tally client.JobTally
 	ends, by, unknown, n := make([]bool, items), map[int]int{}, 0, 0
-	for item := range client.Job[here](t.Context(), c.dial(t), "a", "where", numbers(items), client.JobCount(&tally)) {
+	for item := range client.Job[here](t.Context(), c.dial(t), "jobs", "where", numbers(items), client.JobCount(&tally)) {
 		if n++; n == items/4 {
 			one.kill()
 		}

@@ -36,6 +36,8 @@ func Pool(c Config) (worker.Served, error) {
 		c.Value = min(DefaultValue, c.Bytes/4)
 	}
 	switch most := min(MaxValue, c.Bytes/4); {
+	case worker.InWorkerProcess():
+		return nil, fmt.Errorf("cache of pool %q: each worker process would have its own; serve it without SlotsPerProcess", c.Pool)
 	case c.Pool == "":
 		return nil, errors.New("cache: the name of its pool is missing")
 	case c.Value < 1 || c.Value > most:

@@ -58,7 +58,8 @@ func outcomeOf(err error) session.Outcome {
 // and what was taken ends as ErrCancelled or ErrDeadline.
 //
 // Nothing happens before the loop, and each loop is a run of its own. Seq runs
-// on a goroutine of its own: one that can wait for ever must watch ctx.
+// on a goroutine of its own, and where it panics, so does the loop: one that can
+// wait for ever must watch ctx.
 //
 // # Why not long sessions
 //
@@ -145,6 +146,9 @@ func (j *job) run(ctx context.Context, seq iter.Seq[any], yield func(*unit) bool
 		cancel()
 		for range r.ended { // until feed and its calls have returned
 		}
+		if r.panicked != nil {
+			panic(r.panicked)
+		}
 	}()
 	r.handOut(yield)
 }
@@ -160,13 +164,15 @@ type jobRun struct {
 	calls sync.WaitGroup
 	hooks *jobHooks // nil: none
 
-	number int // of units; owned by feed
+	number   int // of units; owned by feed
+	panicked any // what seq panicked with; owned by feed until ended is closed
 }
 
 // feed takes items from seq while there is room for them.
 func (r *jobRun) feed(seq iter.Seq[any]) {
 	defer close(r.ended)
 	defer r.calls.Wait()
+	defer func() { r.panicked = recover() }() // the reader's goroutine goes on with it
 	if r.ctx.Err() != nil {
 		return
 	}

@@ -27,12 +27,13 @@ type jobHooks struct {
 	err     error
 }
 
-// openHooks never fails: where there are no hooks, every item says why.
+// openHooks never fails: where there are no hooks, every item says why. What the
+// job's workers must be, the hooks' host need not.
 func openHooks(ctx context.Context, j *job) *jobHooks {
 	h := new(jobHooks)
-	opts := j.each
+	var opts []OpenOption
 	if _, has := ctx.Deadline(); !has {
-		opts = j.patient
+		opts = append(opts, WithWait(jobWait))
 	}
 	h.session, h.err = j.client.OpenCall(ctx, j.stages[0].pool+hook.Suffix, hook.Hooks, nil, &h.has, opts...)
 	return h

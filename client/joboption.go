@@ -24,8 +24,8 @@ func JobRetries(n int) JobOption { return func(j *job) { j.retries = max(0, n) }
 func JobLimit(d time.Duration) JobOption { return func(j *job) { j.limit = d } }
 
 // JobOpen says more about the session that each item asks for, and about its
-// call (WithCall). Without WithWait an item waits an hour for a worker, or for as
-// long as its context lasts.
+// call (WithCall), not about that of the hooks. Without WithWait an item waits an
+// hour for a worker, or for as long as its context lasts.
 func JobOpen(opts ...OpenOption) JobOption {
 	return func(j *job) { j.each = append(j.each, opts...) }
 }

@@ -279,3 +279,22 @@ func TestHooksNodeIsKilled(t *testing.T) {
 		t.Errorf("a call afterwards: %q, %v", got, err)
 	}
 }
+
+// Hooks that are set up wrongly are Serve's error.
+func TestHooksSetUpWrongly(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	scatter := func(_ context.Context, _ int, _ string, emit func(string) error) error { return emit("") }
+	twice := worker.NewHooks(worker.Config[int]{Pool: "jobs"})
+	worker.OnScatter(twice, scatter)
+	worker.OnScatter(twice, scatter)
+	for says, h := range map[string]*worker.Hooks[int]{
+		"two hooks that scatter": twice,
+		"the name of a pool":     worker.NewHooks(worker.Config[int]{}),
+		"prepare nothing":        worker.NewHooks(worker.Config[int]{Pool: "jobs", Warm: 1}),
+		"LockThread":             worker.NewHooks(worker.Config[int]{Pool: "jobs", LockThread: true}),
+	} {
+		if err := worker.Serve(t.Context(), worker.Options{Broker: c.url, Logger: quiet()}, h); err == nil || !contains(err.Error(), says) {
+			t.Errorf("%v, want one that says %q", err, says)
+		}
+	}
+}

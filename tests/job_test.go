@@ -235,6 +235,33 @@ func TestJobReaderStops(t *testing.T) {
 	eventually(t, "all slots are free again", func() bool { return c.pool(t, "tally").Free == 4 })
 }
 
+// A sequence that panics takes the loop along, and nothing else.
+func TestJobSequencePanics(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	c.serve(t, worker.Options{}, jobber("one", "jobs", 2))
+	n := 0
+	func() {
+		defer func() {
+			if p := recover(); p != "no more numbers" {
+				t.Errorf("recovered %v", p)
+			}
+		}()
+		for item := range client.Job[int](t.Context(), c.dial(t), "jobs", "double", func(yield func(int) bool) {
+			_ = yield(1) && yield(2)
+			panic("no more numbers")
+		}) {
+			if item.Err != nil {
+				t.Error(item.Err)
+			}
+			n++
+		}
+	}()
+	if n != 2 {
+		t.Errorf("%d results of two items", n)
+	}
+	eventually(t, "all slots are free", func() bool { return c.pool(t, "jobs").Free == 2 })
+}
+
 // Where its context ends, a job takes no more items, and those that it took end
 // as cancelled: done ones with their results, the others as what they are.
 func TestJobIsCancelled(t *testing.T) {

@@ -7,7 +7,8 @@ type JobOption func(*job)
 
 // JobWindow bounds the items that were taken from the sequence and not yet
 // handed out; default 256, at least 1. As many run at once as the pool has
-// workers for, the others wait in its queue.
+// workers for, the others wait in its queue. Where a broker is lost, those in its
+// queue end as ErrUnknown: each has its call along, and nobody else knows of it.
 func JobWindow(n int) JobOption { return func(j *job) { j.window = max(1, n) } }
 
 // JobOrdered has the ends yielded in the order of the items. One that takes long

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/limpet-rpc/limpet/assigner"
 	"github.com/limpet-rpc/limpet/broker"
@@ -380,4 +381,39 @@ func BenchmarkJob(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "items/s")
+}
+
+// The broker is killed in the middle of a job, and started again: no item runs
+// twice, and what their ends say is true.
+func TestJobOutlivesABroker(t *testing.T) {
+	noLeaks(t)
+	env := append([]string{"RECOVERY=500"}, quick...)
+	b, url := brokerProcess(t, "tcp://127.0.0.1:*", env...)
+	const items = 5000
+	var ran [items]atomic.Int32
+	p := worker.NewPool(worker.Config[struct{}]{Pool: "jobs", Slots: 8})
+	worker.Handle(p, "count", func(_ context.Context, _ struct{}, n int) (int, error) {
+		ran[n].Add(1)
+		return n, nil
+	})
+	run(t, func(ctx context.Context) error {
+		return worker.Serve(ctx, worker.Options{Broker: url, Beat: 200 * time.Millisecond, Misses: 5, Logger: quiet()}, p)
+	})
+	cl := dial(t, url, client.WithBeat(200*time.Millisecond, 5))
+	n, ends := 0, map[session.Outcome]int{}
+	for item := range client.Job[int](t.Context(), cl, "jobs", "count", numbers(items), client.JobWindow(64)) {
+		if n++; n == items/4 {
+			b.kill()
+			brokerProcess(t, url, env...)
+		}
+		ends[item.Outcome()]++
+		times := ran[item.Index].Load()
+		if item.Err == nil && (times != 1 || item.Result != item.Index) || times > 1 || item.Err != nil && item.Outcome() != session.Unknown {
+			t.Errorf("item %d ran %d times: %d, %v", item.Index, times, item.Result, item.Err)
+		}
+	}
+	if n != items || ends[session.Unknown] > 64 {
+		t.Errorf("%d ends: %v", n, ends)
+	}
+	t.Logf("%v", ends)
 }

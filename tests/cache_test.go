@@ -33,7 +33,7 @@ func cacheRole(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return worker.Serve(ctx, worker.Options{Broker: os.Getenv("BROKER"), Name: "cache", Logger: quiet()}, p)
+	return worker.Serve(ctx, worker.Options{Broker: os.Getenv("BROKER"), Name: "cache", Beat: millis("BEAT"), Misses: setting("MISSES"), Logger: quiet()}, p)
 }
 
 // Two clients and a handler see the same values; namespaces keep them apart, and
@@ -123,7 +123,7 @@ func TestCacheSwap(t *testing.T) {
 			calls.Add(1)
 		}
 	})
-	const counters, each = 4, 50
+	const counters, each = 4, 25
 	for range counters {
 		k := cache.New(c.dial(t), "jobs")
 		counting.Go(func() {
@@ -160,7 +160,7 @@ func TestCacheSwap(t *testing.T) {
 func TestCacheHostIsKilled(t *testing.T) {
 	c := newCell(t, broker.Options{})
 	c.serve(t, worker.Options{}, jobber("w", "jobs", 1)) // which sees at once that a node of its machine has died
-	host := start(t, "cache", "BROKER="+c.url)
+	host := start(t, "cache", append([]string{"BROKER=" + c.url}, quick...)...)
 	eventually(t, "the host is registered", func() bool { return c.nodes(t) == 2 })
 	k, ctx := cache.New(c.dial(t), "jobs"), t.Context()
 	if err := k.Set(ctx, "key", []byte("value"), 0); err != nil {
@@ -180,7 +180,7 @@ func TestCacheHostIsKilled(t *testing.T) {
 	if _, err := k.Get(short, "key"); err == nil || errors.Is(err, cache.ErrMissing) {
 		t.Errorf("without a host: %v, and nobody has looked", err)
 	}
-	start(t, "cache", "BROKER="+c.url)
+	start(t, "cache", append([]string{"BROKER=" + c.url}, quick...)...)
 	eventually(t, "there is another host", func() bool { _, err := k.Get(ctx, "key"); return errors.Is(err, cache.ErrMissing) })
 	if _, err := k.Swap(ctx, "key", version, []byte("x"), 0); !errors.Is(err, cache.ErrMissing) {
 		t.Errorf("a swap of what is gone: %v", err)

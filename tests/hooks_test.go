@@ -44,7 +44,8 @@ func thirds(pool string) *worker.Hooks[*int] {
 
 // hooksRole serves those, beside nothing else.
 func hooksRole(ctx context.Context) error {
-	return worker.Serve(ctx, worker.Options{Broker: os.Getenv("BROKER"), Name: "hooks", Logger: quiet()}, thirds("jobs"))
+	o := worker.Options{Broker: os.Getenv("BROKER"), Name: "hooks", Beat: millis("BEAT"), Misses: setting("MISSES"), Logger: quiet()}
+	return worker.Serve(ctx, o, thirds("jobs"))
 }
 
 // Ten messages, three parts each, two workers: thirty results, fifteen of each,
@@ -186,7 +187,7 @@ func TestScatterAMillion(t *testing.T) {
 	c := newCell(t, broker.Options{})
 	var emitted atomic.Int64
 	c.serve(t, worker.Options{}, jobber("w", "jobs", 4), fickle(&emitted))
-	const window, page, most = 32, 256, 3000
+	const window, page, most = 32, 256, 1500
 	n := 0
 	items := slices.Values([]string{"million"})
 	for item := range client.Job[string](t.Context(), c.dial(t), "jobs", "name", items, client.JobHooks(), client.JobWindow(window)) {
@@ -249,7 +250,7 @@ func TestHookPanics(t *testing.T) {
 func TestHooksNodeIsKilled(t *testing.T) {
 	c := newCell(t, broker.Options{})
 	c.serve(t, worker.Options{}, jobber("w", "jobs", 4))
-	host := start(t, "hooks", "BROKER="+c.url)
+	host := start(t, "hooks", append([]string{"BROKER=" + c.url}, quick...)...)
 	eventually(t, "the hooks are registered", func() bool { return c.nodes(t) == 2 })
 	cl := c.dial(t)
 	endless := func(yield func(string) bool) {

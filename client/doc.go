@@ -11,6 +11,15 @@
 // sessions. One goroutine, the loop, is owned by the Client and waited for by
 // Close; whoever calls waits in a select on its own context.
 //
+// A job (job.go) is many sessions of one call, with a window:
+//
+//	seq -> feed [-> scatter] -> room in the window -> Do, again while not run
+//	  -> ended [-> in order] [-> gather] -> the reader's loop
+//
+// Feed and a goroutine for each call in the window belong to the loop, which waits
+// for them. Hooks (jobhooks.go) are a session of their own, on a pool beside the
+// job's: feed scatters in it, the reader's goroutine gathers.
+//
 // What it does not do: it runs no method, and it never moves a session to
 // another worker: a call runs where its session's route says, or it fails.
 package client

@@ -80,6 +80,7 @@ func newRoot(parsed *bool) *cobra.Command {
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(newBroker(), newExec(), newStatus(), newInspect(), newEvents(), newDrain(), newCall(), newSession(), newBench(), newVersion(), newExitCodes())
+	root.AddCommand(newJob())
 	describeEnvironment(root)
 	return root
 }

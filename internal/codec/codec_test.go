@@ -83,6 +83,24 @@ func TestBytesTravelAsTheyAre(t *testing.T) {
 	}
 }
 
+// A body that was taken as it came goes on as it came.
+func TestBodyIsPassedOn(t *testing.T) {
+	for _, v := range []any{[]byte("raw"), "text", map[string]any{"n": int64(1)}, nil} {
+		body, raw, err := Append(nil, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var taken Body
+		if err := Decode(body, raw, &taken); err != nil {
+			t.Fatal(err)
+		}
+		got, gotRaw, err := Append([]byte("before"), taken)
+		if err != nil || gotRaw != raw || string(got) != "before"+string(body) {
+			t.Errorf("%v: %x, raw %t, %v; want %x, raw %t", v, got, gotRaw, err, body, raw)
+		}
+	}
+}
+
 func TestNil(t *testing.T) {
 	body, raw, err := Append(nil, nil)
 	if err != nil || raw || !bytes.Equal(body, []byte{0xc0}) {

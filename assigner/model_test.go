@@ -18,7 +18,7 @@ import (
 // code with it: the rules are written down here once more.
 type model struct {
 	policy Policy
-	by     map[string]Policy // as nodes declared them last
+	by     map[string]Policy // pools' own
 	limits Limits
 	nodes  []*modelNode // in the order of joining
 	known  map[string]bool
@@ -81,9 +81,6 @@ func (m *model) join(o Node) {
 		if n.seats[pool] == nil {
 			n.seats[pool] = &modelSeat{}
 		}
-	}
-	for pool, p := range o.Policies {
-		m.by[pool] = p
 	}
 	defer m.desert()
 	for pool, s := range n.seats {
@@ -412,6 +409,7 @@ func (r *run) step() {
 		r.expired()
 	case op == 39:
 		r.value(id, pool, r.oneValue())
+		r.policy(pool, Policy(r.chance.IntN(len(policyNames))))
 	case op == 38:
 		r.withdrawClient(key(r.chance.IntN(6), 0).Client)
 	}
@@ -436,6 +434,12 @@ func (r *run) value(id session.NodeID, pool, value string) {
 	if n := r.model.node(id); n != nil && n.seats[pool] != nil {
 		n.seats[pool].value = value
 	}
+}
+
+func (r *run) policy(pool string, p Policy) {
+	r.tab.SetPolicy(pool, p)
+	r.model.by[pool] = p
+	r.model.desert()
 }
 
 func (r *run) labels() map[string]string {
@@ -583,16 +587,13 @@ func (r *run) withdrawClient(id uuid.UUID) {
 }
 
 func (r *run) join(id session.NodeID) {
-	n := Node{ID: id, Name: id.String(), Labels: r.labels(), Slots: map[string]int{}, Draining: r.chance.IntN(6) == 0, Policies: map[string]Policy{}, Values: map[string]string{}}
+	n := Node{ID: id, Name: id.String(), Labels: r.labels(), Slots: map[string]int{}, Draining: r.chance.IntN(6) == 0, Values: map[string]string{}}
 	if r.chance.IntN(2) == 0 {
 		n.Labels[HostLabel] = string(rune('x' + r.chance.IntN(2)))
 	}
 	for _, pool := range pools {
 		if r.chance.IntN(3) > 0 {
 			n.Slots[pool], n.Values[pool] = r.chance.IntN(4), r.oneValue()
-			if r.chance.IntN(3) == 0 {
-				n.Policies[pool] = Policy(r.chance.IntN(len(policyNames)))
-			}
 		}
 	}
 	r.tab.Join(n)

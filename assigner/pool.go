@@ -9,7 +9,7 @@ import (
 // pool is the seats and the queue of one pool.
 type pool struct {
 	name   string
-	policy Policy        // the table's own, or as a node declared it last
+	policy Policy        // the table's own, or see SetPolicy
 	aging  time.Duration // fixed
 
 	seats map[*node]*seat

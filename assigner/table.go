@@ -58,13 +58,8 @@ type Node struct {
 	ID       session.NodeID
 	Name     string
 	Labels   map[string]string
-	Slots    map[string]int // by pool; less than 0 is taken as 0
-	Draining bool           // keeps what it has, gets nothing new
-
-	// Policies are those that it declares for its pools; what a node declared last
-	// is a pool's policy, until the pool's last node has left. Pools that none is
-	// declared for have the table's.
-	Policies map[string]Policy
+	Slots    map[string]int    // by pool; less than 0 is taken as 0
+	Draining bool              // keeps what it has, gets nothing new
 	Values   map[string]string // by pool, for the policies that look at one
 }
 
@@ -163,9 +158,6 @@ func (t *Table) Join(n Node) {
 	known.name, known.labels, known.draining = n.Name, maps.Clone(n.Labels), n.Draining
 	for _, name := range slices.Sorted(maps.Keys(n.Slots)) {
 		t.seat(known, name)
-		if policy, declared := n.Policies[name]; declared {
-			t.setPolicy(t.pools[name], policy)
-		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(known.seats)) {
 		s := known.seats[name]

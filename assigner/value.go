@@ -33,10 +33,12 @@ func (s *seat) setValue(value string) {
 	s.number, s.numbered = number, err == nil && !math.IsNaN(number)
 }
 
-// setPolicy makes p a pool's policy: its seats are put where they belong by it,
-// and whoever waits may be suited now.
-func (t *Table) setPolicy(p *pool, policy Policy) {
-	if p.policy == policy {
+// SetPolicy gives a pool that has nodes a policy of its own, until the last of
+// them has left; what is in use stays where it is. Without one a pool has the
+// table's. Nothing happens if no node serves the pool.
+func (t *Table) SetPolicy(poolName string, policy Policy) {
+	p := t.pools[poolName]
+	if p == nil || len(p.seats) == 0 || p.policy == policy {
 		return
 	}
 	seats := slices.SortedFunc(maps.Values(p.seats), func(a, b *seat) int { return cmp.Compare(a.node.joined, b.node.joined) })

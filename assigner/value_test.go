@@ -12,12 +12,6 @@ func says(n Node, value string) Node {
 	return n
 }
 
-// declares has it declare the policy of pool p.
-func declares(n Node, p Policy) Node {
-	n.Policies = map[string]Policy{"p": p}
-	return n
-}
-
 func wants(client, request int, value string) Request {
 	r := ask(client, request)
 	r.Want = value
@@ -27,8 +21,9 @@ func wants(client, request int, value string) Request {
 // TestRoundRobinIsExact: whatever comes free when, two nodes get every other one.
 func TestRoundRobinIsExact(t *testing.T) {
 	tab := New(LeastLoaded, Limits{})
-	tab.Join(declares(offer(1, 4), RoundRobin))
+	tab.Join(offer(1, 4))
 	tab.Join(offer(2, 64))
+	tab.SetPolicy("p", RoundRobin)
 	got := map[uint64]int{}
 	for i := range 10_000 {
 		mustAsk(t, tab, at(0), ask(1, i))
@@ -45,8 +40,9 @@ func TestRoundRobinIsExact(t *testing.T) {
 // TestShapedTraffic: what wants A goes to A, however busy that is.
 func TestShapedTraffic(t *testing.T) {
 	tab := New(RoundRobin, Limits{})
-	tab.Join(declares(says(offer(1, 1), "A"), Equal))
-	tab.Join(declares(says(offer(2, 100), "B"), Equal))
+	tab.Join(says(offer(1, 1), "A"))
+	tab.Join(says(offer(2, 100), "B"))
+	tab.SetPolicy("p", Equal)
 	for i := range 10_000 {
 		mustAsk(t, tab, at(0), wants(1, i, "A"))
 		for _, g := range tab.Grants(at(0)) {
@@ -85,30 +81,32 @@ func TestWantNeedsAPolicyThatLooks(t *testing.T) {
 		t.Errorf("a want where the policy looks at none: %v", err)
 	}
 	want(t, "granted", names(granted(tab.Grants(at(0)))), "")
-	tab.Join(declares(says(offer(1, 5), "A"), Equal))
+	tab.SetPolicy("p", Equal)
 	want(t, "once it is equal", names(granted(tab.Grants(at(0)))), "1.1")
 }
 
-// TestPolicyIsTheNodes: what a node declared last counts until the last one has
-// left.
-func TestPolicyIsTheNodes(t *testing.T) {
+// TestPolicyOfAPool is its own until its last node has left.
+func TestPolicyOfAPool(t *testing.T) {
 	tab := New(Pack, Limits{})
 	policy := func() Policy { return tab.Pools()[0].Policy }
-	tab.Join(declares(offer(1, 4), Spread))
-	tab.Join(offer(2, 4))
-	if policy() != Spread {
-		t.Errorf("policy %s, one node declared spread, another nothing", policy())
+	tab.SetPolicy("p", Spread) // not known yet
+	tab.Join(offer(1, 4))
+	if policy() != Pack {
+		t.Errorf("policy %s, set before the pool was known", policy())
 	}
+	tab.SetPolicy("p", Spread)
+	tab.Join(offer(2, 4))
 	mustAsk(t, tab, at(0), ask(1, 1), ask(1, 2))
 	if got := nodesOf(tab.Grants(at(0))); got[0] == got[1] {
 		t.Errorf("spread gave nodes %v", got)
 	}
-	tab.Join(declares(offer(3, 4), Pack))
+	tab.Join(offer(3, 4))
+	tab.SetPolicy("p", Pack)
 	mustAsk(t, tab, at(0), ask(1, 3), ask(1, 4))
 	if got := nodesOf(tab.Grants(at(0))); got[0] != got[1] {
 		t.Errorf("pack gave nodes %v", got)
 	}
-	tab.Join(declares(offer(3, 4), RoundRobin))
+	tab.SetPolicy("p", RoundRobin)
 	for id := 3; id > 0; id-- {
 		tab.Leave(offer(id, 0).ID)
 	}

@@ -27,9 +27,11 @@ type node struct {
 	endpoint    string
 	labels      map[string]string
 	pools       []wire.Pool
-	peer        wire.Peer // 0 while its connection is broken
-	seq         uint64    // the last of its changes that was heard of
-	gap         bool      // one before it was missed, and no Register has come since
+	values      map[string]string // by pool, as it said them last
+	resized     map[string]resize // by pool: its last change
+	peer        wire.Peer         // 0 while its connection is broken
+	seq         uint64            // the last of its changes that was heard of
+	gap         bool              // one before it was missed, and no Register has come since
 	drain       bool
 	asked       *wire.Drain // sent until its beats say that it drains
 	beat        wire.Beat
@@ -105,6 +107,8 @@ func (c *Core) mayRegister(from wire.Peer, m *wire.Register) (session.Code, erro
 		return session.ErrOverloaded, errors.New("the broker knows as many nodes as it may")
 	case n != nil && subtle.ConstantTimeCompare(n.secret[:], m.Secret[:]) != 1:
 		return session.ErrBadMessage, fmt.Errorf("node %s is registered with another secret", m.Node)
+	case policyOf(m) != nil:
+		return session.ErrBadMessage, policyOf(m)
 	case n != nil && m.Part > 0 && len(n.staged)+len(m.Live) > stagedMost:
 		return session.ErrTooLarge, fmt.Errorf("a register of more than %d sessions", stagedMost)
 	}
@@ -133,7 +137,9 @@ func (c *Core) join(now time.Time, n *node, m *wire.Register, live []wire.Live, 
 	fresh := n.name == ""
 	n.name, n.host, n.pid, n.endpoint, n.labels, n.pools = m.Name, m.Host, m.PID, m.Endpoint, m.Labels, m.Pools
 	n.seq, n.gap, n.drain = m.Seq, false, m.Drain
+	n.values = valuesOf(m.Pools)
 	c.seat(n)
+	c.declare(m.Pools)
 	lives := make(map[session.ID]bool, len(live))
 	for i := range live {
 		lives[live[i].Session] = !live[i].Over && !live[i].Starting
@@ -164,7 +170,7 @@ func (c *Core) seat(n *node) {
 	for _, p := range n.pools {
 		slots[p.Name] += p.Slots
 	}
-	c.table.Join(assigner.Node{ID: n.id, Name: n.name, Labels: n.labels, Slots: slots, Draining: n.drain})
+	c.table.Join(assigner.Node{ID: n.id, Name: n.name, Labels: n.labels, Slots: slots, Draining: n.drain, Values: n.values})
 }
 
 // accept takes a node's word that a session lives there. A word that later
@@ -531,8 +537,12 @@ func (c *Core) nodeBeat(now time.Time, n *node, m *wire.Beat, fx *Effects) {
 		n.drain = m.Drain
 		c.seat(n)
 	}
+	c.newValues(n, m.Values)
+	c.newSizes(now, n, m.Sizes, fx)
 	n.beat = *m
+	n.beat.Values, n.beat.Sizes, n.beat.Queues = nil, nil, nil
 	c.hear(m.Epoch, fx)
+	c.pump(now, fx)
 }
 
 // nodeChanged takes what the beats say of a node.

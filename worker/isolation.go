@@ -81,6 +81,8 @@ func share(each int, pools []Served) ([]supervise.Share, error) {
 		switch {
 		case err != nil:
 			return nil, err
+		case d.Most > 0:
+			return nil, fmt.Errorf("pool %q: MaxSlots is not for worker processes (SlotsPerProcess), whose number is fixed", d.Name)
 		case seen[d.Name]:
 			return nil, fmt.Errorf("pool %q is given twice", d.Name)
 		case len(shares)+(d.Slots+each-1)/each > processesMost:

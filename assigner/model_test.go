@@ -57,7 +57,9 @@ type modelLane struct {
 }
 
 func newModel(p Policy, l Limits) *model {
-	return &model{policy: p, by: map[string]Policy{}, limits: l, known: map[string]bool{}, turns: map[string]map[uuid.UUID]int{}, served: map[modelLane]time.Time{}}
+	return &model{
+		policy: p, by: map[string]Policy{}, limits: l, known: map[string]bool{}, turns: map[string]map[uuid.UUID]int{}, served: map[modelLane]time.Time{},
+	}
 }
 
 func (m *model) node(id session.NodeID) *modelNode {

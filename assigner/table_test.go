@@ -121,7 +121,12 @@ func TestPolicies(t *testing.T) {
 			nil,
 			[]int{1, 3, 4, 2, 3, 4, 1, 3},
 		},
-		{"lowest number, then in turn", Lowest, []Node{says(offer(1, 3), "9"), says(offer(2, 3), "1e1"), says(offer(3, 1), "busy"), says(offer(4, 3), "9.0")}, nil, []int{1, 4, 1, 4, 1, 4, 2, 2}},
+		{
+			"lowest number, then in turn", Lowest,
+			[]Node{says(offer(1, 3), "9"), says(offer(2, 3), "1e1"), says(offer(3, 1), "busy"), says(offer(4, 3), "9.0")},
+			nil,
+			[]int{1, 4, 1, 4, 1, 4, 2, 2},
+		},
 		{"highest number", Highest, []Node{offer(1, 2), says(offer(2, 3), "2"), says(offer(3, 4), "10")}, nil, []int{3, 3, 3, 3, 2, 2, 2, 1}},
 		{"equal without a want is least loaded", Equal, []Node{says(offer(1, 2), "A"), says(offer(2, 2), "B")}, []int{1}, []int{2, 1, 2}},
 	}

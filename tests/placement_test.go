@@ -74,7 +74,8 @@ func TestShapedTraffic(t *testing.T) {
 	if a.Load() != 10_000 || b.Load() != 0 {
 		t.Errorf("A ran %d, B %d", a.Load(), b.Load())
 	}
-	if _, err := client.Do[int64](t.Context(), cl, "shaped", "run", 0, client.WithWant("C"), client.WithWait(50*time.Millisecond)); !errors.Is(err, client.ErrNoWorker) {
+	_, err := client.Do[int64](t.Context(), cl, "shaped", "run", 0, client.WithWant("C"), client.WithWait(50*time.Millisecond))
+	if !errors.Is(err, client.ErrNoWorker) {
 		t.Errorf("what nobody says: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), long)

@@ -227,7 +227,7 @@ func (p *Pool[S]) describe() (core.Pool, error) {
 		return core.Pool{}, fmt.Errorf("pool name %.40q: want 1 to %d bytes", c.Pool, wire.MaxName)
 	case c.Slots < 0 || c.Slots > 1<<24:
 		return core.Pool{}, fmt.Errorf("pool %q: %d slots", c.Pool, c.Slots)
-	case c.MaxSlots == 0 && c.MinSlots != 0 || c.MaxSlots > 0 && (c.MinSlots < 0 || c.MinSlots > c.Slots || c.Slots > c.MaxSlots) || c.MaxSlots < 0 || c.MaxSlots > 1<<24:
+	case !c.ordered():
 		return core.Pool{}, fmt.Errorf("pool %q: MinSlots %d, Slots %d, MaxSlots %d: want them in this order", c.Pool, c.MinSlots, c.Slots, c.MaxSlots)
 	case c.GrowAfter < 0 || c.ShrinkAfter < 0:
 		return core.Pool{}, fmt.Errorf("pool %q: GrowAfter %s, ShrinkAfter %s", c.Pool, c.GrowAfter, c.ShrinkAfter)
@@ -258,6 +258,15 @@ func (p *Pool[S]) describe() (core.Pool, error) {
 		Limits: session.Limits{Lease: c.Lease, Idle: c.Idle, MaxAge: c.MaxAge, Window: c.Window},
 		Budget: c.Budget, Budgets: p.budgets,
 	}, nil
+}
+
+// ordered reports that the bounds of a pool that grows are in their order, and
+// that one that does not has none.
+func (c *Config[S]) ordered() bool {
+	if c.MaxSlots == 0 {
+		return c.MinSlots == 0
+	}
+	return 0 < c.MinSlots && c.MinSlots <= c.Slots && c.Slots <= c.MaxSlots && c.MaxSlots <= wire.MaxSlots
 }
 
 // methods are the names of the handlers, as brokers are told them.

@@ -139,7 +139,7 @@ func countMetrics() []Metric {
 		}
 	}, "code")
 	bad.kind = prometheus.CounterValue
-	resizes := ofStatus("limpet_pool_resizes_total", "Changes of a pool's slots on a node, by what waited or was not needed: to more, to fewer.", func(s *sample) {
+	resizes := ofStatus("limpet_pool_resizes_total", "Changes of a pool's slots on a node, by need: to more, to fewer.", func(s *sample) {
 		s.emit(float64(s.st.Counts.Grown), "more")
 		s.emit(float64(s.st.Counts.Shrunk), "fewer")
 	}, "to")

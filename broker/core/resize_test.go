@@ -78,7 +78,8 @@ func TestUnknownPolicyIsRefused(t *testing.T) {
 	now := time.Now()
 	c, fx := New(now, Config{}), new(Effects)
 	answers := answered(c, fx, now, 1, 1, &wire.Register{Node: 1, Name: "n", Pools: []wire.Pool{{Name: "a", Slots: 1}, {Name: "b", Slots: 1, Policy: "fastest"}}})
-	if e, ok := answers[0].(*wire.Error); len(answers) != 1 || !ok || e.Code != session.ErrBadMessage || !strings.HasPrefix(e.Text, `pool "b": placement policy "fastest": want one of `) {
+	e, ok := answers[0].(*wire.Error)
+	if len(answers) != 1 || !ok || e.Code != session.ErrBadMessage || !strings.HasPrefix(e.Text, `pool "b": placement policy "fastest": want one of `) {
 		t.Errorf("answered by %+v", answers)
 	}
 	if len(c.nodes) != 0 {

@@ -68,9 +68,11 @@ It runs until SIGINT, SIGTERM or a drain, and then exits with 0.`,
 	flags.SetInterspersed(false) // what follows CMD is CMD's
 	flags.StringVar(&f.pool.Pool, "pool", "", "the pool's `name`")
 	countFlag(flags, &f.pool.Slots, "slots", runtime.NumCPU(), 1, 100_000, "sessions, and so children, at once")
-	countFlag(flags, &f.pool.MaxSlots, "max-slots", 0, 0, 100_000, "grow to so many, as opens wait, and shrink again; 0: neither. It begins with --slots, if given, or --min-slots")
+	countFlag(flags, &f.pool.MaxSlots, "max-slots", 0, 0, 100_000,
+		"grow to so many, as opens wait, and shrink again; 0: neither. It begins with --slots, if given, or --min-slots")
 	countFlag(flags, &f.pool.MinSlots, "min-slots", 1, 1, 100_000, "with --max-slots: shrink to so many")
-	flags.StringVar(&f.pool.Policy, "policy", "", "which node gets a session, `name` of a placement policy; all nodes of a pool should say the same (default the broker's)")
+	flags.StringVar(&f.pool.Policy, "policy", "",
+		"which node gets a session, `name` of a placement policy; all nodes of a pool should say the same (default the broker's)")
 	flags.StringVar(&f.node.Broker, "broker", worker.DefaultBroker, "the brokers' `endpoints`, separated by commas")
 	flags.StringVar(&f.node.Name, "name", "", "`name` that status shows (default host-process)")
 	flags.StringToStringVar(&f.node.Labels, "label", nil, "a label that opens may ask for, `key=value`; may be given several times")

@@ -130,7 +130,8 @@ func (v *view) nodes(w io.Writer, st *core.Status) {
 	t := newTable(w, "NODE", "STATE", "SILENT", "LOOP LATE", "SESSIONS", "SLOTS", "HOST", "PROCESS", "UP", "POOLS", "LABELS", "SAYS")
 	for i := range st.Nodes {
 		n := &st.Nodes[i]
-		t.row(n.Name, n.State, span(n.Silent), span(n.LoopLate), n.Open, n.Slots, n.Host, n.PID, span(n.Up), strings.Join(n.Pools, ","), labels(n.Labels), labels(n.Values))
+		t.row(n.Name, n.State, span(n.Silent), span(n.LoopLate), n.Open, n.Slots, n.Host, n.PID, span(n.Up),
+			strings.Join(n.Pools, ","), labels(n.Labels), labels(n.Values))
 	}
 	t.end("")
 }

@@ -73,7 +73,10 @@ func TestSizesAreShown(t *testing.T) {
 			{Pool: "a", Slots: 4, Least: 1, Most: 9, Was: 2, Why: "7 wait, the longest for 1s", Ago: 90}, {Pool: "b", Slots: 1, Least: 1, Most: 2},
 		}}},
 	}, false)
-	for _, want := range []string{"equal", "a=x", "a      n     4      1      9     2    1m30s  7 wait, the longest for 1s", "b      n     1      1      2     -    -"} {
+	for _, want := range []string{
+		"equal", "a=x", "a      n     4      1      9     2    1m30s  7 wait, the longest for 1s",
+		"b      n     1      1      2     -    -",
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lacks %q:\n%s", want, text)
 		}

@@ -67,12 +67,15 @@ func TestPoolIsResized(t *testing.T) {
 		t.Fatalf("the second offer: %+v", m)
 	}
 	wait := func(peer wire.Peer, n, nodes uint32) {
-		s.hear(peer, &wire.Beat{Epoch: 1, Reply: true, Queues: []wire.Queue{{Pool: "p", Waiting: n, Oldest: 1500, Nodes: nodes}, {Pool: "fixed", Waiting: 9, Oldest: 9999, Nodes: 1}}})
+		s.hear(peer, &wire.Beat{Epoch: 1, Reply: true, Queues: []wire.Queue{
+			{Pool: "p", Waiting: n, Oldest: 1500, Nodes: nodes}, {Pool: "fixed", Waiting: 9, Oldest: 9999, Nodes: 1},
+		}})
 	}
 	wait(1, 1, 1)
 	wait(2, 5, 5)
 	s.tick(10 * time.Millisecond)
-	if want := []Resized{{"p", 2}}; !slices.Equal(s.fx.Resized, want) || len(s.fx.Events) != 1 || s.fx.Events[0].Text != "1 to 2 slots: 6 wait, the longest for 1.5s" {
+	first := []Resized{{"p", 2}}
+	if !slices.Equal(s.fx.Resized, first) || len(s.fx.Events) != 1 || s.fx.Events[0].Text != "1 to 2 slots: 6 wait, the longest for 1.5s" {
 		t.Fatalf("resized %+v, events %+v", s.fx.Resized, s.fx.Events)
 	}
 	beats := s.tick(50 * time.Millisecond)

@@ -106,7 +106,8 @@ func (p *pool) audit(c *Core) (held int, err error) {
 		}
 	}
 	if held+len(p.free) != p.Slots || p.Slots+len(p.shut) != len(p.slots) {
-		return 0, fmt.Errorf("pool %q: %d held and %d free make no %d slots, or with %d that are shut no %d", p.Name, held, len(p.free), p.Slots, len(p.shut), len(p.slots))
+		return 0, fmt.Errorf("pool %q: %d held and %d free make no %d slots, or with %d that are shut no %d",
+			p.Name, held, len(p.free), p.Slots, len(p.shut), len(p.slots))
 	}
 	if p.Most > 0 && (p.Slots < p.Least || p.Slots > p.Most) {
 		return 0, fmt.Errorf("pool %q: %d slots, want %d to %d", p.Name, p.Slots, p.Least, p.Most)

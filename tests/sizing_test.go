@@ -144,6 +144,42 @@ func TestWarmWorkersOfAPoolThatGrows(t *testing.T) {
 	})
 }
 
+// A session a process: what waits has processes started, and those that nobody
+// needs end; the session that is left keeps its own.
+func TestProcessesComeAndGo(t *testing.T) {
+	c, records := isolatedCell(t)
+	isolated(t, c, records, 1, 1, "MOST=3", "GROW=100", "SHRINK=1000")
+	cl := c.dial(t)
+	sessions := openMany(t, cl, "isolated", 3)
+	pids := map[int]bool{}
+	for _, s := range sessions {
+		pids[mustCall[int](t, s, "pid", 0)] = true
+	}
+	if len(pids) != 3 {
+		t.Errorf("%d processes", len(pids))
+	}
+	eventually(t, "two say why they were started", func() bool {
+		why := 0
+		for _, n := range c.status(t).Nodes {
+			if len(n.Sizes) == 1 && strings.Contains(n.Sizes[0].Why, "wait, the longest for ") {
+				why++
+			}
+		}
+		return why == 2
+	})
+	kept := sessions[1]
+	mustCall[int](t, kept, "add", 7)
+	closeSession(t, sessions[0])
+	closeSession(t, sessions[2])
+	eventually(t, "the other processes end", func() bool { return len(c.status(t).Nodes) == 1 })
+	if n := mustCall[int](t, kept, "add", 0); n != 7 {
+		t.Errorf("the session that is left has %d", n)
+	}
+	if st := c.status(t); len(st.Lost) != 0 {
+		t.Errorf("lost: %+v", st.Lost)
+	}
+}
+
 func TestSizingMistakes(t *testing.T) {
 	bounds := func(slots, least, most int) func(*worker.Config[*counted]) {
 		return func(c *worker.Config[*counted]) { c.Slots, c.MinSlots, c.MaxSlots = slots, least, most }
@@ -159,7 +195,9 @@ func TestSizingMistakes(t *testing.T) {
 		{bounds(2, 1, 1<<24+1), worker.Options{}, "want them in this order"},
 		{bounds(5, 1, 5), worker.Options{SharedSlots: 4}, "SharedSlots is 4: the pools with MaxSlots begin with 5 slots"},
 		{bounds(5, 0, 0), worker.Options{SharedSlots: 4}, "SharedSlots is 4: the pools with MaxSlots begin with 0 slots"},
-		{bounds(1, 1, 5), worker.Options{SlotsPerProcess: 1}, "MaxSlots is not for worker processes"},
+		{bounds(2, 2, 5), worker.Options{SlotsPerProcess: 2}, "MinSlots 2, Slots 2 and MaxSlots 5 have to be whole processes of 2"},
+		{bounds(2, 2, 4), worker.Options{SlotsPerProcess: 2, SharedSlots: 1}, "SharedSlots is 1: the pools with MaxSlots begin with 2 slots"},
+		{bounds(2, 1, 5000), worker.Options{SlotsPerProcess: 1}, "5000 slots, 1 a process: more than 4096 worker processes"},
 		{func(c *worker.Config[*counted]) { c.GrowAfter = -1 }, worker.Options{}, "GrowAfter -1ns"},
 	} {
 		m.o.Logger = quiet()

@@ -69,7 +69,8 @@ type Options struct {
 	SlotsPerProcess int
 	// SharedSlots, above 0, is how many slots the pools with MaxSlots have together
 	// at most: where they are all given out, one that needs more gets those that
-	// another has had free for 5 × GrowAfter, down to its MinSlots.
+	// another has had free for 5 × GrowAfter, down to its MinSlots. With
+	// SlotsPerProcess a pool grows and shrinks by whole processes.
 	SharedSlots int
 	// Neighbours is how long the sessions beside a hung one, in the same worker
 	// process, may go on before that process is killed; default 1 min.

@@ -32,6 +32,7 @@ type Pool struct {
 	// It grows and shrinks between Least and Most slots where Most is above 0, see
 	// package sizing.
 	Least, Most            int
+	Why                    string // it has these slots, where it began with none
 	GrowAfter, ShrinkAfter time.Duration
 
 	Budget  time.Duration            // of a call without progress; 0 or less: for ever
@@ -218,6 +219,7 @@ func New(now time.Time, cfg Config, chance io.Reader) *Core {
 	for _, p := range cfg.Pools {
 		p.Limits = p.Limits.WithDefaults()
 		c.pools[p.Name] = newPool(p)
+		c.pools[p.Name].since = now
 	}
 	c.sizer = newSizer(&cfg)
 	return c

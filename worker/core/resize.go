@@ -35,7 +35,7 @@ func (c *Core) resize(now time.Time, fx *Effects) {
 	if c.sizer == nil || c.draining || !c.Registered() {
 		return
 	}
-	for _, change := range c.sizer.Step(now, c.lookAt) {
+	for _, change := range c.sizer.Step(now, c.LookAt) {
 		p := c.pools[change.Pool]
 		if p.resize(change.Slots); p.Slots == change.Was {
 			continue
@@ -48,8 +48,8 @@ func (c *Core) resize(now time.Time, fx *Effects) {
 	}
 }
 
-// lookAt is how a pool stands: here, and by the word of all brokers together.
-func (c *Core) lookAt(pool string) sizing.Look {
+// LookAt is how a pool stands: here, and by the word of all brokers together.
+func (c *Core) LookAt(pool string) sizing.Look {
 	p := c.pools[pool]
 	look := sizing.Look{Slots: p.Slots, Held: p.Slots - len(p.free)}
 	for _, b := range c.brokers {

@@ -136,6 +136,7 @@ func newPool(p Pool) *pool {
 	}
 	q.Slots = 0
 	q.resize(p.Slots)
+	q.last = sizing.Change{Pool: p.Name, Slots: p.Slots, Why: p.Why}
 	for i := range p.Lanes {
 		q.lanes = append(q.lanes, &lane{number: i})
 	}

@@ -148,7 +148,7 @@ func (s *Sizer) room(p *pool, more int) int {
 			break
 		}
 		lent := min(lender.spare(), more-left)
-		lender.why = fmt.Sprintf("pool %s needs them: %d wait there, the longest for %s", p.Name, p.Waiting, p.Oldest.Round(time.Millisecond))
+		lender.why = fmt.Sprintf("pool %.40s needs them: %d wait there, the longest for %s", p.Name, p.Waiting, p.Oldest.Round(time.Millisecond))
 		lender.Slots -= lent
 		left += lent
 	}

@@ -43,7 +43,10 @@
 //
 // # Which node
 //
-// See [Policy]. Used slots are counts, nothing is kept a slot. A node that
+// See [Policy]. A pool's is the table's, unless SetPolicy gives it another.
+// Equal, Lowest and Highest look at a value that each node says of itself and may
+// change at any time (SetValue): what was given before stays where it is. A request
+// that wants a value waits until a free slot's node says it. Used slots are counts, nothing is kept a slot. A node that
 // declined is passed over until its Hold ends; the caller calls Grants then (see
 // NextHold).
 //

@@ -18,6 +18,7 @@ import (
 // code with it: the rules are written down here once more.
 type model struct {
 	policy Policy
+	by     map[string]Policy // pools' own
 	limits Limits
 	nodes  []*modelNode // in the order of joining
 	known  map[string]bool
@@ -39,6 +40,7 @@ type modelSeat struct {
 	serves           bool
 	slots, used, use int
 	held             time.Time
+	value            string
 }
 
 type modelWaiter struct {
@@ -55,7 +57,9 @@ type modelLane struct {
 }
 
 func newModel(p Policy, l Limits) *model {
-	return &model{policy: p, limits: l, known: map[string]bool{}, turns: map[string]map[uuid.UUID]int{}, served: map[modelLane]time.Time{}}
+	return &model{
+		policy: p, by: map[string]Policy{}, limits: l, known: map[string]bool{}, turns: map[string]map[uuid.UUID]int{}, served: map[modelLane]time.Time{},
+	}
 }
 
 func (m *model) node(id session.NodeID) *modelNode {
@@ -80,8 +84,9 @@ func (m *model) join(o Node) {
 			n.seats[pool] = &modelSeat{}
 		}
 	}
+	defer m.desert()
 	for pool, s := range n.seats {
-		s.slots, s.serves = o.Slots[pool], false
+		s.slots, s.serves, s.value = o.Slots[pool], false, o.Values[pool]
 		if _, ok := o.Slots[pool]; ok {
 			s.serves = true
 		} else if s.used == 0 {
@@ -92,6 +97,23 @@ func (m *model) join(o Node) {
 
 func (m *model) leave(id session.NodeID) {
 	m.nodes = slices.DeleteFunc(m.nodes, func(n *modelNode) bool { return n.id == id })
+	m.desert()
+}
+
+// desert gives pools whose last node has left the policy that is everybody's.
+func (m *model) desert() {
+	for pool := range m.by {
+		if !slices.ContainsFunc(m.nodes, func(n *modelNode) bool { return n.seats[pool] != nil }) {
+			delete(m.by, pool)
+		}
+	}
+}
+
+func (m *model) policyOf(pool string) Policy {
+	if p, declared := m.by[pool]; declared {
+		return p
+	}
+	return m.policy
 }
 
 func hasAll(have, asked map[string]string) bool {
@@ -104,7 +126,7 @@ func hasAll(have, asked map[string]string) bool {
 }
 
 func (m *model) ask(now time.Time, r Request) error {
-	waiting, own, nodes, suited := 0, 0, 0, 0
+	waiting, own, nodes, seats, suited := 0, 0, 0, 0, 0
 	for _, w := range slices.Concat(m.queue, m.late) {
 		if w.OpenKey == r.OpenKey {
 			return ErrDuplicate
@@ -119,6 +141,9 @@ func (m *model) ask(now time.Time, r Request) error {
 		}
 	}
 	for _, n := range m.nodes {
+		if n.seats[r.Pool] != nil {
+			seats++
+		}
 		if s := n.seats[r.Pool]; s != nil && s.serves {
 			nodes++
 			if hasAll(n.labels, r.Labels) {
@@ -131,6 +156,8 @@ func (m *model) ask(now time.Time, r Request) error {
 		return ErrPoolUnknown
 	case nodes > 0 && suited == 0 && len(r.Labels) > 0:
 		return ErrNoSuchLabels
+	case r.Want != "" && seats > 0 && m.policyOf(r.Pool) != Equal:
+		return ErrNoValues
 	case own >= m.limits.QueuePerClient, own > 0 && waiting >= m.limits.Queue-m.limits.Queue/8, waiting >= m.limits.Queue:
 		return ErrQueueFull
 	}
@@ -214,7 +241,8 @@ func (m *model) ordered(pool string) []*modelWaiter {
 
 func (m *model) mayGive(n *modelNode, w *modelWaiter, now time.Time) bool {
 	s := n.seats[w.Pool]
-	return s != nil && s.serves && !n.draining && s.used < s.slots && !s.held.After(now) && hasAll(n.labels, w.Labels)
+	return s != nil && s.serves && !n.draining && s.used < s.slots && !s.held.After(now) && hasAll(n.labels, w.Labels) &&
+		(w.Want == "" || m.policyOf(w.Pool) == Equal && s.value == w.Want)
 }
 
 // check follows the table through its grants for one pool: the right request
@@ -279,8 +307,18 @@ func (m *model) hostLoad(pool string, of *modelNode) float64 {
 func (m *model) better(pool string, a, b *modelNode) bool {
 	x, y := a.seats[pool], b.seats[pool]
 	lx, ly := load(x.slots, x.used), load(y.slots, y.used)
-	switch m.policy {
-	case LeastLoaded: // and what others leave equal: below
+	vx, okx := modelNumber(x.value)
+	vy, oky := modelNumber(y.value)
+	switch p := m.policyOf(pool); p {
+	case Lowest, Highest:
+		if p == Highest {
+			vx, vy = -vx, -vy
+		}
+		if okx && oky && vx != vy {
+			return vx < vy
+		}
+		return okx && !oky || okx == oky && x.use < y.use
+	case LeastLoaded, Equal: // and what others leave equal: below
 	case RoundRobin:
 		return x.use < y.use
 	case Pack:
@@ -291,6 +329,15 @@ func (m *model) better(pool string, a, b *modelNode) bool {
 		return hx < hy || sameHost && (lx < ly || lx == ly && x.use < y.use)
 	}
 	return lx < ly || lx == ly && x.use < y.use
+}
+
+// modelNumber reads the few values that a run uses.
+func modelNumber(value string) (float64, bool) {
+	switch value {
+	case "1", "2.5", "-3":
+		return map[string]float64{"1": 1, "2.5": 2.5, "-3": -3}[value], true
+	}
+	return 0, false
 }
 
 // run is one random history of a table beside its model.
@@ -316,7 +363,7 @@ func TestAgainstModel(t *testing.T) {
 		chance := rand.New(rand.NewPCG(seed, 1))
 		l := Limits{Queue: 8 + chance.IntN(30), QueuePerClient: 1 + chance.IntN(20), Aging: 2 * time.Second}
 		l = l.withDefaults()
-		p := Policy(seed % 4)
+		p := Policy(seed % uint64(len(policyNames)))
 		r := &run{t: t, chance: chance, tab: New(p, l), model: newModel(p, l), now: start, ended: map[session.OpenKey]string{}}
 		r.tab.clock.at(start)
 		for range 80 {
@@ -362,6 +409,9 @@ func (r *run) step() {
 		delete(r.model.known, pool)
 	case op == 37:
 		r.expired()
+	case op == 39:
+		r.value(id, pool, r.oneValue())
+		r.policy(pool, Policy(r.chance.IntN(len(policyNames))))
 	case op == 38:
 		r.withdrawClient(key(r.chance.IntN(6), 0).Client)
 	}
@@ -374,6 +424,24 @@ func (m *model) take(id session.NodeID, pool string) {
 		n.seats[pool] = &modelSeat{}
 	}
 	n.seats[pool].used++
+}
+
+// oneValue is what a node says or an open wants; mostly nothing.
+func (r *run) oneValue() string {
+	return []string{"", "", "", "x", "1", "2.5", "-3"}[r.chance.IntN(7)]
+}
+
+func (r *run) value(id session.NodeID, pool, value string) {
+	r.tab.SetValue(id, pool, value)
+	if n := r.model.node(id); n != nil && n.seats[pool] != nil {
+		n.seats[pool].value = value
+	}
+}
+
+func (r *run) policy(pool string, p Policy) {
+	r.tab.SetPolicy(pool, p)
+	r.model.by[pool] = p
+	r.model.desert()
 }
 
 func (r *run) labels() map[string]string {
@@ -397,6 +465,9 @@ func (r *run) ask() {
 	}
 	q.Pool, q.Labels = pools[r.chance.IntN(len(pools))], r.labels()
 	q.Priority = r.chance.IntN(7) - 3
+	if r.chance.IntN(3) == 0 {
+		q.Want = r.oneValue()
+	}
 	if r.chance.IntN(3) == 0 {
 		q.Deadline = r.now.Add(time.Duration(r.chance.IntN(8000)) * time.Millisecond)
 	}
@@ -454,6 +525,7 @@ func (r *run) pick() (Grant, bool) {
 	s.used--
 	if s.used == 0 && !s.serves {
 		delete(n.seats, g.Pool)
+		r.model.desert()
 	}
 	return g, true
 }
@@ -517,13 +589,13 @@ func (r *run) withdrawClient(id uuid.UUID) {
 }
 
 func (r *run) join(id session.NodeID) {
-	n := Node{ID: id, Name: id.String(), Labels: r.labels(), Slots: map[string]int{}, Draining: r.chance.IntN(6) == 0}
+	n := Node{ID: id, Name: id.String(), Labels: r.labels(), Slots: map[string]int{}, Draining: r.chance.IntN(6) == 0, Values: map[string]string{}}
 	if r.chance.IntN(2) == 0 {
 		n.Labels[HostLabel] = string(rune('x' + r.chance.IntN(2)))
 	}
 	for _, pool := range pools {
 		if r.chance.IntN(3) > 0 {
-			n.Slots[pool] = r.chance.IntN(4)
+			n.Slots[pool], n.Values[pool] = r.chance.IntN(4), r.oneValue()
 		}
 	}
 	r.tab.Join(n)
@@ -601,6 +673,13 @@ func (r *run) finish() {
 		r.leave(n.ID)
 	}
 	r.expired()
+	for _, w := range slices.Clone(r.model.queue) { // one node says one value
+		if w.Want != "" {
+			r.model.remove(w)
+			r.tab.Withdraw(w.OpenKey)
+			r.end([]Request{w.Request}, "withdrawn")
+		}
+	}
 	for _, ps := range r.tab.Pools() {
 		told[ps.Name] = names(r.tab.Waiting(ps.Name))
 		big.Slots[ps.Name] = 10_000

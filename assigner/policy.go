@@ -1,6 +1,7 @@
 package assigner
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -26,12 +27,24 @@ const (
 	// would take. A host is all nodes with the same value of the label
 	// HostLabel; a node without that label is a host of its own.
 	Spread
+	// Equal gives a request that wants a value only to a node that said that very
+	// value last (Node.Values, Table.SetValue), and any other to the node that
+	// LeastLoaded would take; among equals it is LeastLoaded too.
+	Equal
+	// Lowest takes the node whose value is the lowest number, and Highest the one
+	// whose is the highest; among equals the one that was least recently given a
+	// session. A value that is no number comes last.
+	Lowest
+	Highest
 )
 
 // HostLabel is the label by which Spread tells hosts apart.
 const HostLabel = "host"
 
-var policyNames = [...]string{"least-loaded", "round-robin", "pack", "spread"}
+var policyNames = [...]string{"least-loaded", "round-robin", "pack", "spread", "equal", "lowest", "highest"}
+
+// Policies are the names of all policies, the default first.
+func Policies() []string { return policyNames[:] }
 
 // String is the policy's name as flags and status show it.
 func (p Policy) String() string {
@@ -53,21 +66,40 @@ func ParsePolicy(s string) (Policy, error) {
 
 // seatBefore orders the seats of one host: the better choice first.
 func (p Policy) seatBefore(a, b *seat) bool {
-	load := 0
-	if p != RoundRobin {
-		load = compareLoad(a.used, a.slots, b.used, b.slots)
-	}
-	if p == Pack {
-		load = -load
+	first := 0
+	switch p {
+	case RoundRobin:
+	case Lowest:
+		first = compareValues(a, b, 1)
+	case Highest:
+		first = compareValues(a, b, -1)
+	case Pack:
+		first = -compareLoad(a.used, a.slots, b.used, b.slots)
+	default:
+		first = compareLoad(a.used, a.slots, b.used, b.slots)
 	}
 	switch {
-	case load != 0:
-		return load < 0
+	case first != 0:
+		return first < 0
 	case p != Pack && a.lastGrant != b.lastGrant:
 		return a.lastGrant < b.lastGrant
 	default:
 		return a.node.joined < b.node.joined
 	}
+}
+
+// compareValues compares the numbers that two seats' nodes said, the smaller
+// times sign first; one that said none comes last.
+func compareValues(a, b *seat, sign float64) int {
+	switch {
+	case a.numbered && b.numbered:
+		return cmp.Compare(sign*a.number, sign*b.number)
+	case a.numbered:
+		return -1
+	case b.numbered:
+		return 1
+	}
+	return 0
 }
 
 // hostBefore orders hosts; only Spread has more than one a pool.

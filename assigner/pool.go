@@ -9,7 +9,7 @@ import (
 // pool is the seats and the queue of one pool.
 type pool struct {
 	name   string
-	policy Policy        // fixed
+	policy Policy        // the table's own, or see SetPolicy
 	aging  time.Duration // fixed
 
 	seats map[*node]*seat
@@ -55,7 +55,7 @@ func (p *pool) next() *line {
 // best is the seat that the policy gives to a request of this line, nil if no
 // seat suits. O(1) without labels, else a look at every seat that may give.
 func (p *pool) best(l *line) *seat {
-	if len(l.labels) == 0 {
+	if len(l.labels) == 0 && l.want == "" {
 		if p.ready.len() == 0 {
 			return nil
 		}
@@ -64,7 +64,7 @@ func (p *pool) best(l *line) *seat {
 	var best *seat
 	for _, h := range p.ready.all {
 		for _, s := range h.ready.all {
-			if s.matches(l.labels) && (best == nil || p.prefers(s, best)) {
+			if s.suits(l) && (best == nil || p.prefers(s, best)) {
 				best = s
 			}
 		}
@@ -165,7 +165,7 @@ func (p *pool) unpark(l *line) {
 func (p *pool) wake(s *seat) {
 	for i := 0; i < len(p.parked); {
 		l := p.parked[i]
-		if !s.matches(l.labels) {
+		if !s.suits(l) {
 			i++
 			continue
 		}
@@ -186,7 +186,7 @@ func (p *pool) enter(w *waiter, key string, turn func() uint64) {
 	}
 	l := p.byKey[key]
 	if l == nil {
-		l = newLine(p, key, w.Labels)
+		l = newLine(p, key, w.Labels, w.Want)
 		p.byKey[key] = l
 	}
 	lk := w.laneKey()
@@ -197,6 +197,7 @@ func (p *pool) enter(w *waiter, key string, turn func() uint64) {
 	}
 	ln.append(w)
 	w.lane = ln
+	l.waiting++
 	c.waiting++
 	p.waiting++
 	p.ordered = false
@@ -208,6 +209,7 @@ func (p *pool) leave(w *waiter) {
 	ln, c := w.lane, w.lane.client
 	ln.remove(w)
 	w.lane = nil
+	ln.line.waiting--
 	c.waiting--
 	p.waiting--
 	p.ordered = false

@@ -137,21 +137,23 @@ func (l *lane) headRank() rank {
 	return l.first.rankOf(l.line.pool.aging, c.turn, c.served[l.key.priority+maxPriority])
 }
 
-// line is the lanes of a pool that ask for the same labels. What one of them
+// line is the lanes of a pool that ask for the same labels and value. What one of them
 // can be given any of them can, so a line that found no slot is parked as a
 // whole until a slot that suits it comes free.
 type line struct {
-	pool   *pool
-	key    string
-	labels map[string]string
-	byKey  map[laneKey]*lane
-	lanes  heap[*lane]
-	place  int // in pool.lines; 0 = parked
-	parked int // in pool.parked, position+1; 0 = in pool.lines
+	pool    *pool
+	key     string
+	labels  map[string]string
+	want    string
+	byKey   map[laneKey]*lane
+	lanes   heap[*lane]
+	waiting int // in all lanes
+	place   int // in pool.lines; 0 = parked
+	parked  int // in pool.parked, position+1; 0 = in pool.lines
 }
 
-func newLine(p *pool, key string, labels map[string]string) *line {
-	return &line{pool: p, key: key, labels: labels, byKey: map[laneKey]*lane{}, lanes: heap[*lane]{
+func newLine(p *pool, key string, labels map[string]string, want string) *line {
+	return &line{pool: p, key: key, labels: labels, want: want, byKey: map[laneKey]*lane{}, lanes: heap[*lane]{
 		before: func(a, b *lane) bool { return a.rank.before(b.rank) },
 		place:  func(l *lane) *int { return &l.place },
 	}}
@@ -173,9 +175,9 @@ func (l *line) settle() (changed bool) {
 	return changed
 }
 
-// lineKey writes labels so that equal sets give equal keys.
-func lineKey(labels map[string]string) string {
-	if len(labels) == 0 {
+// lineKey writes labels and a wanted value so that equal sets give equal keys.
+func lineKey(labels map[string]string, want string) string {
+	if len(labels) == 0 && want == "" {
 		return ""
 	}
 	names := make([]string, 0, len(labels))
@@ -188,6 +190,7 @@ func lineKey(labels map[string]string) string {
 		b.WriteString(strconv.Quote(k))
 		b.WriteString(strconv.Quote(labels[k]))
 	}
+	b.WriteString(strconv.Quote(want))
 	return b.String()
 }
 

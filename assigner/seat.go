@@ -29,6 +29,10 @@ type seat struct {
 	lastGrant uint64    // the table's grant number, 0 = never
 	held      time.Time // not offered before; meaningful while in Table.holds
 
+	value    string  // as its node said last
+	number   float64 // of it
+	numbered bool    // it is one
+
 	announced bool // may give, and the parked lines that it suits know
 
 	readyPlace, holdPlace int // in host.ready and in Table.holds
@@ -40,6 +44,11 @@ func (s *seat) mayGive() bool {
 }
 
 func (s *seat) free() int { return max(0, s.slots-s.used) }
+
+// suits tells whether the requests of a line may be given to this seat's node.
+func (s *seat) suits(l *line) bool {
+	return s.matches(l.labels) && (l.want == "" || s.pool.policy == Equal && s.value == l.want)
+}
 
 // matches tells whether the seat's node has every label that is asked for.
 func (s *seat) matches(labels map[string]string) bool {

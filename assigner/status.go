@@ -12,6 +12,7 @@ import (
 // PoolStatus is what status shows of a pool.
 type PoolStatus struct {
 	Name     string
+	Policy   Policy
 	Nodes    int // that serve it, draining ones included
 	Draining int // of them
 	Slots    int
@@ -58,7 +59,7 @@ func (t *Table) Pools() []PoolStatus {
 }
 
 func (t *Table) poolStatus(p *pool) PoolStatus {
-	ps := PoolStatus{Name: p.name, Waiting: p.waiting, Room: t.limits.Queue}
+	ps := PoolStatus{Name: p.name, Policy: p.policy, Waiting: p.waiting, Room: t.limits.Queue}
 	for n, s := range p.seats {
 		if s.serves {
 			ps.Nodes++

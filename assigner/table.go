@@ -24,6 +24,8 @@ var (
 	ErrDuplicate = errors.New("the same request is already waiting")
 	// ErrNoSuchLabels: the pool has nodes, but none with these labels.
 	ErrNoSuchLabels = errors.New("no node of this pool has these labels")
+	// ErrNoValues: the request wants a value, and the pool's policy is not Equal.
+	ErrNoValues = errors.New("the policy of this pool looks at no values")
 )
 
 // Limits bound the queue of every pool.
@@ -56,8 +58,9 @@ type Node struct {
 	ID       session.NodeID
 	Name     string
 	Labels   map[string]string
-	Slots    map[string]int // by pool; less than 0 is taken as 0
-	Draining bool           // keeps what it has, gets nothing new
+	Slots    map[string]int    // by pool; less than 0 is taken as 0
+	Draining bool              // keeps what it has, gets nothing new
+	Values   map[string]string // by pool, for the policies that look at one
 }
 
 // Request is one open that wants a slot.
@@ -65,6 +68,7 @@ type Request struct {
 	session.OpenKey
 	Pool     string
 	Labels   map[string]string // the node must have all of these; not changed by anyone after Ask
+	Want     string            // the node must have said this value last; empty: none is wanted. See Equal
 	Priority int               // larger is sooner; taken as -8 to 8
 	Deadline time.Time         // leaves the queue then; zero: waits for ever
 }
@@ -160,6 +164,7 @@ func (t *Table) Join(n Node) {
 		slots, serves := n.Slots[name]
 		t.unplace(s)
 		s.serves, s.slots, s.announced = serves, max(0, slots), false
+		s.setValue(n.Values[name])
 		if !serves && s.used == 0 {
 			t.remove(s)
 			continue
@@ -208,6 +213,9 @@ func (t *Table) Ask(now time.Time, r Request) error {
 	if !p.serves(r.Labels) {
 		return ErrNoSuchLabels
 	}
+	if r.Want != "" && p.policy != Equal && len(p.seats) > 0 {
+		return ErrNoValues
+	}
 	if t.full(p, r.Client) {
 		return ErrQueueFull
 	}
@@ -255,7 +263,7 @@ func (t *Table) enqueue(p *pool, w *waiter) {
 	if !w.Deadline.IsZero() {
 		t.deadlines.push(w)
 	}
-	p.enter(w, lineKey(w.Labels), t.turn)
+	p.enter(w, lineKey(w.Labels, w.Want), t.turn)
 	t.touch(p)
 }
 
@@ -478,6 +486,9 @@ func (t *Table) remove(s *seat) {
 	s.pool.leaveHost(s)
 	delete(s.node.seats, s.pool.name)
 	delete(s.pool.seats, s.node)
+	if len(s.pool.seats) == 0 {
+		s.pool.policy = t.policy
+	}
 }
 
 // unplace takes a seat out of everything that depends on what it has; every

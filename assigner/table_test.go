@@ -121,6 +121,14 @@ func TestPolicies(t *testing.T) {
 			nil,
 			[]int{1, 3, 4, 2, 3, 4, 1, 3},
 		},
+		{
+			"lowest number, then in turn", Lowest,
+			[]Node{says(offer(1, 3), "9"), says(offer(2, 3), "1e1"), says(offer(3, 1), "busy"), says(offer(4, 3), "9.0")},
+			nil,
+			[]int{1, 4, 1, 4, 1, 4, 2, 2},
+		},
+		{"highest number", Highest, []Node{offer(1, 2), says(offer(2, 3), "2"), says(offer(3, 4), "10")}, nil, []int{3, 3, 3, 3, 2, 2, 2, 1}},
+		{"equal without a want is least loaded", Equal, []Node{says(offer(1, 2), "A"), says(offer(2, 2), "B")}, []int{1}, []int{2, 1, 2}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -142,7 +150,7 @@ func TestPolicies(t *testing.T) {
 }
 
 func TestPolicyNames(t *testing.T) {
-	for p := LeastLoaded; p <= Spread; p++ {
+	for p := LeastLoaded; p <= Highest; p++ {
 		got, err := ParsePolicy(p.String())
 		if err != nil || got != p {
 			t.Errorf("%v reads back as %v, %v", p, got, err)

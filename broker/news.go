@@ -31,6 +31,8 @@ func (n *news) event(log *slog.Logger, f *feed.Feed, e *core.Event) {
 		if !f.Heard() {
 			return
 		}
+	case core.EventResized:
+		log.Info(e.What, "node", e.Node, "name", e.Name, "pool", e.Pool, "text", e.Text)
 	case core.EventNodeLost, core.EventNodeCut:
 		log.Warn(e.What, "node", e.Node, "name", e.Name, "text", e.Text)
 	default:

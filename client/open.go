@@ -29,6 +29,12 @@ func WithLabels(labels map[string]string) OpenOption {
 	return func(o *openConfig) { o.wish.Labels = labels }
 }
 
+// WithWant asks for a worker whose node says this value of itself
+// (worker.Config.Value), at most 255 bytes; the open waits while none with a free
+// slot does. In a pool whose policy is not "equal" it is refused with
+// ErrLabelsUnknown.
+func WithWant(value string) OpenOption { return func(o *openConfig) { o.wish.Want = value } }
+
 // WithPriority moves the open before those of lower priority; -8 to 8, 0 is
 // the default. Waiting raises everybody's priority.
 func WithPriority(p int) OpenOption { return func(o *openConfig) { o.wish.Priority = p } }

@@ -38,7 +38,9 @@ func isolatedRole(ctx context.Context) error {
 		log = slog.New(slog.NewTextHandler(os.Stdout, nil))
 	}
 	p := worker.NewPool(worker.Config[*int]{
-		Pool: "isolated", Slots: setting("SLOTS"), Budget: millis("BUDGET"), Open: func(context.Context, *worker.Session) (*int, error) { return new(int), nil },
+		Pool: "isolated", Slots: setting("SLOTS"), Budget: millis("BUDGET"),
+		MaxSlots: setting("MOST"), GrowAfter: millis("GROW"), ShrinkAfter: millis("SHRINK"),
+		Open: func(context.Context, *worker.Session) (*int, error) { return new(int), nil },
 	})
 	worker.Handle(p, "add", func(_ context.Context, total *int, n int) (int, error) { *total += n; return *total, nil })
 	worker.Handle(p, "pid", func(context.Context, *int, int) (int, error) { return os.Getpid(), nil })

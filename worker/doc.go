@@ -19,6 +19,10 @@
 // records of dead nodes of this machine, and ends with the loop; the coroner
 // looks where calls hang that pass their budget, and ends with it too.
 //
+// Where pools grow and shrink the core says so (Resized): badges, notes, lanes and
+// threads are those of the most from the beginning, warm workers follow. What pools
+// say of the node for placement is asked for by the loop, outside the mutex (say.go).
+//
 // With Options.SlotsPerProcess Serve is a supervisor (internal/supervise) of
 // processes that run this program once more; in each of them Serve is a node as
 // above, whose loop also beats to the supervisor.

@@ -37,7 +37,7 @@ type badges struct {
 func newBadges(node session.NodeID, pools []core.Pool) badges {
 	b := badges{node: node, byPool: map[string][]atomic.Pointer[badge]{}}
 	for _, p := range pools {
-		b.byPool[p.Name] = make([]atomic.Pointer[badge], p.Slots)
+		b.byPool[p.Name] = make([]atomic.Pointer[badge], p.Capacity())
 	}
 	return b
 }

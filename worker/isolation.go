@@ -14,6 +14,7 @@ import (
 	"github.com/limpet-rpc/limpet/internal/supervise"
 	"github.com/limpet-rpc/limpet/session"
 	"github.com/limpet-rpc/limpet/worker/core"
+	"github.com/limpet-rpc/limpet/worker/core/sizing"
 )
 
 const (
@@ -43,8 +44,12 @@ func supervised(ctx context.Context, o Options, pools []Served) error {
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
+	grows, err := elastic(o, pools)
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
 	s := supervise.Options{
-		Name: o.Name, Shares: shares, Beat: o.Beat, Misses: o.Misses, Grace: o.Grace, Neighbours: o.Neighbours,
+		Name: o.Name, Shares: shares, Elastic: grows, Beat: o.Beat, Misses: o.Misses, Grace: o.Grace, Neighbours: o.Neighbours,
 		Debugger: o.Debugger, Logger: o.Logger,
 	}
 	if s.Name == "" {
@@ -75,17 +80,20 @@ func share(each int, pools []Served) ([]supervise.Share, error) {
 		return nil, errNoPools
 	}
 	var shares []supervise.Share
-	seen := map[string]bool{}
+	seen, most := map[string]bool{}, 0
 	for _, p := range pools {
 		d, err := p.describe()
 		switch {
 		case err != nil:
 			return nil, err
+		case d.Most > 0 && (d.Least%each > 0 || d.Slots%each > 0 || d.Most%each > 0):
+			return nil, fmt.Errorf("pool %q: MinSlots %d, Slots %d and MaxSlots %d have to be whole processes of %d", d.Name, d.Least, d.Slots, d.Most, each)
 		case seen[d.Name]:
 			return nil, fmt.Errorf("pool %q is given twice", d.Name)
-		case len(shares)+(d.Slots+each-1)/each > processesMost:
-			return nil, fmt.Errorf("pool %q: %d slots, %d a process: more than %d worker processes", d.Name, d.Slots, each, processesMost)
+		case most+(d.Capacity()+each-1)/each > processesMost:
+			return nil, fmt.Errorf("pool %q: %d slots, %d a process: more than %d worker processes", d.Name, d.Capacity(), each, processesMost)
 		}
+		most += (d.Capacity() + each - 1) / each
 		seen[d.Name] = true
 		for left := d.Slots; left > 0; left -= each {
 			shares = append(shares, supervise.Share{Pool: d.Name, Slots: min(each, left)})
@@ -97,15 +105,38 @@ func share(each int, pools []Served) ([]supervise.Share, error) {
 	return shares, nil
 }
 
+// elastic is what grows and shrinks, counted in processes.
+func elastic(o Options, pools []Served) (supervise.Elastic, error) {
+	e, cfg := supervise.Elastic{Each: o.SlotsPerProcess}, core.Config{Shared: o.SharedSlots}
+	for _, p := range pools {
+		d, err := p.describe()
+		if err != nil {
+			return e, err
+		}
+		cfg.Pools = append(cfg.Pools, d)
+		if d.Most > 0 {
+			e.Pools = append(e.Pools, sizing.Pool{
+				Name: d.Name, Least: d.Least / e.Each, Most: d.Most / e.Each, GrowAfter: d.GrowAfter, ShrinkAfter: d.ShrinkAfter,
+			})
+		}
+	}
+	e.Total = o.SharedSlots / e.Each
+	return e, shareSlots(&cfg)
+}
+
 // part is a pool of which one process serves some slots.
 type part struct {
 	Served
 	slots int
+	why   string // the pool has grown by it
 }
 
 func (p part) describe() (core.Pool, error) {
 	d, err := p.Served.describe()
 	d.Slots, d.Lanes = p.slots, min(d.Lanes, p.slots)
+	if d.Most > 0 { // it is told what waits, and its supervisor sees to it
+		d.Least, d.Most, d.Why = p.slots, p.slots, p.why
+	}
 	return d, err
 }
 
@@ -129,6 +160,7 @@ func serveShare(ctx context.Context, up *supervise.Parent, o Options, pools []Se
 		return fmt.Errorf("serve: %w", err)
 	}
 	o.Beat = orDefault(o.Beat, defaultBeat)
+	o.SharedSlots = 0 // its supervisor has them in mind
 	o.Name, o.Misses = up.Name, orDefault(o.Misses, defaultMisses)+int((firstWord+o.Beat-1)/o.Beat)
 	n, err := newNode(o, []Served{mine})
 	if err != nil {
@@ -152,7 +184,7 @@ func partOf(pools []Served, s supervise.Share) (Served, error) {
 			return nil, err
 		}
 		if d.Name == s.Pool {
-			return part{p, s.Slots}, nil
+			return part{p, s.Slots, s.Why}, nil
 		}
 	}
 	return nil, fmt.Errorf("this worker process was started for pool %q, which Serve was not given", s.Pool)
@@ -183,9 +215,12 @@ func (n *node) obey(end func()) {
 	for {
 		select {
 		case o := <-n.parent.Orders():
-			if o.Evict {
+			switch {
+			case o.Evict:
 				n.endBy(max(o.Deadline, time.Millisecond))
-			} else {
+			case o.Retire:
+				n.endBy(0)
+			default:
 				end()
 			}
 		case <-n.parent.Gone():
@@ -198,7 +233,8 @@ func (n *node) obey(end func()) {
 	}
 }
 
-// endBy has the node drain, as a broker may ask it to.
+// endBy has the node drain, as a broker may ask it to: by the deadline, or, where
+// that is 0, when its sessions have ended.
 func (n *node) endBy(deadline time.Duration) {
 	select {
 	case n.drained <- deadline:
@@ -214,6 +250,10 @@ func (n *node) beatUp(now time.Time) {
 	n.parent.Beat(now, func() supervise.Load {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		return supervise.Load{Held: n.core.Held(), Hung: n.core.Quarantined(), Draining: n.core.Draining(), Registered: n.core.Registered()}
+		load := supervise.Load{Held: n.core.Held(), Hung: n.core.Quarantined(), Draining: n.core.Draining(), Registered: n.core.Registered()}
+		if look := n.core.LookAt(n.parent.Pool); look.Waiting > 0 {
+			load.Waiting, load.Share, load.Oldest, load.Age = look.Waiting, look.Share, look.Oldest, now.Sub(look.Told)
+		}
+		return load
 	})
 }

@@ -67,6 +67,11 @@ type Options struct {
 	// Beat × Misses is dumped, killed and replaced; one in which a session hangs
 	// is drained of the others first. None outlives the process that serves.
 	SlotsPerProcess int
+	// SharedSlots, above 0, is how many slots the pools with MaxSlots have together
+	// at most: where they are all given out, one that needs more gets those that
+	// another has had free for 5 × GrowAfter, down to its MinSlots. With
+	// SlotsPerProcess a pool grows and shrinks by whole processes.
+	SharedSlots int
 	// Neighbours is how long the sessions beside a hung one, in the same worker
 	// process, may go on before that process is killed; default 1 min.
 	Neighbours time.Duration
@@ -118,6 +123,7 @@ type node struct {
 	lanes   map[string][]*lane // by pool
 	laned   sync.WaitGroup
 	stocks  map[string]*stock // by pool
+	says    sayings
 	coroner *coroner
 	tasks   sync.WaitGroup
 
@@ -154,11 +160,12 @@ func newNode(o Options, pools []Served) (*node, error) {
 	}
 	cfg := core.Config{
 		Name: n.name, Host: host, PID: os.Getpid(), Program: "limpet/" + version.String(), Labels: o.Labels,
-		Beat: o.Beat, Misses: o.Misses, Tick: tick,
+		Beat: o.Beat, Misses: o.Misses, Tick: tick, Shared: o.SharedSlots,
 	}
 	if err := n.describe(&cfg, pools); err != nil {
 		return nil, err
 	}
+	n.says = newSayings(n.pools, cfg.Beat)
 	var id [8]byte
 	if _, err := rand.Read(id[:]); err != nil {
 		return nil, fmt.Errorf("draw the node's id: %w", err)
@@ -219,7 +226,24 @@ func (n *node) describe(cfg *core.Config, pools []Served) error {
 		n.pools[d.Name] = p
 		cfg.Pools = append(cfg.Pools, d)
 	}
+	if err := shareSlots(cfg); err != nil {
+		return err
+	}
 	return allowThreads(cfg.Pools)
+}
+
+// shareSlots refuses what the pools that grow could not begin with.
+func shareSlots(cfg *core.Config) error {
+	begin, grow := 0, false
+	for i := range cfg.Pools {
+		if p := &cfg.Pools[i]; p.Most > 0 {
+			begin, grow = begin+p.Slots, true
+		}
+	}
+	if cfg.Shared < 0 || cfg.Shared > 0 && (begin > cfg.Shared || !grow) {
+		return fmt.Errorf("SharedSlots is %d: the pools with MaxSlots begin with %d slots", cfg.Shared, begin)
+	}
+	return nil
 }
 
 // brokersOf are the endpoints of a node's brokers, separated by commas.
@@ -248,6 +272,7 @@ func (n *node) run(ctx context.Context) error {
 	n.startLanes()
 	n.startStocks()
 	n.apply(&n.fx, n.loop.Send) // the first Hello
+	n.say(time.Now())           // before the first Register
 	loopCtx, stopLoop := context.WithCancel(context.Background())
 	defer stopLoop()
 	ended := make(chan error, 1)
@@ -420,6 +445,11 @@ func (n *node) apply(fx *core.Effects, send sender) {
 	for _, h := range fx.Hung {
 		n.coroner.call(h)
 	}
+	for _, r := range fx.Resized {
+		if k := n.stocks[r.Pool]; k != nil {
+			k.resize(r.Slots)
+		}
+	}
 	for _, q := range fx.Quarantine {
 		n.poisoned(q.Session.Pool(), q.Session.Worker(), q.Why)
 	}
@@ -480,6 +510,7 @@ func (n *node) Gone(wire.Peer) {}
 
 // Tick implements zmqio.Handler.
 func (n *node) Tick(now time.Time) {
+	n.say(now)
 	n.step(func(fx *core.Effects) { n.core.Tick(now, fx) })
 	n.beatUp(now)
 }

@@ -23,6 +23,8 @@ func (q *noise) event(log *slog.Logger, e *core.Event) {
 			return
 		}
 		log.Debug(e.What, "session", e.Session, "pool", e.Pool, "why", e.Text)
+	case core.EventResized:
+		log.Info(e.What, "pool", e.Pool, "text", e.Text)
 	case core.EventRefusedBy, core.EventBrokerLost:
 		log.Warn(e.What, "peer", e.Peer, "code", e.Code.Error(), "text", e.Text)
 	default:

@@ -37,7 +37,7 @@ func (n *notes) open(log *slog.Logger, o Options, id session.NodeID, pools []cor
 	slots := 0
 	for _, p := range pools {
 		n.first[p.Name] = slots
-		slots += p.Slots
+		slots += p.Capacity()
 	}
 	r, err := startrec.Create(n.dir, id, slots)
 	if err != nil {

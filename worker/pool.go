@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/limpet-rpc/limpet/assigner"
 	"github.com/limpet-rpc/limpet/internal/codec"
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
@@ -18,7 +19,29 @@ import (
 // Config describes a pool whose sessions each keep a state of type S.
 type Config[S any] struct {
 	Pool  string // name, the same on every node that serves it
-	Slots int    // sessions at once; default: the number of CPUs
+	Slots int    // sessions at once; default: the number of CPUs, or MinSlots
+
+	// MaxSlots, above 0, has the pool grow and shrink between MinSlots (default 1)
+	// and MaxSlots, beginning with Slots. It grows where every slot is held and the
+	// longest open in the broker's queue has waited for GrowAfter (default 500 ms):
+	// by what waits for this node, at most to twice what it had, and one step in
+	// GrowAfter. It shrinks to what was needed at most, once that was less for
+	// ShrinkAfter (default 1 min); a slot with a session is never taken away. See
+	// Options.SharedSlots too. Threads, lanes and records are those of MaxSlots.
+	MinSlots, MaxSlots     int
+	GrowAfter, ShrinkAfter time.Duration
+
+	// Policy says which of the pool's nodes gets a session: least-loaded,
+	// round-robin, pack, spread, equal, lowest or highest, see package assigner;
+	// default: as the broker has it. All nodes of a pool should name the same: the
+	// one that registered last decides.
+	Policy string
+	// Value is what this node says of itself, for the policies that look at it:
+	// what opens want (client.WithWant) with equal, a decimal number with lowest
+	// and highest. At most 255 bytes of UTF-8. It is called several times a beat, by
+	// the loop that does the work: it must return at once. What has changed is told
+	// at once.
+	Value func() string
 
 	// LockThread keeps a session's goroutine on one OS thread of its own for
 	// its whole life: Open, every call, Close. The thread ends with it.
@@ -97,7 +120,8 @@ type Served interface {
 	warm() (most, slots int)
 	begin(ctx context.Context, s *Session) (served, error)
 	locks() (lock, check bool)
-	bare() bool // it has nothing to run when a session opens or closes
+	value() func() string // nil: it says none
+	bare() bool           // it has nothing to run when a session opens or closes
 }
 
 // served is one session's state with its handlers.
@@ -108,7 +132,13 @@ type served interface {
 
 // NewPool returns a pool without handlers.
 func NewPool[S any](c Config[S]) *Pool[S] {
-	if c.Slots == 0 {
+	if c.MaxSlots > 0 && c.MinSlots == 0 {
+		c.MinSlots = 1
+	}
+	switch {
+	case c.Slots == 0 && c.MaxSlots > 0:
+		c.Slots = c.MinSlots
+	case c.Slots == 0:
 		c.Slots = runtime.NumCPU()
 	}
 	if c.Budget == 0 {
@@ -197,6 +227,10 @@ func (p *Pool[S]) describe() (core.Pool, error) {
 		return core.Pool{}, fmt.Errorf("pool name %.40q: want 1 to %d bytes", c.Pool, wire.MaxName)
 	case c.Slots < 0 || c.Slots > 1<<24:
 		return core.Pool{}, fmt.Errorf("pool %q: %d slots", c.Pool, c.Slots)
+	case !c.ordered():
+		return core.Pool{}, fmt.Errorf("pool %q: MinSlots %d, Slots %d, MaxSlots %d: want them in this order", c.Pool, c.MinSlots, c.Slots, c.MaxSlots)
+	case c.GrowAfter < 0 || c.ShrinkAfter < 0:
+		return core.Pool{}, fmt.Errorf("pool %q: GrowAfter %s, ShrinkAfter %s", c.Pool, c.GrowAfter, c.ShrinkAfter)
 	case c.Lanes < 0 || c.Lanes > lanesMost:
 		return core.Pool{}, fmt.Errorf("pool %q: %d lanes, at most %d", c.Pool, c.Lanes, lanesMost)
 	case c.Lanes > 0 && c.LockThread:
@@ -208,16 +242,31 @@ func (p *Pool[S]) describe() (core.Pool, error) {
 	case len(p.handlers) == 0 && p.other == nil:
 		return core.Pool{}, fmt.Errorf("pool %q has no methods: add them with worker.Handle", c.Pool)
 	}
+	if c.Policy != "" {
+		if _, err := assigner.ParsePolicy(c.Policy); err != nil {
+			return core.Pool{}, fmt.Errorf("pool %q: %w", c.Pool, err)
+		}
+	}
 	for _, method := range slices.Sorted(maps.Keys(p.budgets)) {
 		if p.handlers[method] == nil && p.other == nil {
 			return core.Pool{}, fmt.Errorf("pool %q: a budget for %q, which it does not handle", c.Pool, method)
 		}
 	}
 	return core.Pool{
-		Name: c.Pool, Slots: c.Slots, Methods: p.methods(), Locked: c.LockThread, Lanes: min(c.Lanes, c.Slots), Bare: p.bare(),
+		Name: c.Pool, Slots: c.Slots, Methods: p.methods(), Locked: c.LockThread, Lanes: min(c.Lanes, max(c.Slots, c.MaxSlots)), Bare: p.bare(),
+		Policy: c.Policy, Valued: c.Value != nil, Least: c.MinSlots, Most: c.MaxSlots, GrowAfter: c.GrowAfter, ShrinkAfter: c.ShrinkAfter,
 		Limits: session.Limits{Lease: c.Lease, Idle: c.Idle, MaxAge: c.MaxAge, Window: c.Window},
 		Budget: c.Budget, Budgets: p.budgets,
 	}, nil
+}
+
+// ordered reports that the bounds of a pool that grows are in their order, and
+// that one that does not has none.
+func (c *Config[S]) ordered() bool {
+	if c.MaxSlots == 0 {
+		return c.MinSlots == 0
+	}
+	return 0 < c.MinSlots && c.MinSlots <= c.Slots && c.Slots <= c.MaxSlots && c.MaxSlots <= wire.MaxSlots
 }
 
 // methods are the names of the handlers, as brokers are told them.
@@ -236,8 +285,10 @@ func (p *Pool[S]) bare() bool {
 	return p.config.Prepare == nil && p.config.Open == nil && p.config.Close == nil
 }
 
+func (p *Pool[S]) value() func() string { return p.config.Value }
+
 func (p *Pool[S]) warm() (most, slots int) {
-	return min(p.config.Warm, p.config.Slots), p.config.Slots
+	return min(p.config.Warm, max(p.config.Slots, p.config.MaxSlots)), p.config.Slots
 }
 
 func (p *Pool[S]) prepare(ctx context.Context) (state any, err error) {

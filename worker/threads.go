@@ -30,7 +30,7 @@ func allowThreads(pools []core.Pool) error {
 	locked := 0
 	for _, p := range pools {
 		if locked += p.Lanes; p.Locked {
-			locked += p.Slots
+			locked += p.Capacity()
 		}
 	}
 	if locked == 0 {

@@ -24,13 +24,13 @@ const (
 // workers together are never more than the slots.
 type stock struct {
 	// fixed
-	node  *node
-	pool  Served
-	name  string
-	most  int
-	slots int
+	node *node
+	pool Served
+	name string
+	most int
 
 	mu    sync.Mutex
+	slots int      // that the pool has now
 	warm  []*spare // the oldest first
 	held  int      // sessions
 	pause time.Duration
@@ -93,6 +93,21 @@ func (k *stock) fill() {
 		k.node.tasks.Add(1)
 		go w.run(ctx)
 	}
+}
+
+// resize takes that the pool has other slots now. Warm workers that have none
+// any more are given up, the youngest first.
+func (k *stock) resize(slots int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.slots = slots
+	for len(k.warm) > 0 && k.held+len(k.warm) > slots {
+		last := k.warm[len(k.warm)-1]
+		k.warm = k.warm[:len(k.warm)-1]
+		last.cancel()
+		close(last.next)
+	}
+	k.fill()
 }
 
 // take gives a session to a warm worker: to one that is ready, or else to one

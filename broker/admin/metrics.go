@@ -82,6 +82,7 @@ func poolMetrics() []Metric {
 	return []Metric{
 		pools("limpet_sessions", "Open sessions.", func(p *core.PoolStatus) float64 { return float64(p.Open) }),
 		pools("limpet_slots_capacity", "Slots of all nodes together.", func(p *core.PoolStatus) float64 { return float64(p.Slots) }),
+		pools("limpet_slots_most", "Slots of all nodes together, had all grown as far as they may.", func(p *core.PoolStatus) float64 { return float64(p.Most) }),
 		pools("limpet_pool_nodes", "Nodes that serve the pool.", func(p *core.PoolStatus) float64 { return float64(p.Nodes) }),
 		pools("limpet_queue_length", "Opens that wait for a slot.", func(p *core.PoolStatus) float64 { return float64(p.Waiting) }),
 		pools("limpet_queue_room", "Opens that may wait at most.", func(p *core.PoolStatus) float64 { return float64(p.Room) }),
@@ -138,7 +139,13 @@ func countMetrics() []Metric {
 		}
 	}, "code")
 	bad.kind = prometheus.CounterValue
+	resizes := ofStatus("limpet_pool_resizes_total", "Changes of a pool's slots on a node, by need: to more, to fewer.", func(s *sample) {
+		s.emit(float64(s.st.Counts.Grown), "more")
+		s.emit(float64(s.st.Counts.Shrunk), "fewer")
+	}, "to")
+	resizes.kind = prometheus.CounterValue
 	return []Metric{
+		resizes,
 		counts("limpet_opens_total", "Opens taken into a queue; a free slot empties it at once.", func(c *core.Counts) uint64 { return c.Opens }),
 		counts("limpet_opens_overloaded_total", "Opens refused because the queue was full.", func(c *core.Counts) uint64 { return c.Overloaded }),
 		counts("limpet_opens_expired_total", "Opens whose wait was over before a slot came free.", func(c *core.Counts) uint64 { return c.Expired }),

@@ -17,6 +17,10 @@
 // A past open is remembered for a while, so that a copy of it that comes late
 // opens nothing. Session messages pass through by their fixed header alone.
 //
+// Which node is asked is the assigner's to say, by the pool's policy; what nodes
+// name and say for it is in placement.go, and how large their pools are now in
+// resize.go.
+//
 // Its state is soft: whatever lives is owned by the nodes, which bring their
 // sessions along when they register. Until Config.Recovery has passed since
 // its start a broker does not judge nodes it does not know: it answers

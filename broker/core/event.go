@@ -18,6 +18,7 @@ const (
 	EventOpened     = "session opened"
 	EventEnded      = "session ended"
 	EventHung       = "call hung"
+	EventResized    = "pool resized"
 )
 
 // Event is one thing that happened. Fields that do not apply are zero.

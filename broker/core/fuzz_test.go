@@ -30,6 +30,9 @@ func cast() [][]byte {
 		&wire.Decline{Client: id(1), Request: id(2), Pool: "p", Code: session.ErrOverloaded},
 		&wire.Ended{Seq: 2, Session: id(3), Pool: "p", Code: session.ErrSessionClosed},
 		&wire.Beat{Seq: 2},
+		&wire.Register{Node: 7, Name: "n", Pools: []wire.Pool{{Name: "p", Slots: 1, Least: 1, Most: 3, Policy: "equal", Value: "A"}}},
+		&wire.Beat{Seq: 2, Values: map[string]string{"p": "B"}, Sizes: []wire.Size{{Pool: "p", Slots: 2, Was: 1, Why: "1 waits"}}},
+		&wire.Open{Client: id(1), Request: id(4), Pool: "p", Want: "A"},
 		&wire.Opened{Request: id(2), Node: 7, Pool: "p", Session: id(3)},
 	}
 	var all [][]byte

@@ -130,7 +130,7 @@ func (c *Core) demand(now time.Time, m *wire.Open) *open {
 		key: session.OpenKey{Client: m.Client, Request: m.Request}, limits: m.Limits, first: m.Method != "", arrived: now, notify: m.Notify,
 	}
 	o.ask = assigner.Request{
-		OpenKey: o.key, Pool: m.Pool, Labels: m.Labels, Priority: int(m.Priority),
+		OpenKey: o.key, Pool: m.Pool, Labels: m.Labels, Want: m.Want, Priority: int(m.Priority),
 		Deadline: now.Add(min(wait, c.cfg.MaxWait)),
 	}
 	if o.first {
@@ -225,6 +225,8 @@ func (c *Core) why(m *wire.Open, err error) (session.Code, string) {
 		return session.ErrPoolUnknown, fmt.Sprintf("no node serves a pool %q", m.Pool)
 	case errors.Is(err, assigner.ErrNoSuchLabels):
 		return session.ErrLabelsUnknown, fmt.Sprintf("no worker of pool %q has all the labels asked for", m.Pool)
+	case errors.Is(err, assigner.ErrNoValues):
+		return session.ErrLabelsUnknown, fmt.Sprintf("no value can be wanted of pool %q: its policy is not %s", m.Pool, assigner.Equal)
 	case errors.Is(err, assigner.ErrQueueFull):
 		c.counts.Overloaded++
 		return session.ErrOverloaded, fmt.Sprintf("the queue of pool %q is full", m.Pool)

@@ -84,7 +84,7 @@ func (c *Core) beat(now time.Time, from wire.Peer, m *wire.Beat, fx *Effects) {
 		return
 	}
 	if !m.Reply {
-		fx.Control(from, &wire.Beat{Epoch: c.cfg.Epoch, Reply: true})
+		fx.Control(from, &wire.Beat{Epoch: c.cfg.Epoch, Reply: true, Queues: c.queuesOf(c.nodeAt[from])})
 	}
 }
 

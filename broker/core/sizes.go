@@ -41,6 +41,7 @@ func (c *Core) Sizes() Sizes {
 // NodeSizes is what a broker counts for one node.
 type NodeSizes struct {
 	Known                  bool
+	Slots                  int
 	Used, Sessions, Offers int
 }
 
@@ -53,7 +54,7 @@ func (c *Core) NodeSizes(id session.NodeID) NodeSizes {
 	s := NodeSizes{Known: n.peer != 0, Sessions: len(n.live), Offers: len(n.offers)}
 	for _, t := range c.table.Nodes() {
 		if t.ID == id {
-			s.Used = t.Used
+			s.Slots, s.Used = t.Slots, t.Used
 		}
 	}
 	return s

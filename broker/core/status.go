@@ -20,6 +20,8 @@ type Counts struct {
 	Relayed    uint64 // session messages passed on
 	NotPassed  uint64 // session messages whose receiver is not there
 	Hung       uint64 // calls that passed their budget without progress
+	Grown      uint64 // changes of a pool's slots on a node to more
+	Shrunk     uint64 // and to fewer
 	Outdated   uint64 // messages that nodes refused because they know a later master
 	Bad        map[session.Code]uint64
 }
@@ -51,8 +53,10 @@ type Status struct {
 // PoolStatus is one pool over all nodes.
 type PoolStatus struct {
 	Pool        string  `json:"pool"`
+	Policy      string  `json:"policy"` // of placement
 	Nodes       int     `json:"nodes"`
 	Slots       int     `json:"slots"`
+	Most        int     `json:"slots_most"` // where all nodes have grown as far as they may
 	Free        int     `json:"free"`
 	Offered     int     `json:"offered"`
 	Open        int     `json:"open"`
@@ -79,6 +83,19 @@ type NodeStatus struct {
 	Quarantined int               `json:"quarantined"`
 	Offered     int               `json:"offered"`
 	LoopLate    float64           `json:"loop_late_seconds"`
+	Values      map[string]string `json:"values,omitempty"` // by pool, what it says of itself for placement
+	Sizes       []SizeStatus      `json:"sizes,omitempty"`  // of its pools that grow and shrink
+}
+
+// SizeStatus is one pool of a node that grows and shrinks.
+type SizeStatus struct {
+	Pool  string  `json:"pool"`
+	Slots int     `json:"slots"`
+	Least int     `json:"least"`
+	Most  int     `json:"most"`
+	Was   int     `json:"was"`         // before its last change
+	Why   string  `json:"why"`         // it changed; empty: it never has
+	Ago   float64 `json:"ago_seconds"` // since then
 }
 
 // SessionStatus is one open session.
@@ -168,8 +185,11 @@ func sessionOf(now time.Time, l *lease) SessionStatus {
 }
 
 func (c *Core) poolStatus(now time.Time, s *Status) {
-	offered, quarantined := map[string]int{}, map[string]int{}
+	offered, quarantined, most := map[string]int{}, map[string]int{}, map[string]int{}
 	for _, n := range c.nodes {
+		for i := range n.pools {
+			most[n.pools[i].Name] += max(n.pools[i].Slots, n.pools[i].Most)
+		}
 		for pool, slots := range n.quarantined {
 			quarantined[pool] += slots
 		}
@@ -179,7 +199,7 @@ func (c *Core) poolStatus(now time.Time, s *Status) {
 	}
 	for _, p := range c.table.Pools() {
 		s.Pools = append(s.Pools, PoolStatus{
-			Pool: p.Name, Nodes: p.Nodes, Slots: p.Slots, Free: p.Free, Offered: offered[p.Name],
+			Pool: p.Name, Policy: p.Policy.String(), Nodes: p.Nodes, Slots: p.Slots, Most: most[p.Name], Free: p.Free, Offered: offered[p.Name],
 			Open: p.Used - offered[p.Name] - quarantined[p.Name], Quarantined: quarantined[p.Name],
 			Waiting: p.Waiting, Room: p.Room,
 		})
@@ -195,6 +215,7 @@ func (c *Core) nodeStatus(now time.Time, n *node) NodeStatus {
 		Node: n.id.String(), Name: n.name, Host: n.host, PID: n.pid, Endpoint: n.endpoint, State: state.String(), Silent: silent.Seconds(),
 		Up: now.Sub(n.joined).Seconds(), Labels: n.labels, Open: len(n.live) - n.lostSlots(),
 		Quarantined: n.lostSlots(), Offered: len(n.offers), LoopLate: float64(n.beat.Late) / 1000,
+		Values: maps.Clone(n.values), Sizes: n.sizes(now),
 	}
 	switch {
 	case n.peer == 0:
@@ -207,6 +228,22 @@ func (c *Core) nodeStatus(now time.Time, n *node) NodeStatus {
 		ns.Slots += p.Slots
 	}
 	return ns
+}
+
+// sizes are the pools of a node that grow and shrink.
+func (n *node) sizes(now time.Time) (all []SizeStatus) {
+	for i := range n.pools {
+		p := &n.pools[i]
+		if p.Most == 0 {
+			continue
+		}
+		s := SizeStatus{Pool: p.Name, Slots: p.Slots, Least: p.Least, Most: p.Most}
+		if r, changed := n.resized[p.Name]; changed {
+			s.Was, s.Why, s.Ago = r.was, r.why, now.Sub(r.at).Seconds()
+		}
+		all = append(all, s)
+	}
+	return all
 }
 
 func (c *Core) queueStatus(now time.Time, s *Status) {

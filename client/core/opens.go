@@ -17,6 +17,7 @@ import (
 type Wish struct {
 	Pool     string
 	Labels   map[string]string
+	Want     string        // the value that the node must have said, where the pool's policy is equal
 	Priority int           // -8 to 8, higher first
 	Wait     time.Duration // in the queue; 0: the broker's default
 	Notify   bool          // be told the place in the queue
@@ -55,7 +56,7 @@ func (c *Core) Open(now time.Time, w Wish, tag any, fx *Effects) (*Opening, *ses
 	o := &Opening{
 		request: request, tag: tag, number: c.asked,
 		ask: wire.Open{
-			Client: c.cfg.ID, Request: request, Pool: w.Pool, Labels: w.Labels, Priority: int8(min(max(w.Priority, -8), 8)),
+			Client: c.cfg.ID, Request: request, Pool: w.Pool, Labels: w.Labels, Want: w.Want, Priority: int8(min(max(w.Priority, -8), 8)),
 			Wait: wire.Millis(w.Wait), Notify: w.Notify, Limits: wire.LimitsOf(w.Limits),
 		},
 	}

@@ -29,6 +29,7 @@ const openGrace = 5 * time.Second
 type asker struct {
 	broker   string
 	labels   map[string]string
+	want     string
 	priority int
 	wait     time.Duration
 	timeout  time.Duration
@@ -39,6 +40,7 @@ func (a *asker) flags(flags *pflag.FlagSet) {
 	flags.StringVar(&a.broker, "broker", client.DefaultBroker, "the broker's `endpoint`, or several, separated by commas: the first that answers")
 	flags.StringToStringVar(&a.labels, "label", nil, "a label that the worker's node must have, `key=value`; may be given several times")
 	flags.Lookup("label").DefValue = "" // pflag would show []
+	flags.StringVar(&a.want, "want", "", "the `value` that the worker's node must say of itself, in a pool whose policy is equal")
 	countFlag(flags, &a.priority, "priority", 0, -8, 8, "who goes first where several wait")
 	spanFlag(flags, &a.wait, "wait", 30*time.Second, time.Millisecond, "how long to wait for a free worker")
 	spanFlag(flags, &a.timeout, "timeout", 0, 0, "how long a call may take; 0: as long as it takes")
@@ -70,7 +72,7 @@ func (a *asker) dial(ctx context.Context, name string) (*client.Client, error) {
 func (a *asker) openIn(ctx context.Context, c *client.Client, pool string) (*client.Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.wait+openGrace)
 	defer cancel()
-	return c.Open(ctx, pool, client.WithWait(a.wait), client.WithLabels(a.labels), client.WithPriority(a.priority))
+	return c.Open(ctx, pool, client.WithWait(a.wait), client.WithLabels(a.labels), client.WithWant(a.want), client.WithPriority(a.priority))
 }
 
 // shut closes the session, also where ctx has ended, and the connection.

@@ -66,7 +66,7 @@ when it dies or its loop stands still. Only the master serves admin pages.`,
 
 // policies are the placement policies' names, the default first.
 func policies() []string {
-	return []string{assigner.LeastLoaded.String(), assigner.RoundRobin.String(), assigner.Pack.String(), assigner.Spread.String()}
+	return assigner.Policies()
 }
 
 // run runs the broker and its pages until a signal comes or one of them fails.

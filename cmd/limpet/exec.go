@@ -59,12 +59,20 @@ It runs until SIGINT, SIGTERM or a drain, and then exits with 0.`,
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), args, cmd.ErrOrStderr()) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f.sized(cmd.Flags().Changed("slots"))
+			return f.run(cmd.Context(), args, cmd.ErrOrStderr())
+		},
 	}
 	flags := cmd.Flags()
 	flags.SetInterspersed(false) // what follows CMD is CMD's
 	flags.StringVar(&f.pool.Pool, "pool", "", "the pool's `name`")
 	countFlag(flags, &f.pool.Slots, "slots", runtime.NumCPU(), 1, 100_000, "sessions, and so children, at once")
+	countFlag(flags, &f.pool.MaxSlots, "max-slots", 0, 0, 100_000,
+		"grow to so many, as opens wait, and shrink again; 0: neither. It begins with --slots, if given, or --min-slots")
+	countFlag(flags, &f.pool.MinSlots, "min-slots", 1, 1, 100_000, "with --max-slots: shrink to so many")
+	flags.StringVar(&f.pool.Policy, "policy", "",
+		"which node gets a session, `name` of a placement policy; all nodes of a pool should say the same (default the broker's)")
 	flags.StringVar(&f.node.Broker, "broker", worker.DefaultBroker, "the brokers' `endpoints`, separated by commas")
 	flags.StringVar(&f.node.Name, "name", "", "`name` that status shows (default host-process)")
 	flags.StringToStringVar(&f.node.Labels, "label", nil, "a label that opens may ask for, `key=value`; may be given several times")
@@ -81,6 +89,17 @@ It runs until SIGINT, SIGTERM or a drain, and then exits with 0.`,
 	spanFlag(flags, &f.pool.MaxAge, "max-age", 0, 0, "a session ends so long after its open; 0: never")
 	f.logging.flags(flags)
 	return cmd
+}
+
+// sized has a pool of fixed size have no bounds, and one that grows begin with
+// its least.
+func (f *execFlags) sized(given bool) {
+	switch {
+	case f.pool.MaxSlots == 0:
+		f.pool.MinSlots = 0
+	case !given:
+		f.pool.Slots = 0
+	}
 }
 
 // run serves until a signal comes. A second one ends the process at once, and

@@ -33,6 +33,7 @@ func (v *view) write(w io.Writer, page *admin.Page) {
 	v.cell(w, page.Cell)
 	v.pools(w, st)
 	v.nodes(w, st)
+	v.sizes(w, st)
 	v.sessions(w, st)
 	v.queue(w, st)
 	v.lost(w, st)
@@ -113,23 +114,40 @@ func lostSlots(st *core.Status) (all []string) {
 }
 
 func (v *view) pools(w io.Writer, st *core.Status) {
-	t := newTable(w, "POOL", "NODES", "SLOTS", "OPEN", "OFFERED", "QUARANTINED", "FREE", "WAITING", "LONGEST WAIT")
+	t := newTable(w, "POOL", "NODES", "SLOTS", "OPEN", "OFFERED", "QUARANTINED", "FREE", "WAITING", "LONGEST WAIT", "POLICY")
 	for i := range st.Pools {
 		p := &st.Pools[i]
 		longest := "-"
 		if p.Waiting > 0 {
 			longest = span(p.Longest)
 		}
-		t.row(p.Pool, p.Nodes, p.Slots, p.Open, p.Offered, p.Quarantined, p.Free, p.Waiting, longest)
+		t.row(p.Pool, p.Nodes, p.Slots, p.Open, p.Offered, p.Quarantined, p.Free, p.Waiting, longest, p.Policy)
 	}
 	t.end("no pools: no node has registered")
 }
 
 func (v *view) nodes(w io.Writer, st *core.Status) {
-	t := newTable(w, "NODE", "STATE", "SILENT", "LOOP LATE", "SESSIONS", "SLOTS", "HOST", "PROCESS", "UP", "POOLS", "LABELS")
+	t := newTable(w, "NODE", "STATE", "SILENT", "LOOP LATE", "SESSIONS", "SLOTS", "HOST", "PROCESS", "UP", "POOLS", "LABELS", "SAYS")
 	for i := range st.Nodes {
 		n := &st.Nodes[i]
-		t.row(n.Name, n.State, span(n.Silent), span(n.LoopLate), n.Open, n.Slots, n.Host, n.PID, span(n.Up), strings.Join(n.Pools, ","), labels(n.Labels))
+		t.row(n.Name, n.State, span(n.Silent), span(n.LoopLate), n.Open, n.Slots, n.Host, n.PID, span(n.Up),
+			strings.Join(n.Pools, ","), labels(n.Labels), labels(n.Values))
+	}
+	t.end("")
+}
+
+// sizes shows the pools that grow and shrink, and why they did last.
+func (v *view) sizes(w io.Writer, st *core.Status) {
+	t := newTable(w, "SIZED", "NODE", "SLOTS", "LEAST", "MOST", "WAS", "AGO", "WHY")
+	for i := range st.Nodes {
+		n := &st.Nodes[i]
+		for _, s := range n.Sizes {
+			was, ago := "-", "-"
+			if s.Why != "" {
+				was, ago = fmt.Sprint(s.Was), span(s.Ago)
+			}
+			t.row(s.Pool, n.Name, s.Slots, s.Least, s.Most, was, ago, s.Why)
+		}
 	}
 	t.end("")
 }

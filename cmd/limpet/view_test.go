@@ -65,6 +65,24 @@ func TestViewIsBounded(t *testing.T) {
 	}
 }
 
+// TestSizesAreShown is a pool that has grown, and one that never has.
+func TestSizesAreShown(t *testing.T) {
+	text := shown(&core.Status{
+		Pools: []core.PoolStatus{{Pool: "a", Policy: "equal"}},
+		Nodes: []core.NodeStatus{{Name: "n", Values: map[string]string{"a": "x"}, Sizes: []core.SizeStatus{
+			{Pool: "a", Slots: 4, Least: 1, Most: 9, Was: 2, Why: "7 wait, the longest for 1s", Ago: 90}, {Pool: "b", Slots: 1, Least: 1, Most: 2},
+		}}},
+	}, false)
+	for _, want := range []string{
+		"equal", "a=x", "a      n     4      1      9     2    1m30s  7 wait, the longest for 1s",
+		"b      n     1      1      2     -    -",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("lacks %q:\n%s", want, text)
+		}
+	}
+}
+
 // TestViewIsPlain is a node whose name is an escape sequence.
 func TestViewIsPlain(t *testing.T) {
 	st := core.Status{Nodes: []core.NodeStatus{{Name: "\x1b]0;owned\a\x1b[2J\nALERT no", State: "late", Labels: map[string]string{"k": "\u009b2J"}}}}

@@ -28,6 +28,7 @@ type brokerPart struct {
 
 	offered, left map[session.OpenKey]bool      // opens that were offered, and that left before they were
 	until         map[session.OpenKey]time.Time // how long they may wait
+	sayings       sayings
 }
 
 func (w *World) newBroker(name string) *brokerPart {
@@ -44,7 +45,7 @@ func (b *brokerPart) boot() {
 	b.peers, b.dead, b.next = map[wire.Peer]*link{}, map[wire.Peer]bool{}, wire.Peer(b.life)<<10 // no two lives share one
 	b.joined, b.buried = map[session.NodeID]time.Duration{}, map[session.NodeID]bool{}
 	b.offered, b.left = map[session.OpenKey]bool{}, map[session.OpenKey]bool{}
-	b.until = map[session.OpenKey]time.Time{}
+	b.until, b.sayings = map[session.OpenKey]time.Time{}, newSayings()
 	b.started = b.w.now
 	b.start(b.turn)
 	b.w.note("%-8s + starts, life %d", b.name, b.life)
@@ -107,8 +108,10 @@ func (b *brokerPart) receive(from wire.Peer, env []byte) {
 		b.w.note("%-8s < %-4d       %s", b.name, from, env)
 	}
 	b.watchWait(env)
+	b.watchSay(from, env)
 	b.fx.Reset()
 	b.core.Step(b.now(), from, env, &b.fx)
+	b.registered(from, env)
 	b.watchQueue(env)
 	b.apply()
 }
@@ -122,7 +125,7 @@ func (b *brokerPart) turn() {
 // apply does what the server does: it sends, and forgets what cannot be sent.
 func (b *brokerPart) apply() {
 	for _, o := range b.fx.Outs {
-		b.watchOffer(o.Env)
+		b.watchOffer(o.To, o.Env)
 		l := b.peers[o.To]
 		if l == nil || !l.up || l.router != o.To {
 			peer := o.To
@@ -183,7 +186,7 @@ func (b *brokerPart) watchQueue(env []byte) {
 	}
 }
 
-func (b *brokerPart) watchOffer(env []byte) {
+func (b *brokerPart) watchOffer(to wire.Peer, env []byte) {
 	switch wire.KindOf(env) {
 	case wire.KindOffer, wire.KindRevoke:
 	default:
@@ -206,6 +209,7 @@ func (b *brokerPart) watchOffer(env []byte) {
 		if b.offered[key] = true; b.left[key] {
 			b.w.fail("%s offers open %s, which had left the queue", b.name, m.Request)
 		}
+		b.judgeShape(to, m)
 	}
 }
 

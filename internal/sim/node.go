@@ -51,6 +51,7 @@ func (n *nodePart) boot() {
 			Lease: w.plan.lease, Idle: w.plan.idle, MaxAge: w.plan.maxAge, Window: w.plan.window,
 		}})
 	}
+	w.sized(&cfg)
 	n.core = core.New(n.now(), cfg, w.chance)
 	n.links, n.seats, n.lanes, n.record = nil, map[seat]*task{}, map[seat]*task{}, n.newRecord()
 	n.known = 0
@@ -58,6 +59,7 @@ func (n *nodePart) boot() {
 	n.fx.Reset()
 	w.truth.born(n)
 	n.start(n.turn)
+	n.say()
 	w.note("%-8s + starts as node %s", n.name, n.id)
 	for i, b := range w.brokers {
 		peer := wire.Peer(i + 1)
@@ -156,6 +158,7 @@ func (n *nodePart) apply() {
 	for _, q := range n.fx.Quarantine {
 		w.truth.condemned(taskOf(q.Session))
 	}
+	n.resized()
 	if d := n.fx.Drain; d != nil {
 		n.drain(d.Deadline)
 	}

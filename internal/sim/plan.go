@@ -44,6 +44,10 @@ type plan struct {
 	budget time.Duration // of every call without a sign of life; 0: none
 	lanes  int           // that the sessions of a pool share on its node; 0: none
 
+	policy string // of the pools' own; empty: the brokers'
+	grows  int    // slots that a pool may have beyond those that it begins with; 0: it does not grow
+	shared bool   // by all pools of a node
+
 	takeovers int  // of a cell's masters
 	renews    bool // parts know when their connections stand again
 }
@@ -208,5 +212,6 @@ func (p *plan) String() string {
 			b.WriteString(", " + h.name)
 		}
 	}
+	b.WriteString(p.described())
 	return b.String()
 }

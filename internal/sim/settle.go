@@ -89,6 +89,9 @@ func (w *World) compare() {
 			if got := b.core.NodeSizes(n.id); n.settled() && (!got.Known || got.Used != len(n.seats) || got.Sessions != len(n.seats)) {
 				w.fail("%s counts %+v for %s, which holds %d slots", b.name, got, n.name, len(n.seats))
 			}
+			if n.settled() && !sameSlots(b.core, n) {
+				w.fail("%s counts %+v for %s, which is %+v", b.name, b.core.NodeSizes(n.id), n.name, n.core.Sizes())
+			}
 		}
 	}
 }

@@ -69,6 +69,7 @@ func (u *user) open() {
 	if w.chance.in(0.2) {
 		wish.Limits.Window = w.chance.count(1, 16)
 	}
+	wish.Want = w.want()
 	wish.Notify = w.chance.in(0.3)
 	wish.Priority = w.chance.count(-2, 2)
 	o := &opening{user: u, begun: w.now}

@@ -17,6 +17,7 @@ type World struct {
 	chance  chance
 	fate    chance // of what came later than the rest: it leaves the draws of chance as they were
 	delays  chance // of calls that hang
+	shaping chance // of what nodes say and opens want
 	history io.Writer
 	truth   *truth
 	failure error
@@ -57,10 +58,11 @@ func (w *World) result() Result {
 }
 
 func newWorld(seed uint64, history io.Writer) *World {
-	w := &World{seed: seed, chance: newChance(seed, 1), fate: newChance(seed, 3), delays: newChance(seed, 6), history: history}
+	w := &World{seed: seed, chance: newChance(seed, 1), fate: newChance(seed, 3), delays: newChance(seed, 6), shaping: newChance(seed, 8), history: history}
 	w.plan = newPlan(newChance(seed, 2))
 	w.plan.house(newChance(seed, 4))
 	w.plan.hang(newChance(seed, 5))
+	w.plan.shape(newChance(seed, 9))
 	w.plan.bare = seed%4 == 3
 	if seed%5 == 2 {
 		w.plan.lanes = 1 + int(seed/5%2)

@@ -11,6 +11,12 @@
 //	   |               +--no beat for the limit---> dumped, killed -+-> gone: the seat is filled anew
 //	   +--- ends, or says nothing for too long ---------------------+-> gone: the seat is filled anew, later each time
 //
+// A pool that grows and shrinks gets a seat more where opens wait for it, and one
+// less where nobody needs it (resize.go, package sizing); its process is asked to
+// drain, and the seat goes with it:
+//
+//	serving --no session, too many seats--> retired --its last session has ended--> gone, seat and all
+//
 // The two sides share a socket pair: the child finds it at a descriptor that its
 // environment names. Its end is how either notices the other's death; besides,
 // the kernel kills the child when its parent dies (package childproc).
@@ -24,6 +30,6 @@
 // two that read its output and, while a debugger looks at it, one more. All have
 // ended when Run returns.
 //
-// What it does not do: it knows no pools beyond their names and no sessions, and
-// opens no socket to a broker.
+// What it does not do: it knows no pools beyond their names and no sessions, decides
+// nothing about their size, and opens no socket to a broker.
 package supervise

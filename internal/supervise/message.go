@@ -19,19 +19,17 @@ const (
 	isFailed = "failed" // Serve ended with an error
 	isStop   = "stop"   // end, with the grace that the options name
 	isEvict  = "evict"  // take nothing new, end the sessions by the deadline
+	isRetire = "retire" // take nothing new, end when the sessions have
 )
 
 // message is one packet between parent and child.
 type message struct {
-	Is         string        `json:"is"`
-	Node       string        `json:"node,omitempty"`
-	Record     string        `json:"record,omitempty"` // path of its start record
-	Registered bool          `json:"registered,omitempty"`
-	Held       int           `json:"held,omitempty"` // slots that are not free
-	Hung       int           `json:"hung,omitempty"` // of them, those that are quarantined
-	Draining   bool          `json:"draining,omitempty"`
-	Deadline   time.Duration `json:"deadline,omitempty"` // nanoseconds
-	Text       string        `json:"text,omitempty"`
+	Is       string        `json:"is"`
+	Node     string        `json:"node,omitempty"`
+	Record   string        `json:"record,omitempty"` // path of its start record
+	Load                   // in a beat
+	Deadline time.Duration `json:"deadline,omitempty"` // nanoseconds
+	Text     string        `json:"text,omitempty"`
 }
 
 // Bounds of a message.

@@ -16,6 +16,7 @@ const variable = "LIMPET_WORKER_PROCESS"
 type Share struct {
 	Pool  string `json:"pool"`
 	Slots int    `json:"slots"`
+	Why   string `json:"why,omitempty"` // the pool has grown by it; empty: it was there from the beginning
 }
 
 // birth is what the variable holds.
@@ -59,6 +60,7 @@ type Parent struct {
 // Order is what the supervisor wants of this process.
 type Order struct {
 	Evict    bool          // a session hangs here: end the others by the deadline; else end now, with the usual grace
+	Retire   bool          // take nothing new, end when the sessions have
 	Deadline time.Duration // of an eviction, from now
 }
 
@@ -96,11 +98,11 @@ func (p *Parent) listen() {
 		if file != nil {
 			_ = file.Close() // none is meant for a child
 		}
-		if m.Is != isStop && m.Is != isEvict {
+		if m.Is != isStop && m.Is != isEvict && m.Is != isRetire {
 			continue
 		}
 		select {
-		case p.orders <- Order{Evict: m.Is == isEvict, Deadline: m.Deadline}:
+		case p.orders <- Order{Evict: m.Is == isEvict, Retire: m.Is == isRetire, Deadline: m.Deadline}:
 		default: // it was told often enough
 		}
 	}
@@ -123,10 +125,16 @@ func (p *Parent) Up(node, record string, lock *os.File) error {
 
 // Load is how busy a node is.
 type Load struct {
-	Held       int // slots that are not free
-	Hung       int // of them, those that are quarantined
-	Draining   bool
-	Registered bool // with some broker
+	Registered bool `json:"registered,omitempty"` // with some broker
+	Held       int  `json:"held,omitempty"`       // slots that are not free
+	Hung       int  `json:"hung,omitempty"`       // of them, those that are quarantined
+	Draining   bool `json:"draining,omitempty"`
+
+	// What brokers say waits for its pool, see sizing.Look; Age is since they did.
+	Waiting int           `json:"waiting,omitempty"`
+	Share   int           `json:"share,omitempty"`
+	Oldest  time.Duration `json:"oldest,omitempty"` // nanoseconds, as the next
+	Age     time.Duration `json:"age,omitempty"`
 }
 
 // Beat is called by the loop that does the work, at every turn, and beats when
@@ -136,8 +144,7 @@ func (p *Parent) Beat(now time.Time, look func() Load) {
 		return
 	}
 	p.beat = now
-	l := look()
-	m := message{Is: isBeat, Held: l.Held, Hung: l.Hung, Draining: l.Draining, Registered: l.Registered}
+	m := message{Is: isBeat, Load: look()}
 	_ = p.link.send(m, nil) // one that does not fit is missed
 }
 

@@ -43,6 +43,8 @@ type process struct {
 	// owned by the supervisor's loop
 	phase      phase
 	registered bool
+	load       Load // by its last beat
+	told       time.Time
 	done       bool      // its Serve has ended in good order
 	until      time.Time // when the phase has lasted too long; zero: never
 	why        string    // it leaves, is evicted, or has failed

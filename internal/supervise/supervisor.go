@@ -13,6 +13,7 @@ import (
 
 	"github.com/limpet-rpc/limpet/heartbeat"
 	"github.com/limpet-rpc/limpet/session"
+	"github.com/limpet-rpc/limpet/worker/core/sizing"
 )
 
 // Bounds of the processes' lives.
@@ -27,10 +28,11 @@ const (
 	evictedMost  = 2 // of one seat, at once; the oldest makes room
 )
 
-// Options of a supervisor. All fields are needed.
+// Options of a supervisor. All fields but Elastic are needed.
 type Options struct {
 	Name       string  // of the program's nodes; a process's is that, a dot, and its number
-	Shares     []Share // one seat each
+	Shares     []Share // one seat each, to begin with
+	Elastic    Elastic // the pools that get more of them, and fewer
 	Beat       time.Duration
 	Misses     int           // a process whose loop is silent for Beat × Misses hangs
 	Grace      time.Duration // that the processes give their sessions when they are to end
@@ -48,15 +50,17 @@ type Supervisor struct {
 	stderr *sink
 
 	// owned by the loop
-	seats  []*seat
-	alive  []*process
-	beats  *heartbeat.Monitor[*process]
-	number int   // of processes that were started
-	came   bool  // some process came up
-	tries  int   // until then
-	stop   bool  // the program is to end
-	killed int   // processes that did not end by themselves then
-	failed error // why Run gives up
+	sizer   *sizing.Sizer   // nil: the seats stay as they are
+	drained map[string]bool // pools one of whose processes was drained
+	seats   []*seat
+	alive   []*process
+	beats   *heartbeat.Monitor[*process]
+	number  int   // of processes that were started
+	came    bool  // some process came up
+	tries   int   // until then
+	stop    bool  // the program is to end
+	killed  int   // processes that did not end by themselves then
+	failed  error // why Run gives up
 }
 
 // seat is a place that one process fills.
@@ -67,6 +71,13 @@ type seat struct {
 	backoff *backoff.ExponentialBackOff
 	due     time.Time // when to fill it; zero: it is filled, or stays empty
 	empty   bool      // for good
+	retired bool      // its process is to end: the pool shrinks
+}
+
+func newSeat(share Share, due time.Time) *seat {
+	return &seat{share: share, due: due, backoff: &backoff.ExponentialBackOff{
+		InitialInterval: backoffFirst, Multiplier: 2, RandomizationFactor: 0.2, MaxInterval: backoffMost,
+	}}
 }
 
 // Run keeps one worker process in every seat until ctx ends or all of them have
@@ -80,11 +91,9 @@ func Run(ctx context.Context, o Options) error {
 	s.beats = heartbeat.New[*process](tick)
 	now := time.Now()
 	for _, share := range o.Shares {
-		t := &seat{share: share, due: now, backoff: &backoff.ExponentialBackOff{
-			InitialInterval: backoffFirst, Multiplier: 2, RandomizationFactor: 0.2, MaxInterval: backoffMost,
-		}}
-		s.seats = append(s.seats, t)
+		s.seats = append(s.seats, newSeat(share, now))
 	}
+	s.sizer, s.drained = newSizer(o.Elastic), map[string]bool{}
 	s.run(ctx, tick)
 	s.stdout.close()
 	s.stderr.close()
@@ -167,12 +176,13 @@ func (s *Supervisor) up(now time.Time, p *process, m message) {
 
 func (s *Supervisor) beat(now time.Time, p *process, m message) {
 	s.beats.Beat(now, p)
+	p.load, p.told = m.Load, now
 	if m.Registered && !p.registered {
 		p.registered = true
 		p.log.Debug("worker process is registered", "after", now.Sub(p.started).Round(time.Millisecond))
 	}
 	switch {
-	case p.phase == serving && m.Hung > 0:
+	case p.phase == serving && m.Hung > 0 && !p.seat.retired:
 		s.evict(now, p, m)
 	case p.phase == evicted && m.Draining && m.Held <= m.Hung:
 		p.log.Info("only what hangs is left in the worker process: it is dumped and killed", "hung", m.Hung)
@@ -219,6 +229,7 @@ func (s *Supervisor) look(now time.Time) {
 			s.tooSlow(p)
 		}
 	}
+	s.resize(now)
 	for _, t := range s.seats {
 		if !t.due.IsZero() && !now.Before(t.due) {
 			s.fill(now, t)
@@ -267,6 +278,7 @@ func (s *Supervisor) ended(now time.Time, p *process, e event) {
 	t := p.seat
 	t.evicted = slices.DeleteFunc(t.evicted, func(q *process) bool { return p == q })
 	lived := now.Sub(p.started).Round(time.Millisecond)
+	defer s.sweep()
 	if t.process != p {
 		p.log.Info("worker process is gone", "lived", lived, "why", e.end.Text)
 		return
@@ -276,8 +288,11 @@ func (s *Supervisor) ended(now time.Time, p *process, e event) {
 	case s.stop:
 		t.empty = true
 		p.log.Info("worker process is gone", "lived", lived)
-	case p.done: // however its program ends then
+	case t.retired:
 		t.empty = true
+		p.log.Info("worker process is gone: the pool has shrunk", "lived", lived)
+	case p.done: // however its program ends then
+		t.empty, s.drained[t.share.Pool] = true, true
 		p.log.Info("worker process has ended in good order: it is not replaced", "lived", lived, "why", p.why)
 	default:
 		s.vacant(now, p)

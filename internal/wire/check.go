@@ -95,12 +95,40 @@ func (m *Error) Check() error { return short("text", m.Text, MaxText) }
 func (m *Identify) Check() error { return given("broker", m.Broker) }
 
 // Check reports an impossible field.
-func (m *Beat) Check() error { return nil }
+func (m *Beat) Check() error {
+	if most := max(len(m.Values), len(m.Sizes), len(m.Queues)); most > MaxPools {
+		return fmt.Errorf("values, sizes or queues: %d of them, at most %d", most, MaxPools)
+	}
+	for pool, value := range m.Values {
+		if err := first(name("values: pool", pool), short("values: value", value, MaxName)); err != nil {
+			return err
+		}
+	}
+	for i := range m.Sizes {
+		s := &m.Sizes[i]
+		if err := first(name("sizes: pool", s.Pool), short("sizes: why", s.Why, MaxName), slots("slots", s.Slots), slots("was", s.Was)); err != nil {
+			return err
+		}
+	}
+	for i := range m.Queues {
+		if err := name("queues: pool", m.Queues[i].Pool); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func slots(field string, n int) error {
+	if n < 0 || n > MaxSlots {
+		return fmt.Errorf("%s: %d slots, want 0 to %d", field, n, MaxSlots)
+	}
+	return nil
+}
 
 // Check reports an impossible field.
 func (m *Open) Check() error {
 	return first(given("client", m.Client), given("request", m.Request), name("pool", m.Pool), labels(m.Labels),
-		short("method", m.Method, MaxMethod))
+		short("method", m.Method, MaxMethod), short("want", m.Want, MaxName))
 }
 
 // Check reports an impossible field.
@@ -196,7 +224,7 @@ func (p *Pool) check() error {
 			return err
 		}
 	}
-	return nil
+	return first(short("policy", p.Policy, MaxName), short("value", p.Value, MaxName), slots("least", p.Least), slots("most", p.Most))
 }
 
 // Check reports an impossible field.

@@ -86,6 +86,27 @@ type Beat struct {
 	Late  uint32 `msgpack:"late"`  // by how much its own loop was late, at worst, since the last beat
 	Drain bool   `msgpack:"drain"` // takes nothing new
 	Reply bool   `msgpack:"reply"` // answers a beat
+
+	Values map[string]string `msgpack:"values,omitempty"` // a node's: by pool, what it says of itself for the pool's policy
+	Sizes  []Size            `msgpack:"sizes,omitempty"`  // a node's: of its pools that grow and shrink
+	Queues []Queue           `msgpack:"queues,omitempty"` // a broker's, in reply: what waits for those
+}
+
+// Size is how large a pool is on its node now, and why.
+type Size struct {
+	Pool  string `msgpack:"pool"`
+	Slots int    `msgpack:"slots"`
+	Was   int    `msgpack:"was,omitempty"` // before its last change
+	Why   string `msgpack:"why,omitempty"` // it changed; empty: it never has
+	Ago   uint32 `msgpack:"ago,omitempty"` // since then
+}
+
+// Queue is what waits in a pool that a node could take, had it more slots.
+type Queue struct {
+	Pool    string `msgpack:"pool"`
+	Waiting uint32 `msgpack:"waiting,omitempty"`
+	Oldest  uint32 `msgpack:"oldest,omitempty"` // how long the longest has waited
+	Nodes   uint32 `msgpack:"nodes,omitempty"`  // among whom it is shared
 }
 
 // Limits is session.Limits on the wire.
@@ -117,6 +138,7 @@ type Open struct {
 	Budget   uint32            `msgpack:"budget,omitempty"`
 	Patience uint32            `msgpack:"patience,omitempty"` // of that call, as in the header
 	Once     bool              `msgpack:"once,omitempty"`     // the session ends with call 1
+	Want     string            `msgpack:"want,omitempty"`     // the value that its node must have said, where the pool's policy is equal
 }
 
 // Opened is the route.
@@ -226,6 +248,10 @@ type Pool struct {
 	Slots   int      `msgpack:"slots"`
 	Methods []string `msgpack:"methods,omitempty"`
 	Locked  bool     `msgpack:"locked,omitempty"` // one OS thread per session
+	Policy  string   `msgpack:"policy,omitempty"` // of placement; empty: the broker's
+	Value   string   `msgpack:"value,omitempty"`  // as in Beat
+	Least   int      `msgpack:"least,omitempty"`  // slots that it shrinks to, where it grows and shrinks
+	Most    int      `msgpack:"most,omitempty"`   // and grows to; 0: it does neither
 }
 
 // Register is all a broker needs to know of a node. A node with many sessions

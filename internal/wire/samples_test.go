@@ -37,7 +37,11 @@ func controlSamples() []Control {
 		},
 		&Error{Code: session.ErrBadMessage, Text: "wire: malformed control message: open: pool is empty", Of: KindOpen},
 		&Identify{Broker: sampleBroker, Epoch: 3},
-		&Beat{Seq: 9, Epoch: 3, Late: 4},
+		&Beat{
+			Seq: 9, Epoch: 3, Late: 4, Values: map[string]string{"counter": "A"},
+			Sizes:  []Size{{Pool: "counter", Slots: 6, Was: 4, Why: "grew: 2 wait, the longest 1.2s", Ago: 350}},
+			Queues: []Queue{{Pool: "counter", Waiting: 2, Oldest: 1200, Nodes: 3}},
+		},
 		&Open{
 			Client: sampleClient, Request: sampleRequest, Pool: "counter", Labels: map[string]string{"zone": "a", "gpu": "yes"},
 			Priority: -1, Wait: 5000, Notify: true, Limits: Limits{Idle: 60_000}, Broker: sampleBroker, Epoch: 3,
@@ -166,7 +170,7 @@ func integerFill(chance *rand.Rand, v reflect.Value, field string) {
 	switch field {
 	case "min":
 		n = 0
-	case "slots":
+	case "slots", "was", "least", "most":
 		n %= MaxSlots
 	}
 	if v.CanUint() {

@@ -119,6 +119,7 @@ func typeName(f reflect.StructField) string {
 func TestSpecificationListsEveryField(t *testing.T) {
 	sections := map[string]reflect.Type{
 		"**limits** is a map:": reflect.TypeFor[Limits](), "**live** is a map:": reflect.TypeFor[Live](), "**pool** is a map:": reflect.TypeFor[Pool](),
+		"**size** is a map:": reflect.TypeFor[Size](), "**queue** is a map:": reflect.TypeFor[Queue](),
 	}
 	for _, k := range Kinds() {
 		if m := New(k); m != nil {

@@ -24,6 +24,8 @@ type broker struct {
 	registered bool
 	hello      time.Time // when Hello or Register is due again
 	pacer      *heartbeat.Pacer
+	queues     []wire.Queue // as it told them last
+	told       time.Time    // when
 }
 
 // count numbers the next thing that the broker has to hear: every Accept,
@@ -90,6 +92,7 @@ func (c *Core) fromBroker(now time.Time, b *broker, m wire.Control, fx *Effects)
 	case *wire.Registered:
 		c.registered(now, b, m, fx)
 	case *wire.Beat:
+		b.queues, b.told = m.Queues, now
 	case *wire.Offer:
 		c.offer(now, b, m, fx)
 	case *wire.Revoke:
@@ -120,7 +123,7 @@ func (c *Core) Renewed(now time.Time, peer wire.Peer, fx *Effects) {
 // introduce says who this is, and to one that is expected to be as before all
 // the rest.
 func (c *Core) introduce(now time.Time, b *broker, known bool, fx *Effects) {
-	b.welcomed, b.registered = false, false
+	b.welcomed, b.registered, b.queues = false, false, nil
 	c.alone(now)
 	c.hello(now, b, fx)
 	if known {
@@ -150,8 +153,11 @@ func (c *Core) register(now time.Time, b *broker, fx *Effects) {
 		Seq: b.seq, Node: c.cfg.Node, Secret: c.cfg.Secret, Name: c.cfg.Name, Host: c.cfg.Host, PID: c.cfg.PID, Endpoint: c.cfg.Endpoint,
 		Labels: c.cfg.Labels, Beat: wire.Millis(c.cfg.Beat), Misses: uint8(min(c.cfg.Misses, 255)), Epoch: b.epoch, Drain: c.draining,
 	}
-	for _, p := range c.cfg.Pools {
-		m.Pools = append(m.Pools, wire.Pool{Name: p.Name, Slots: p.Slots, Methods: p.Methods, Locked: p.Locked})
+	for i := range c.cfg.Pools {
+		p := c.pools[c.cfg.Pools[i].Name]
+		m.Pools = append(m.Pools, wire.Pool{
+			Name: p.Name, Slots: p.Slots, Methods: p.Methods, Locked: p.Locked, Policy: p.Policy, Value: p.value, Least: p.Least, Most: p.Most,
+		})
 	}
 	var live []wire.Live
 	for _, s := range c.Sessions() {
@@ -197,7 +203,7 @@ func (c *Core) registered(now time.Time, b *broker, m *wire.Registered, fx *Effe
 func (c *Core) watchBrokers(now time.Time, fx *Effects) {
 	for _, change := range c.beats.Check(now) {
 		if b := c.brokers[change.Who]; b != nil && change.To == heartbeat.Gone {
-			b.welcomed, b.registered = false, false
+			b.welcomed, b.registered, b.queues = false, false, nil
 			fx.Events = append(fx.Events, Event{What: EventBrokerLost, Peer: b.peer, Text: fmt.Sprintf("no answer for %s", change.Silent.Round(time.Millisecond))})
 			b.hello = now
 			c.alone(now)
@@ -207,7 +213,7 @@ func (c *Core) watchBrokers(now time.Time, fx *Effects) {
 	for _, b := range c.inOrder {
 		switch {
 		case b.registered && b.pacer.Due(now):
-			fx.Control(b.peer, &wire.Beat{Seq: b.seq, Epoch: c.known(b.id), Late: wire.Millis(c.late), Drain: c.draining})
+			fx.Control(b.peer, &wire.Beat{Seq: b.seq, Epoch: c.known(b.id), Late: wire.Millis(c.late), Drain: c.draining, Values: c.values(), Sizes: c.sizes(now)})
 			c.late = 0
 			c.mourn(b, fx)
 		case b.registered || now.Before(b.hello):

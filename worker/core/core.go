@@ -14,6 +14,7 @@ import (
 	"github.com/limpet-rpc/limpet/heartbeat"
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
+	"github.com/limpet-rpc/limpet/worker/core/sizing"
 )
 
 // Pool is one pool as a node serves it.
@@ -25,10 +26,21 @@ type Pool struct {
 	Locked  bool     // one OS thread per session
 	Lanes   int      // threads that the sessions share, 0: none
 	Bare    bool     // nothing has to run when a session opens or closes
+	Policy  string   // of placement; empty: the brokers'
+	Valued  bool     // it says a value for placement, see Core.Say
+
+	// It grows and shrinks between Least and Most slots where Most is above 0, see
+	// package sizing.
+	Least, Most            int
+	Why                    string // it has these slots, where it began with none
+	GrowAfter, ShrinkAfter time.Duration
 
 	Budget  time.Duration            // of a call without progress; 0 or less: for ever
 	Budgets map[string]time.Duration // by method, where it is another
 }
+
+// Capacity is how many slots the pool may have.
+func (p *Pool) Capacity() int { return max(p.Slots, p.Most) }
 
 // Config is what a node is told at its start.
 type Config struct {
@@ -41,6 +53,7 @@ type Config struct {
 	Endpoint string
 	Labels   map[string]string
 	Pools    []Pool
+	Shared   int           // slots that the pools which grow have together at most; 0: as many as each may
 	Beat     time.Duration // default 1 s
 	Misses   int           // default 3
 	Tick     time.Duration // how often Tick will be called; default 20 ms
@@ -97,6 +110,7 @@ type Effects struct {
 	// Quarantine names the sessions that were found to hang: their slots are
 	// lost until their handlers return.
 	Quarantine []Stop
+	Resized    []Resized
 	Drain      *Drain // a broker asks the node to end
 	Events     []Event
 }
@@ -104,6 +118,12 @@ type Effects struct {
 // Drain is a broker's wish that the node ends.
 type Drain struct {
 	Deadline time.Duration // from now, 0: none
+}
+
+// Resized is a pool whose slots have changed.
+type Resized struct {
+	Pool  string
+	Slots int
 }
 
 // Reset empties the effects for the next step.
@@ -117,7 +137,7 @@ func (fx *Effects) Reset() {
 	clear(fx.Hung)
 	clear(fx.Quarantine)
 	fx.Hung, fx.Quarantine = fx.Hung[:0], fx.Quarantine[:0]
-	fx.Drain = nil
+	fx.Drain, fx.Resized = nil, fx.Resized[:0]
 	fx.Open, fx.Start, fx.Run, fx.Cancel, fx.Stop, fx.Events = fx.Open[:0], fx.Start[:0], fx.Run[:0], fx.Cancel[:0], fx.Stop[:0], fx.Events[:0]
 }
 
@@ -140,6 +160,7 @@ const (
 	EventEnded      = "session ended"
 	EventRefusedBy  = "refused by broker"
 	EventOutdated   = "outdated master refused"
+	EventResized    = "pool resized"
 )
 
 // Core is the node's state. It is not safe for concurrent use; its owner
@@ -161,7 +182,8 @@ type Core struct {
 	due         dueHeap
 	beats       *heartbeat.Monitor[wire.Peer]
 	dog         *heartbeat.Watchdog[*Session]
-	exams       []*exam // oldest first
+	sizer       *sizing.Sizer // nil: no pool grows
+	exams       []*exam       // oldest first
 	quarantined int
 	draining    bool
 	still       time.Time // since when no broker is there; zero while one is
@@ -198,7 +220,9 @@ func New(now time.Time, cfg Config, chance io.Reader) *Core {
 	for _, p := range cfg.Pools {
 		p.Limits = p.Limits.WithDefaults()
 		c.pools[p.Name] = newPool(p)
+		c.pools[p.Name].since = now
 	}
+	c.sizer = newSizer(&cfg)
 	return c
 }
 
@@ -299,6 +323,7 @@ func (c *Core) Tick(now time.Time, fx *Effects) {
 	c.tellUntold(fx)
 	c.watchBrokers(now, fx)
 	c.watchCalls(now, fx)
+	c.resize(now, fx)
 	for len(c.due) > 0 && !now.Before(c.due[0].due) {
 		c.expire(now, c.due[0], fx)
 	}

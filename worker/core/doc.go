@@ -23,6 +23,9 @@
 // pool's Close), Hung (find out where). Whoever runs them reports back with
 // OpenDone, Done, Closed, Examined.
 //
+// A pool may have more or fewer slots as opens wait for them (resize.go): package
+// sizing says how many, and slots are opened and shut while they are free.
+//
 // An ended session is remembered for a while with its replies, so that a
 // repeated call is answered as the first was and never runs again.
 //

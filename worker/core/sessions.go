@@ -10,6 +10,7 @@ import (
 	"github.com/limpet-rpc/limpet/heartbeat"
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
+	"github.com/limpet-rpc/limpet/worker/core/sizing"
 )
 
 type state uint8
@@ -129,14 +130,22 @@ type pool struct {
 	slots []*Session // nil: free
 	count []uint64   // incarnations
 	free  []int      // a queue: the slot longest free is taken first
+	shut  []int      // slots that the pool has not got now, the lowest first
 	lanes []*lane
+	value string // for placement
+	last  sizing.Change
+	since time.Time // of that
 }
 
 func newPool(p Pool) *pool {
-	q := &pool{Pool: p, slots: make([]*Session, p.Slots), count: make([]uint64, p.Slots)}
-	for i := range p.Slots {
-		q.free = append(q.free, i)
+	all := p.Capacity()
+	q := &pool{Pool: p, slots: make([]*Session, all), count: make([]uint64, all)}
+	for i := range all {
+		q.shut = append(q.shut, i)
 	}
+	q.Slots = 0
+	q.resize(p.Slots)
+	q.last = sizing.Change{Pool: p.Name, Slots: p.Slots, Why: p.Why}
 	for i := range p.Lanes {
 		q.lanes = append(q.lanes, &lane{number: i})
 	}
@@ -454,6 +463,11 @@ func (c *Core) free(_ time.Time, s *Session) {
 // beat, which is sent at once.
 func (c *Core) Drain() {
 	c.draining = true
+	c.beatSoon()
+}
+
+// beatSoon has the next Tick send a beat to every broker.
+func (c *Core) beatSoon() {
 	for _, b := range c.brokers {
 		b.pacer = heartbeat.NewPacer(c.cfg.Beat)
 	}

@@ -8,7 +8,7 @@ import (
 
 // Sizes is how much a node holds in each of its tables.
 type Sizes struct {
-	Slots, Free int // of all pools
+	Slots, Free int // of all pools, as large as they are now
 	Opens       int // slots that are not free
 	Sessions    int // open or closing
 	Clients     int
@@ -28,7 +28,7 @@ func (c *Core) Sizes() Sizes {
 		Watched: c.dog.Len(), Quarantined: c.quarantined,
 	}
 	for _, p := range c.pools {
-		s.Slots += len(p.slots)
+		s.Slots += p.Slots
 		s.Free += len(p.free)
 	}
 	return s
@@ -47,12 +47,19 @@ func (c *Core) Audit() error {
 	if quarantined != c.quarantined {
 		return fmt.Errorf("%d slots are quarantined, %d are counted", quarantined, c.quarantined)
 	}
+	shared := 0
 	for _, p := range c.pools {
 		n, err := p.audit(c)
 		if err != nil {
 			return err
 		}
 		held += n
+		if p.Most > 0 {
+			shared += p.Slots
+		}
+	}
+	if c.cfg.Shared > 0 && shared > c.cfg.Shared {
+		return fmt.Errorf("%d slots of pools that share %d", shared, c.cfg.Shared)
 	}
 	if held != len(c.opens) {
 		return fmt.Errorf("%d slots are held, %d opens are known", held, len(c.opens))
@@ -84,6 +91,11 @@ func (p *pool) audit(c *Core) (held int, err error) {
 		}
 		free[slot] = true
 	}
+	for i, slot := range p.shut {
+		if free[slot] || p.slots[slot] != nil || i > 0 && p.shut[i-1] >= slot {
+			return 0, fmt.Errorf("pool %q: slot %d is shut, and free or held, or out of order", p.Name, slot)
+		}
+	}
 	for slot, s := range p.slots {
 		if s == nil {
 			continue
@@ -93,8 +105,12 @@ func (p *pool) audit(c *Core) (held int, err error) {
 			return 0, fmt.Errorf("pool %q: slot %d holds session %s, which says slot %d incarnation %d", p.Name, slot, s.id, s.slot, s.incarnation)
 		}
 	}
-	if held+len(p.free) != len(p.slots) {
-		return 0, fmt.Errorf("pool %q: %d held and %d free make no %d slots", p.Name, held, len(p.free), len(p.slots))
+	if held+len(p.free) != p.Slots || p.Slots+len(p.shut) != len(p.slots) {
+		return 0, fmt.Errorf("pool %q: %d held and %d free make no %d slots, or with %d that are shut no %d",
+			p.Name, held, len(p.free), p.Slots, len(p.shut), len(p.slots))
+	}
+	if p.Most > 0 && (p.Slots < p.Least || p.Slots > p.Most) {
+		return 0, fmt.Errorf("pool %q: %d slots, want %d to %d", p.Name, p.Slots, p.Least, p.Most)
 	}
 	return held, p.auditLanes()
 }

@@ -24,7 +24,13 @@ const (
 // Config describes a pool whose sessions each have a child process.
 type Config struct {
 	Pool  string // name, the same on every node that serves it
-	Slots int    // sessions, and so children, at once; default: the number of CPUs
+	Slots int    // sessions, and so children, at once; default: the number of CPUs, or MinSlots
+
+	// MinSlots and MaxSlots are those of worker.Config: where MaxSlots is above 0
+	// there are more or fewer, as opens wait for them.
+	MinSlots, MaxSlots     int
+	GrowAfter, ShrinkAfter time.Duration
+	Policy                 string // which node gets a session; see worker.Config
 
 	Command []string // the program and its arguments
 	Dir     string   // where it runs; default: where this process does
@@ -60,7 +66,8 @@ func NewPool(c Config) (worker.Served, error) {
 		return nil, fmt.Errorf("pool %q: %w", c.Pool, err)
 	}
 	pool := worker.NewPool(worker.Config[*child]{
-		Pool: c.Pool, Slots: c.Slots, Lease: c.Lease, Idle: c.Idle, MaxAge: c.MaxAge, Budget: c.Budget,
+		Pool: c.Pool, Slots: c.Slots, MinSlots: c.MinSlots, MaxSlots: c.MaxSlots, GrowAfter: c.GrowAfter, ShrinkAfter: c.ShrinkAfter, Policy: c.Policy,
+		Lease: c.Lease, Idle: c.Idle, MaxAge: c.MaxAge, Budget: c.Budget,
 		Open:  func(ctx context.Context, s *worker.Session) (*child, error) { return open(ctx, &c, s) },
 		Close: func(child *child, _ error) { child.dismiss() },
 	})

@@ -8,7 +8,7 @@ import "time"
 func (t *Table) Now(now time.Time, r Request) (Grant, bool) {
 	p := t.pools[r.Pool]
 	switch {
-	case p == nil || p.waiting > 0 || len(r.Labels) > 0 || t.waiters[r.OpenKey] != nil:
+	case p == nil || p.waiting > 0 || len(r.Labels) > 0 || r.Want != "" || t.waiters[r.OpenKey] != nil:
 		return Grant{}, false
 	case !r.Deadline.IsZero() && !r.Deadline.After(now):
 		return Grant{}, false

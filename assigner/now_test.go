@@ -14,7 +14,7 @@ import (
 func TestNowIsAskAndGrants(t *testing.T) {
 	for seed := range uint64(300) {
 		chance := rand.New(rand.NewPCG(seed, 1))
-		policy := []Policy{LeastLoaded, RoundRobin, Pack, Spread}[seed%4]
+		policy := Policy(seed % 7)
 		quick, slow := New(policy, Limits{}), New(policy, Limits{})
 		now, given, atOnce := start, []Grant(nil), 0
 		for step := range 400 {

@@ -20,7 +20,7 @@ type assembly struct {
 	router    bool
 	stage     stage
 	identity  []byte
-	origin    int // descriptor it came from, where that was asked for
+	origin    int // descriptor it came from, where that is known
 	delimiter bool
 	body      []byte
 	fault     error
@@ -49,19 +49,20 @@ func (a *assembly) expectsMore() bool { return a.stage == stageIdentity }
 func (a *assembly) opens() bool { return a.router && a.stage == stageOpening }
 
 // add takes the next part and reports whether it was the last one.
-func (a *assembly) add(part []byte, more bool) (complete bool) {
+func (a *assembly) add(p part) (complete bool) {
 	switch {
 	case a.stage == stageIdentity:
-		a.identity, a.stage = part, stageOpening
-	case a.stage == stageOpening && more && len(part) == 0:
+		a.identity, a.stage = p.bytes, stageOpening
+	case a.stage == stageOpening && p.more && len(p.bytes) == 0:
 		a.delimiter, a.stage = true, stageDelimited
 	case a.stage == stageExcess:
-	case more:
+	case p.more:
 		a.stage, a.fault = stageExcess, ErrExtraFrames
 	default:
-		a.body = part
+		a.body = p.bytes
 	}
-	if more {
+	a.origin = max(a.origin, p.origin)
+	if p.more {
 		return false
 	}
 	if a.fault == nil && len(a.body) == 0 {

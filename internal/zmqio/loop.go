@@ -98,6 +98,7 @@ type Loop struct {
 	// Owned by the loop goroutine.
 	polled []unix.PollFd
 	batch  []arrival
+	arena  arena // of what is received, whatever socket it comes from
 	tickAt time.Time
 	idleAt time.Time
 }

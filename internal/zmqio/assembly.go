@@ -23,6 +23,7 @@ type assembly struct {
 	origin    int // descriptor it came from, where that is known
 	delimiter bool
 	body      []byte
+	block     *Block // whose frame body is, or nil
 	fault     error
 }
 
@@ -48,6 +49,9 @@ func (a *assembly) expectsMore() bool { return a.stage == stageIdentity }
 // opens tells that the next part is the first one behind an identity.
 func (a *assembly) opens() bool { return a.router && a.stage == stageOpening }
 
+// expectsBody tells that the next part is the body if it is the last one.
+func (a *assembly) expectsBody() bool { return a.stage == stageOpening || a.stage == stageDelimited }
+
 // add takes the next part and reports whether it was the last one.
 func (a *assembly) add(p part) (complete bool) {
 	switch {
@@ -59,7 +63,7 @@ func (a *assembly) add(p part) (complete bool) {
 	case p.more:
 		a.stage, a.fault = stageExcess, ErrExtraFrames
 	default:
-		a.body = p.bytes
+		a.body, a.block = p.bytes, p.block
 	}
 	a.origin = max(a.origin, p.origin)
 	if p.more {
@@ -69,4 +73,11 @@ func (a *assembly) add(p part) (complete bool) {
 		a.fault = ErrNoBody
 	}
 	return true
+}
+
+// drop gives up a message that nobody will get.
+func (a *assembly) drop() {
+	if a.block != nil {
+		a.block.Release()
+	}
 }

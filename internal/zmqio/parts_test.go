@@ -138,11 +138,11 @@ func TestOutbox(t *testing.T) {
 	if o.bytes != total || bytes <= first {
 		t.Errorf("%d bytes counted, %d there", o.bytes, total)
 	}
-	if o.fits(make([]byte, 100), total+50) || !o.fits(make([]byte, 100), total+100) {
+	if o.fits(100, total+50) || !o.fits(100, total+100) {
 		t.Error("fits misjudges")
 	}
 	add("f", "g")
-	if lost := o.discard(); lost != 2 || o.bytes != 0 || !o.fits(make([]byte, 100), 1) {
+	if lost := o.discard(); lost != 2 || o.bytes != 0 || !o.fits(100, 1) {
 		t.Errorf("%d lost, %d bytes left", lost, o.bytes)
 	}
 }

@@ -44,6 +44,9 @@ func (t *transfer) receive(w want) (p part, ok bool, err error) {
 		return p, true, nil
 	}
 	p.more, err = t.zs.GetRcvmore()
+	if err == nil && w.block && !p.more && len(p.bytes) >= BlockMin {
+		p.block = blockOf(p.bytes)
+	}
 	return p, err == nil, err
 }
 
@@ -58,6 +61,7 @@ func (t *transfer) receiveWithOrigin() (part, error) {
 // originProperty is how libzmq names what ZMQ_SRCFD returns.
 const originProperty = "__fd"
 
+// send copies a block as it copies everything else.
 func (t *transfer) send(p *peer, f *frame) (verdict, error) {
 	if !t.router {
 		return judge(t.part(f.buf, zmq.DONTWAIT))

@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+// TRIES bounds how often the rest of a message that has begun is offered.
+enum { TRIES = 1000 };
+
 limpet_port *limpet_open(void *socket, int router)
 {
 	limpet_port *p = calloc(1, sizeof *p);
@@ -88,21 +91,25 @@ void limpet_receive(limpet_port *p, unsigned char *own, unsigned char *arena, ui
 }
 
 // part sends one part, and tries again where a signal interrupted it.
-static int part(limpet_port *p, unsigned char *data, uint32_t size, int flags)
+static int part(limpet_port *p, unsigned char *data, uint32_t size)
 {
 	int n;
 	do
-		n = zmq_send(p->socket, data, size, flags | ZMQ_DONTWAIT);
+		n = zmq_send(p->socket, data, size, ZMQ_DONTWAIT | ZMQ_SNDMORE);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? errno : 0;
 }
 
-// rest sends a part of a message that libzmq has begun to take.
-static int rest(limpet_port *p, unsigned char *data, uint32_t size, int flags)
+int limpet_begin(limpet_port *p, unsigned char *identity, uint32_t identity_size, int delimiter)
 {
-	int tries, error = 0;
-	for (tries = 0; tries < 1000; tries++) {
-		error = part(p, data, size, flags);
+	int tries, error;
+	if (!p->router)
+		return 0;
+	error = part(p, identity, identity_size);
+	if (error != 0 || !delimiter)
+		return error;
+	for (tries = 0; tries < TRIES; tries++) {
+		error = part(p, identity, 0);
 		if (error != EAGAIN)
 			break;
 		sched_yield();
@@ -110,24 +117,39 @@ static int rest(limpet_port *p, unsigned char *data, uint32_t size, int flags)
 	return -error;
 }
 
-// begin sends what precedes a body.
-static int begin(limpet_port *p, unsigned char *identity, uint32_t identity_size, int delimiter)
+int limpet_end(limpet_port *p, zmq_msg_t *body)
 {
-	int error;
-	if (!p->router)
-		return 0;
-	error = part(p, identity, identity_size, ZMQ_SNDMORE);
-	if (error != 0 || !delimiter)
-		return error;
-	return rest(p, identity, 0, ZMQ_SNDMORE);
+	int tries, n, error = 0;
+	for (tries = 0; tries < TRIES; tries++) {
+		do
+			n = zmq_msg_send(body, p->socket, ZMQ_DONTWAIT);
+		while (n < 0 && errno == EINTR);
+		if (n >= 0)
+			return 0;
+		error = errno;
+		if (!p->router)
+			return error;
+		if (error != EAGAIN)
+			break;
+		sched_yield();
+	}
+	return -error;
 }
 
 int limpet_send(limpet_port *p, unsigned char *identity, uint32_t identity_size, int delimiter, unsigned char *body, uint32_t size)
 {
-	int error = begin(p, identity, identity_size, delimiter);
+	zmq_msg_t message;
+	int error;
+	// Before the identity goes: a message that has begun must be ended.
+	if (zmq_msg_init_size(&message, size) != 0)
+		return errno;
+	memcpy(zmq_msg_data(&message), body, size);
+	error = limpet_begin(p, identity, identity_size, delimiter);
+	if (error == 0)
+		error = limpet_end(p, &message);
 	if (error != 0)
-		return error;
-	return p->router ? rest(p, body, size, 0) : part(p, body, size, 0);
+		zmq_msg_close(&message);
+	return error;
 }
 
 int limpet_readable(limpet_port *p)

@@ -80,9 +80,15 @@ func (t *transfer) close() error {
 func (t *transfer) lookAgain() { t.port.emptied = false }
 
 // receive returns the next part. ok is false when there is none.
-func (t *transfer) receive(want) (p part, ok bool, err error) {
+func (t *transfer) receive(w want) (p part, ok bool, err error) {
 	q := &t.port
 	for q.next == q.count {
+		if w.block && q.c.holding != 0 && q.c.waiting.more == 0 && q.c.waiting.size >= BlockMin {
+			origin := int(q.c.waiting.origin)
+			if b := q.takeBlock(); b != nil {
+				return part{bytes: b.frame, origin: origin, block: b}, true, nil
+			}
+		}
 		if q.emptied {
 			q.emptied = false
 			return part{}, false, nil
@@ -143,15 +149,26 @@ func (q *port) used() int {
 }
 
 func (t *transfer) send(p *peer, f *frame) (verdict, error) {
-	delimiter := C.int(0)
+	if f.block != nil {
+		return t.sendBlock(p, f)
+	}
+	identity, size, delimiter := t.address(p)
+	return t.verdict(C.limpet_send(t.port.c, identity, size, delimiter, (*C.uchar)(&f.buf[0]), C.uint32_t(len(f.buf))))
+}
+
+// address is what precedes a body on its way to p.
+func (t *transfer) address(p *peer) (identity *C.uchar, size C.uint32_t, delimiter C.int) {
+	if !t.router {
+		return nil, 0, 0
+	}
 	if p.delimiter {
 		delimiter = 1
 	}
-	var identity *C.uchar
-	if t.router {
-		identity = (*C.uchar)(&p.identity[0])
-	}
-	answer := C.limpet_send(t.port.c, identity, C.uint32_t(len(p.identity)), delimiter, (*C.uchar)(&f.buf[0]), C.uint32_t(len(f.buf)))
+	return (*C.uchar)(&p.identity[0]), C.uint32_t(len(p.identity)), delimiter
+}
+
+// verdict reads what the shim says of a message.
+func (t *transfer) verdict(answer C.int) (verdict, error) {
 	if answer < 0 {
 		return impossible, fmt.Errorf("zmqio: send: %w", zmq.Errno(-answer))
 	}

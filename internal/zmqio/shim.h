@@ -49,6 +49,11 @@ void limpet_receive(limpet_port *p, unsigned char *own, unsigned char *arena, ui
 // middle.
 int limpet_send(limpet_port *p, unsigned char *identity, uint32_t identity_size, int delimiter, unsigned char *body, uint32_t size);
 
+// limpet_begin sends what precedes a body, limpet_end the body. Once a ROUTER has
+// taken the first part of a message, both are stubborn.
+int limpet_begin(limpet_port *p, unsigned char *identity, uint32_t identity_size, int delimiter);
+int limpet_end(limpet_port *p, zmq_msg_t *body);
+
 // limpet_readable looks at ZMQ_EVENTS: 1, 0, or -1 where the look failed.
 int limpet_readable(limpet_port *p);
 

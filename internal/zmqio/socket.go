@@ -54,6 +54,7 @@ type socket struct {
 type arrival struct {
 	from  wire.Peer
 	body  []byte
+	block *Block // whose frame body is, or nil
 	fault error
 	fresh bool // the empty message by which a connection announces itself
 	again bool // no message: the connection to from stands again
@@ -171,6 +172,7 @@ func (s *socket) wanted() want {
 	return want{
 		identity: m.expectsMore(),
 		origin:   m.opens() && !s.inlet.knows(s.roster.lookup(m.identity)),
+		block:    s.loop.blocks != nil && m.expectsBody(),
 	}
 }
 
@@ -180,6 +182,7 @@ func (s *socket) arrived() arrival {
 	known := s.lead != nil || s.roster.lookup(m.identity) != nil
 	p, err := s.sender(m.identity)
 	if err != nil {
+		m.drop()
 		return arrival{fault: err}
 	}
 	p.delimiter = m.delimiter
@@ -188,7 +191,7 @@ func (s *socket) arrived() arrival {
 		fresh := !known && !m.delimiter && errors.Is(m.fault, ErrNoBody)
 		return arrival{from: p.id, fault: m.fault, fresh: fresh}
 	}
-	return arrival{from: p.id, body: m.body}
+	return arrival{from: p.id, body: m.body, block: m.block}
 }
 
 // sender finds the peer behind an identity, or introduces it. The caller holds mu.
@@ -439,5 +442,19 @@ func (s *socket) close(linger time.Duration) error {
 	for _, p := range s.stalled {
 		s.markStalled(p, false)
 	}
+	s.abandon()
 	return errors.Join(s.transfer.zs.SetLinger(linger), s.transfer.close(), s.inlet.close(), s.outlet.close())
+}
+
+// abandon gives up what still waits for the peers of a socket that is closed. The
+// caller holds mu.
+func (s *socket) abandon() {
+	lost := 0
+	if s.lead != nil {
+		lost = s.lead.bury(nil)
+	}
+	for p := s.roster.oldest; p != nil; p = p.newer {
+		lost += p.bury(nil)
+	}
+	s.loop.count.dropped.Add(uint64(lost))
 }

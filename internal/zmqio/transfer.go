@@ -39,13 +39,15 @@ type transfer struct {
 type want struct {
 	identity bool // it is one, and so cannot be the last
 	origin   bool // the descriptor of the connection that it came from
+	block    bool // it may be handed over as a block, if it is the last one
 }
 
 // part is one part of a message.
 type part struct {
 	bytes  []byte
-	more   bool // further parts of the same message follow
-	origin int  // descriptor of the connection that it came from; 0 where unknown
+	more   bool   // further parts of the same message follow
+	origin int    // descriptor of the connection that it came from; 0 where unknown
+	block  *Block // whose frame bytes are, or nil
 }
 
 const (

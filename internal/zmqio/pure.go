@@ -11,8 +11,11 @@ import (
 	zmq "github.com/pebbe/zmq4"
 )
 
-// port has nothing to remember where every part is a call of its own.
-type port struct{}
+// transfer is a call for every part, and nothing to remember.
+type transfer struct {
+	zs     *zmq.Socket
+	router bool
+}
 
 // arena is what parts are received into; the binding makes its own memory.
 type arena struct{}

@@ -22,6 +22,14 @@ import (
 	zmq "github.com/pebbe/zmq4"
 )
 
+// transfer is the socket, which the binding makes, configures, binds and closes,
+// and its side of the shim.
+type transfer struct {
+	zs     *zmq.Socket
+	router bool
+	port   port
+}
+
 // arenaSize is how much memory small parts share. Who keeps an envelope keeps
 // its arena: no more than a frame of many envelopes would be.
 const arenaSize = 32 << 10
@@ -46,8 +54,8 @@ type port struct {
 
 var errNoHandle = errors.New("zmqio: this version of the ZeroMQ binding does not show its sockets; build with the tag limpet_pure_zmq")
 
-// open makes the socket's side of the shim. The binding makes, configures, binds
-// and closes the socket, so what this adds has to know libzmq's handle of it.
+// open makes the socket's side of the shim, which has to know libzmq's handle of
+// the socket.
 func (t *transfer) open(a *arena) error {
 	handle := reflect.ValueOf(t.zs).Elem().FieldByName("soc")
 	if !handle.IsValid() || handle.Kind() != reflect.UnsafePointer || handle.IsNil() {

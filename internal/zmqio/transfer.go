@@ -7,6 +7,19 @@ import (
 	zmq "github.com/pebbe/zmq4"
 )
 
+// What moves messages between this package and one libzmq socket, the only calls
+// that run for every message, is a transfer. There are two of it: over the C shim
+// (shim.go), and, with the build tag limpet_pure_zmq, over nothing but the binding
+// (pure.go). Its user holds the socket's mu.
+//
+// A frame is handed over whole or not at all. A ROUTER decides with the identity
+// part: EAGAIN and EHOSTUNREACH come from there and leave nothing behind. Once it
+// has accepted the identity, libzmq (router.cpp, xsend) takes every further part
+// without looking at the high water mark again; if the connection dies in between
+// it drops the message as a whole. What can still fail is the work before it, by
+// a signal, so the rest of a begun message is tried again until it is through:
+// giving up would make the next message's identity a part of this one.
+
 // verdict is what became of one frame.
 type verdict uint8
 
@@ -16,24 +29,6 @@ const (
 	unroutable                // there is no such peer any more
 	impossible                // the socket itself is at fault
 )
-
-// transfer moves messages between this package and one libzmq socket: the only
-// calls that run for every message. There are two of it: over the C shim, and,
-// with the build tag limpet_pure_zmq, over nothing but the binding. Its user
-// holds the socket's mu.
-//
-// A frame is handed over whole or not at all. A ROUTER decides with the identity
-// part: EAGAIN and EHOSTUNREACH come from there and leave nothing behind. Once it
-// has accepted the identity, libzmq (router.cpp, xsend) takes every further part
-// without looking at the high water mark again; if the connection dies in between
-// it drops the message as a whole. What can still fail is the work before it, by
-// a signal, so the rest of a begun message is tried again until it is through:
-// giving up would make the next message's identity a part of this one.
-type transfer struct {
-	zs     *zmq.Socket
-	router bool
-	port   port
-}
 
 // want is what the next part may be, and what has to be known of it.
 type want struct {
@@ -65,6 +60,7 @@ func judge(answer zmq.Errno) (verdict, error) {
 		return refused, nil
 	case zmq.EHOSTUNREACH:
 		return unroutable, nil
+	default:
+		return impossible, fmt.Errorf("zmqio: send: %w", answer)
 	}
-	return impossible, fmt.Errorf("zmqio: send: %w", answer)
 }

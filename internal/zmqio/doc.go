@@ -44,7 +44,7 @@
 // # Parking
 //
 //	 ┌──────── awake ◄───────────────────────────────────────────┐
-//	 │   receive, work, tick, flush until nothing is received     │
+//	 │   receive, work, tick, flush until nothing is left         │
 //	 ▼                                                            │
 //	announced: awake = false                                      │
 //	 │   1. look at ZMQ_EVENTS of every socket ── input ──────────┤

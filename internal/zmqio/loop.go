@@ -317,7 +317,7 @@ func (l *Loop) Run(ctx context.Context) error {
 func (l *Loop) Time() time.Time { return l.base.Add(time.Duration(l.elapsed.Load())) }
 
 // turn is one round: receive a batch from every socket, work, flush, and sleep
-// if there was nothing to receive.
+// if that was all.
 func (l *Loop) turn() {
 	now := time.Now()
 	l.now.Store(now.UnixNano())
@@ -336,13 +336,14 @@ func (l *Loop) turn() {
 	}
 }
 
-// receive handles one batch of every socket and reports whether there was any.
+// receive handles one batch of every socket and reports whether one of them has
+// more. Where none has, the look before parking finds what has come meanwhile.
 func (l *Loop) receive() (busy bool) {
 	for _, s := range *l.sockets.Load() {
 		batch, drained, err := s.receive(l.batch[:0])
 		l.fail(err)
 		l.deliverAll(batch)
-		busy = busy || !drained || len(batch) > 0
+		busy = busy || !drained
 		clear(batch)
 		l.batch = batch[:0]
 	}

@@ -48,6 +48,7 @@ func peers() []Peer {
 		limpetOpens{},
 		limpetOnce{},
 		zmqEcho{},
+		zmqPure{},
 		tcpConnections{},
 		tcpMultiplexed{},
 		netRPC{},

@@ -196,13 +196,17 @@ func TestBlocksKeepTheOrder(t *testing.T) {
 	}
 }
 
-// sendNumbered sends every third number in a block.
+// sendNumbered sends every third number in a block, every other of them small.
 func sendNumbered(t *testing.T, l *Loop, to wire.Peer, n uint64) error {
 	t.Helper()
 	if n%3 != 0 {
 		return l.Send(to, binary.BigEndian.AppendUint64(nil, n))
 	}
-	b := newBlock(t, BlockMin+int(n), 0)
+	size := BlockMin + int(n)
+	if n%2 == 0 {
+		size = 100
+	}
+	b := newBlock(t, size, 0)
 	defer b.Release()
 	binary.BigEndian.PutUint64(b.Bytes(), n)
 	return l.SendBlock(to, b)

@@ -48,8 +48,8 @@ type Handler interface {
 }
 
 // Batcher is a Handler that wants to know where a batch of messages begins and
-// ends: between the two only Envelope, Malformed, Greeter's Fresh and Renewer's
-// Renewed are called.
+// ends: between the two only Envelope, Malformed, Blocks' Block, Greeter's Fresh
+// and Renewer's Renewed are called.
 type Batcher interface {
 	Begin()
 	End()

@@ -20,9 +20,10 @@ type assembly struct {
 	router    bool
 	stage     stage
 	identity  []byte
-	origin    int // descriptor it came from, where that was asked for
+	origin    int // descriptor it came from, where that is known
 	delimiter bool
 	body      []byte
+	block     *Block // whose frame body is, or nil
 	fault     error
 }
 
@@ -48,24 +49,35 @@ func (a *assembly) expectsMore() bool { return a.stage == stageIdentity }
 // opens tells that the next part is the first one behind an identity.
 func (a *assembly) opens() bool { return a.router && a.stage == stageOpening }
 
+// expectsBody tells that the next part is the body if it is the last one.
+func (a *assembly) expectsBody() bool { return a.stage == stageOpening || a.stage == stageDelimited }
+
 // add takes the next part and reports whether it was the last one.
-func (a *assembly) add(part []byte, more bool) (complete bool) {
+func (a *assembly) add(p part) (complete bool) {
 	switch {
 	case a.stage == stageIdentity:
-		a.identity, a.stage = part, stageOpening
-	case a.stage == stageOpening && more && len(part) == 0:
+		a.identity, a.stage = p.bytes, stageOpening
+	case a.stage == stageOpening && p.more && len(p.bytes) == 0:
 		a.delimiter, a.stage = true, stageDelimited
 	case a.stage == stageExcess:
-	case more:
+	case p.more:
 		a.stage, a.fault = stageExcess, ErrExtraFrames
 	default:
-		a.body = part
+		a.body, a.block = p.bytes, p.block
 	}
-	if more {
+	a.origin = max(a.origin, p.origin)
+	if p.more {
 		return false
 	}
 	if a.fault == nil && len(a.body) == 0 {
 		a.fault = ErrNoBody
 	}
 	return true
+}
+
+// drop gives up a message that nobody will get.
+func (a *assembly) drop() {
+	if a.block != nil {
+		a.block.Release()
+	}
 }

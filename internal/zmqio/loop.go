@@ -48,8 +48,8 @@ type Handler interface {
 }
 
 // Batcher is a Handler that wants to know where a batch of messages begins and
-// ends: between the two only Envelope, Malformed, Greeter's Fresh and Renewer's
-// Renewed are called.
+// ends: between the two only Envelope, Malformed, Blocks' Block, Greeter's Fresh
+// and Renewer's Renewed are called.
 type Batcher interface {
 	Begin()
 	End()
@@ -69,10 +69,21 @@ type Renewer interface {
 	Renewed(peer wire.Peer)
 }
 
+// Blocks is a Handler that takes large frames as the memory that they were
+// received into. Whoever does not gets every envelope by Envelope.
+type Blocks interface {
+	// Block brings the one envelope, of any kind, of a frame of at least BlockMin
+	// bytes; env is b.Bytes(). The handler releases b, now or later, once. Before
+	// it sends b on it may write to it. A large frame with several envelopes, and
+	// one that finds no room beside the blocks that are held, comes by Envelope.
+	Block(from wire.Peer, env []byte, b *Block)
+}
+
 // Loop owns sockets. Create it with NewLoop, give it to one goroutine with Run.
 type Loop struct {
 	// Fixed after NewLoop.
 	handler Handler
+	blocks  Blocks // the handler, or nil
 	options Options
 	context *zmq.Context
 	waker   *waker
@@ -98,6 +109,7 @@ type Loop struct {
 	// Owned by the loop goroutine.
 	polled []unix.PollFd
 	batch  []arrival
+	arena  arena // of what is received, whatever socket it comes from
 	tickAt time.Time
 	idleAt time.Time
 }
@@ -119,6 +131,7 @@ func NewLoop(h Handler, o Options) (*Loop, error) {
 		return nil, fmt.Errorf("zmqio: new context: %w", err)
 	}
 	l := &Loop{handler: h, options: o.withDefaults(), context: zc, waker: w, done: make(chan struct{})}
+	l.blocks, _ = h.(Blocks)
 	l.sockets.Store(&[]*socket{})
 	l.base = time.Now()
 	l.now.Store(l.base.UnixNano())
@@ -235,6 +248,13 @@ func (l *Loop) send(to wire.Peer, env []byte, yield bool) error {
 		l.count.dropped.Add(1)
 		return err
 	}
+	l.queued(p, first, waiting, yield)
+	return nil
+}
+
+// queued sees to it that somebody sends what has been added to p's outbox. first
+// says that nobody does yet.
+func (l *Loop) queued(p *peer, first bool, waiting int, yield bool) {
 	if first {
 		p.socket.markDirty(p)
 	}
@@ -245,7 +265,6 @@ func (l *Loop) send(to wire.Peer, env []byte, yield bool) error {
 		}
 		p.socket.flushAsSender(full)
 	}
-	return nil
 }
 
 // Do has f run on the loop's goroutine soon. How many functions wait is the
@@ -298,7 +317,7 @@ func (l *Loop) Run(ctx context.Context) error {
 func (l *Loop) Time() time.Time { return l.base.Add(time.Duration(l.elapsed.Load())) }
 
 // turn is one round: receive a batch from every socket, work, flush, and sleep
-// if there was nothing to receive.
+// if that was all.
 func (l *Loop) turn() {
 	now := time.Now()
 	l.now.Store(now.UnixNano())
@@ -317,13 +336,14 @@ func (l *Loop) turn() {
 	}
 }
 
-// receive handles one batch of every socket and reports whether there was any.
+// receive handles one batch of every socket and reports whether one of them has
+// more. Where none has, the look before parking finds what has come meanwhile.
 func (l *Loop) receive() (busy bool) {
 	for _, s := range *l.sockets.Load() {
 		batch, drained, err := s.receive(l.batch[:0])
 		l.fail(err)
 		l.deliverAll(batch)
-		busy = busy || !drained || len(batch) > 0
+		busy = busy || !drained
 		clear(batch)
 		l.batch = batch[:0]
 	}
@@ -357,7 +377,11 @@ func (l *Loop) deliver(a arrival) {
 		}
 		return
 	}
-	if fault == nil {
+	switch {
+	case fault != nil:
+	case a.block != nil:
+		fault = l.deliverBlock(a)
+	default:
 		fault = l.unpack(a)
 	}
 	if fault != nil {
@@ -367,8 +391,7 @@ func (l *Loop) deliver(a arrival) {
 }
 
 func (l *Loop) unpack(a arrival) error {
-	l.count.framesIn.Add(1)
-	l.count.bytesIn.Add(uint64(len(a.body)))
+	l.countFrame(a.body)
 	envelopes, err := wire.Split(a.body)
 	if err != nil {
 		return err
@@ -380,6 +403,11 @@ func (l *Loop) unpack(a arrival) error {
 	}
 	l.count.envelopesIn.Add(n)
 	return envelopes.Err()
+}
+
+func (l *Loop) countFrame(body []byte) {
+	l.count.framesIn.Add(1)
+	l.count.bytesIn.Add(uint64(len(body)))
 }
 
 // work runs what others have asked for and what the clock asks for.

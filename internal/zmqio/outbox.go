@@ -17,6 +17,7 @@ const (
 // frame is one body frame in the making.
 type frame struct {
 	buf       []byte
+	block     *Block // whose frame buf is, or nil
 	envelopes int
 	next      *frame
 }
@@ -32,6 +33,10 @@ func newFrame() *frame {
 // recycle gives a frame back and returns the one behind it.
 func (f *frame) recycle() (next *frame) {
 	next = f.next
+	if f.block != nil {
+		f.block.Release()
+		return next
+	}
 	if cap(f.buf) <= frameKept {
 		f.next = nil
 		frames.Put(f)
@@ -46,13 +51,13 @@ type outbox struct {
 	bytes      int
 }
 
-func (o *outbox) fits(env []byte, limit int) bool {
-	return o.bytes == 0 || o.bytes+len(env) <= limit
+func (o *outbox) fits(size, limit int) bool {
+	return o.bytes == 0 || o.bytes+size <= limit
 }
 
 func (o *outbox) add(env []byte) {
-	if o.tail == nil || len(o.tail.buf) >= frameFull {
-		o.extend()
+	if o.tail == nil || o.tail.block != nil || len(o.tail.buf) >= frameFull {
+		o.extend(newFrame())
 	}
 	before := len(o.tail.buf)
 	o.tail.buf = wire.AppendEnvelope(o.tail.buf, env)
@@ -60,8 +65,13 @@ func (o *outbox) add(env []byte) {
 	o.bytes += len(o.tail.buf) - before
 }
 
-func (o *outbox) extend() {
-	f := newFrame()
+// addBlock adds a frame of its own, with a reference of its own.
+func (o *outbox) addBlock(b *Block) {
+	b.Retain()
+	o.extend(&frame{buf: b.frame, block: b, envelopes: 1})
+}
+
+func (o *outbox) extend(f *frame) {
 	if o.tail == nil {
 		o.head = f
 	} else {

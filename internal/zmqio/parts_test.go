@@ -138,11 +138,11 @@ func TestOutbox(t *testing.T) {
 	if o.bytes != total || bytes <= first {
 		t.Errorf("%d bytes counted, %d there", o.bytes, total)
 	}
-	if o.fits(make([]byte, 100), total+50) || !o.fits(make([]byte, 100), total+100) {
+	if o.fits(100, total+50) || !o.fits(100, total+100) {
 		t.Error("fits misjudges")
 	}
 	add("f", "g")
-	if lost := o.discard(); lost != 2 || o.bytes != 0 || !o.fits(make([]byte, 100), 1) {
+	if lost := o.discard(); lost != 2 || o.bytes != 0 || !o.fits(100, 1) {
 		t.Errorf("%d lost, %d bytes left", lost, o.bytes)
 	}
 }
@@ -150,16 +150,16 @@ func TestOutbox(t *testing.T) {
 func TestAssemblyKeepsOneBodyAtMost(t *testing.T) {
 	a := assembly{router: true}
 	a.begin()
-	a.add([]byte("id"), true)
+	a.add(part{bytes: []byte("id"), more: true})
 	for range 1000 {
-		if a.add(make([]byte, 1000), true) {
+		if a.add(part{bytes: make([]byte, 1000), more: true}) {
 			t.Fatal("complete before the last part")
 		}
 		if len(a.body) != 0 {
 			t.Fatal("keeps a part of a message that is malformed already")
 		}
 	}
-	if !a.add([]byte("last"), false) || !errors.Is(a.fault, ErrExtraFrames) || string(a.identity) != "id" {
+	if !a.add(part{bytes: []byte("last")}) || !errors.Is(a.fault, ErrExtraFrames) || string(a.identity) != "id" {
 		t.Errorf("fault %v from %q", a.fault, a.identity)
 	}
 }

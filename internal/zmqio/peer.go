@@ -41,10 +41,25 @@ func (p *peer) enqueue(env []byte, limit int) (first bool, waiting int, err erro
 	switch {
 	case p.gone:
 		return false, 0, ErrPeerGone
-	case !p.out.fits(env, limit):
+	case !p.out.fits(len(env), limit):
 		return false, 0, ErrFull
 	}
 	p.out.add(env)
+	first, p.queued = !p.queued, true
+	return first, p.out.bytes, nil
+}
+
+// enqueueBlock is enqueue for a frame of its own.
+func (p *peer) enqueueBlock(b *Block, limit int) (first bool, waiting int, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.gone:
+		return false, 0, ErrPeerGone
+	case !p.out.fits(len(b.frame), limit):
+		return false, 0, ErrFull
+	}
+	p.out.addBlock(b)
 	first, p.queued = !p.queued, true
 	return first, p.out.bytes, nil
 }

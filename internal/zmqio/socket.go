@@ -1,6 +1,7 @@
 package zmqio
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -53,6 +54,7 @@ type socket struct {
 type arrival struct {
 	from  wire.Peer
 	body  []byte
+	block *Block // whose frame body is, or nil
 	fault error
 	fresh bool // the empty message by which a connection announces itself
 	again bool // no message: the connection to from stands again
@@ -68,15 +70,16 @@ func newSocket(l *Loop, kind zmq.Type, endpoint string) (*socket, error) {
 	s.incoming.begin()
 	fd, err := zs.GetFd()
 	s.fd = int32(fd)
-	err = errors.Join(err, configure(zs, kind, endpoint, l.options))
+	err = errors.Join(err, s.transfer.open(&l.arena), configure(zs, kind, endpoint, l.options))
 	if err == nil && kind == zmq.ROUTER && strings.HasPrefix(endpoint, "tcp://") {
+		s.transfer.askOrigins()
 		err = s.inlet.watch(l.context, zs, l.options.Unfinished)
 	}
 	if err == nil && kind == zmq.DEALER && watched(endpoint) {
 		err = s.outlet.watch(l.context, zs)
 	}
 	if err != nil {
-		_ = zs.Close()
+		_ = s.transfer.close()
 		return nil, err
 	}
 	return s, nil
@@ -139,12 +142,13 @@ func configure(zs *zmq.Socket, kind zmq.Type, endpoint string, o Options) error 
 func (s *socket) receive(batch []arrival) (_ []arrival, drained bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	bytes := 0
-	for parts := 0; parts < batchParts && bytes < batchBytes; parts++ {
+	size := 0
+	s.transfer.lookAgain()
+	for parts := 0; parts < batchParts && size < batchBytes; parts++ {
 		if s.closed {
 			return batch, true, nil
 		}
-		part, more, ok, err := s.receivePart()
+		next, ok, err := s.transfer.receive(s.wanted())
 		if err != nil || !ok {
 			s.inlet.emptied++
 			if err == nil && s.outlet.renewed() { // what came by the connection before has been read
@@ -152,8 +156,8 @@ func (s *socket) receive(batch []arrival) (_ []arrival, drained bool, err error)
 			}
 			return batch, true, err
 		}
-		bytes += len(part)
-		if s.incoming.add(part, more) {
+		size += len(next.bytes)
+		if s.incoming.add(next) {
 			batch = append(batch, s.arrived())
 			s.incoming.begin()
 		}
@@ -161,15 +165,15 @@ func (s *socket) receive(batch []arrival) (_ []arrival, drained bool, err error)
 	return batch, false, nil
 }
 
-// receivePart receives the next part, and its origin where the inlet has to
-// learn it. The caller holds mu.
-func (s *socket) receivePart() (part []byte, more, ok bool, err error) {
+// wanted is what the next part may be, and whether the inlet has to learn where
+// it came from. The caller holds mu.
+func (s *socket) wanted() want {
 	m := &s.incoming
-	if !m.opens() || s.inlet.knows(s.roster.lookup(m.identity)) {
-		return s.transfer.receive(m.expectsMore())
+	return want{
+		identity: m.expectsMore(),
+		origin:   m.opens() && !s.inlet.knows(s.roster.lookup(m.identity)),
+		block:    s.loop.blocks != nil && m.expectsBody(),
 	}
-	part, more, ok, m.origin, err = s.transfer.receiveWithOrigin()
-	return part, more, ok, err
 }
 
 // arrived turns the assembled message into an arrival. The caller holds mu.
@@ -178,6 +182,7 @@ func (s *socket) arrived() arrival {
 	known := s.lead != nil || s.roster.lookup(m.identity) != nil
 	p, err := s.sender(m.identity)
 	if err != nil {
+		m.drop()
 		return arrival{fault: err}
 	}
 	p.delimiter = m.delimiter
@@ -186,7 +191,7 @@ func (s *socket) arrived() arrival {
 		fresh := !known && !m.delimiter && errors.Is(m.fault, ErrNoBody)
 		return arrival{from: p.id, fault: m.fault, fresh: fresh}
 	}
-	return arrival{from: p.id, body: m.body}
+	return arrival{from: p.id, body: m.body, block: m.block}
 }
 
 // sender finds the peer behind an identity, or introduces it. The caller holds mu.
@@ -202,7 +207,7 @@ func (s *socket) sender(identity []byte) (*peer, error) {
 	if s.roster.size() >= s.loop.options.MaxPeers {
 		s.forget(s.roster.oldest, nil)
 	}
-	p := &peer{socket: s, identity: identity, key: string(identity)}
+	p := &peer{socket: s, identity: bytes.Clone(identity), key: string(identity)}
 	if err := s.loop.directory.enter(p); err != nil {
 		return nil, err
 	}
@@ -341,7 +346,7 @@ func (s *socket) flushPeer(p *peer) (sent uint64) {
 	var err error
 	bytes, envelopes := 0, 0
 	for next != nil {
-		if v, err = s.transfer.send(p, next.buf); v != taken {
+		if v, err = s.transfer.send(p, next); v != taken {
 			break
 		}
 		sent++
@@ -437,5 +442,19 @@ func (s *socket) close(linger time.Duration) error {
 	for _, p := range s.stalled {
 		s.markStalled(p, false)
 	}
-	return errors.Join(s.transfer.zs.SetLinger(linger), s.transfer.zs.Close(), s.inlet.close(), s.outlet.close())
+	s.abandon()
+	return errors.Join(s.transfer.zs.SetLinger(linger), s.transfer.close(), s.inlet.close(), s.outlet.close())
+}
+
+// abandon gives up what still waits for the peers of a socket that is closed. The
+// caller holds mu.
+func (s *socket) abandon() {
+	lost := 0
+	if s.lead != nil {
+		lost = s.lead.bury(nil)
+	}
+	for p := s.roster.oldest; p != nil; p = p.newer {
+		lost += p.bury(nil)
+	}
+	s.loop.count.dropped.Add(uint64(lost))
 }

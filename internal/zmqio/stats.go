@@ -22,6 +22,10 @@ type Stats struct {
 	Stalled int
 	// Parks counts how often the loop went to sleep.
 	Parks uint64
+	// Blocks is how many blocks this process holds, all its loops together, until
+	// they are released and libzmq has sent what was to be sent of them;
+	// BlockBytes is their memory, BlocksKept what waits to be used again.
+	Blocks, BlockBytes, BlocksKept int
 }
 
 // counters are the atomic side of Stats: frames are counted by whoever holds
@@ -36,6 +40,7 @@ type counters struct {
 
 // Stats returns the counters as they are now. Any goroutine may call it.
 func (l *Loop) Stats() Stats {
+	blocks, blockBytes, kept := countBlocks()
 	return Stats{
 		FramesIn:       l.count.framesIn.Load(),
 		EnvelopesIn:    l.count.envelopesIn.Load(),
@@ -50,5 +55,8 @@ func (l *Loop) Stats() Stats {
 		Parks:          l.count.parks.Load(),
 		Peers:          l.directory.size(),
 		Stalled:        int(l.count.stalled.Load()),
+		Blocks:         blocks,
+		BlockBytes:     blockBytes,
+		BlocksKept:     kept,
 	}
 }

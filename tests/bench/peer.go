@@ -49,6 +49,7 @@ func peers() []Peer {
 		limpetOpens{},
 		limpetOnce{},
 		zmqEcho{},
+		zmqPure{},
 		tcpConnections{},
 		tcpMultiplexed{},
 		netRPC{},

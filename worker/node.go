@@ -349,12 +349,12 @@ func (n *node) held() int {
 	return n.core.Held()
 }
 
-// busy is how many slots are held by what may be waited for: not by handlers
-// that hang.
+// busy is how many slots are held, and broadcasts run, that may be waited for:
+// not handlers that hang.
 func (n *node) busy() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.core.Held() - n.core.Quarantined()
+	return n.core.Held() - n.core.Quarantined() + n.core.Errands()
 }
 
 // registered reports that some broker knows the node.
@@ -373,6 +373,7 @@ func (n *node) lockedFor(send sender, step func(fx *core.Effects)) {
 	fx.Reset()
 	n.mu.Lock()
 	step(fx)
+	n.takeErrands(fx)
 	n.mu.Unlock()
 	n.apply(fx, send)
 	n.spare.Put(fx)
@@ -407,10 +408,18 @@ func (n *node) apply(fx *core.Effects, send sender) {
 		n.send(o, send)
 	}
 	for _, r := range fx.Run {
-		r.Session.Task.(*task).give(order{call: r.Call})
+		r.Session.Task.(*task).give(order{call: r.Call, errand: r.Errand})
+	}
+	for _, e := range fx.Errands {
+		go e.Task.(*aside).run()
 	}
 	for _, c := range fx.Cancel {
-		c.Session.Task.(*task).cancel(c.Number, c.Why)
+		switch {
+		case c.Session != nil:
+			c.Session.Task.(*task).cancel(c)
+		default:
+			c.Errand.Task.(*aside).ctx.finish(context.Canceled)
+		}
 	}
 	for _, s := range fx.Stop {
 		s.Session.Task.(*task).give(order{stop: s.Why, over: s.Over})
@@ -451,6 +460,7 @@ func (n *node) Begin() {
 func (n *node) End() {
 	n.batch = false
 	n.seat(&n.fx)
+	n.takeErrands(&n.fx)
 	n.mu.Unlock()
 	n.apply(&n.fx, n.loop.Send)
 }
@@ -506,6 +516,7 @@ func (n *node) step(f func(fx *core.Effects)) {
 	n.mu.Lock()
 	f(&n.fx)
 	n.seat(&n.fx)
+	n.takeErrands(&n.fx)
 	n.mu.Unlock()
 	n.apply(&n.fx, n.loop.Send)
 }
@@ -529,14 +540,18 @@ func (n *node) newTask(s *core.Session) *task {
 
 // done reports the end of a call and returns the session's next one, if it has
 // arrived already: its goroutine goes straight on with it.
-func (n *node) done(t *task, number uint64, r session.Reply) (next core.Call, ok bool) {
+func (n *node) done(t *task, o order, r session.Reply) (next order, ok bool) {
 	fx := n.spare.Get().(*core.Effects)
 	fx.Reset()
 	n.mu.Lock()
-	n.core.Done(n.loop.Time(), t.session, number, r, fx)
+	if o.errand == nil {
+		n.core.Done(n.loop.Time(), t.session, o.call.Number, r, fx)
+	} else {
+		n.core.ErrandDone(n.loop.Time(), o.errand, r, fx)
+	}
 	n.mu.Unlock()
 	if len(fx.Run) == 1 && !t.laned {
-		next, ok = fx.Run[0].Call, true
+		next, ok = order{call: fx.Run[0].Call, errand: fx.Run[0].Errand}, true
 		clear(fx.Run)
 		fx.Run = fx.Run[:0]
 	}

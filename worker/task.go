@@ -41,7 +41,9 @@ type task struct {
 	mu        sync.Mutex
 	current   *callContext // of the call that runs
 	running   uint64       // its number
+	errand    *core.Errand // or the broadcast's
 	cancelled uint64       // a number that was cancelled before its call began here
+	recalled  *core.Errand // likewise
 }
 
 func newTask(n *node, s *core.Session, pool Served) *task {
@@ -124,9 +126,10 @@ func (t *task) open() (ok bool) {
 
 // order is what the core wants done: a call, or the end.
 type order struct {
-	call core.Call
-	stop *session.Error
-	over bool // it has ended for the core already
+	call   core.Call
+	errand *core.Errand // the call is a broadcast's
+	stop   *session.Error
+	over   bool // it has ended for the core already
 }
 
 // give hands an order over. It does not wait: the core hands over no more than
@@ -150,26 +153,27 @@ func (t *task) serve() (last order) {
 		if o.stop != nil {
 			return o
 		}
-		for call, ok := o.call, true; ok; {
-			call, ok = t.node.done(t, call.Number, t.handle(call))
+		for ok := true; ok; {
+			o, ok = t.node.done(t, o, t.handle(o))
 		}
 	}
 }
 
 // handle runs one call to its end, whatever that is.
-func (t *task) handle(call core.Call) (reply session.Reply) {
-	ctx := &callContext{session: t.info, task: t, number: call.Number, deadline: call.Deadline}
-	if !t.started(call.Number, ctx) {
+func (t *task) handle(o order) (reply session.Reply) {
+	call := o.call
+	ctx := &callContext{session: t.info, task: t, node: t.node, number: call.Number, errand: o.errand, deadline: call.Deadline}
+	if !t.started(o, ctx) {
 		return failure(session.ErrCancelled, session.NotRun, "cancelled before it began", "")
 	}
 	inside := false
 	defer func() {
-		t.started(0, nil)
+		t.started(order{}, nil)
 		ctx.finish(context.Canceled)
 		if p := recover(); p != nil {
 			reply = t.panicked(call, p)
 		} else if inside {
-			t.node.done(t, call.Number, t.panicked(call, errExit))
+			t.node.done(t, o, t.panicked(call, errExit))
 			if !t.laned {
 				t.finish()
 			}
@@ -182,9 +186,14 @@ func (t *task) handle(call core.Call) (reply session.Reply) {
 		return failure(session.ErrDeadline, session.NotRun, "its time was over before its turn came", "")
 	}
 	inside = true
-	t.note.Start(call.Number)
+	if o.errand == nil {
+		t.note.Start(call.Number)
+	}
 	body, raw, err := t.tenant.call(ctx, call.Method, call.Args, call.Raw)
 	inside = false
+	if o.errand != nil {
+		return answerOf(ctx, body, raw, err)
+	}
 	if err != nil {
 		return failed(ctx, err)
 	}
@@ -204,30 +213,36 @@ func (t *task) panicked(call core.Call, p any) session.Reply {
 
 // started makes ctx the context that cancel ends; it is false for a call that
 // was cancelled before.
-func (t *task) started(number uint64, ctx *callContext) bool {
+func (t *task) started(o order, ctx *callContext) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.running, t.current = number, ctx
-	return number == 0 || t.cancelled != number
+	t.running, t.errand, t.current = o.call.Number, o.errand, ctx
+	if o.errand != nil {
+		return t.recalled != o.errand
+	}
+	return t.running == 0 || t.cancelled != t.running
 }
 
-// cancel ends the context of call number: the one that runs, or one that has
-// been handed over and not begun. Number zero is Open.
-func (t *task) cancel(number uint64, why session.Code) {
+// cancel ends the context of a call or an errand: the one that runs, or one that
+// has been handed over and not begun. Number zero is Open.
+func (t *task) cancel(c core.Cancel) {
 	err := context.Canceled
-	if why == session.ErrDeadline {
+	if c.Why == session.ErrDeadline {
 		err = context.DeadlineExceeded
 	}
-	if number == 0 {
+	if c.Number == 0 && c.Errand == nil {
 		t.opening.finish(context.Canceled)
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.running == number {
+	switch {
+	case t.running == c.Number && t.errand == c.Errand:
 		t.current.finish(err)
-	} else {
-		t.cancelled = number
+	case c.Errand != nil:
+		t.recalled = c.Errand
+	default:
+		t.cancelled = c.Number
 	}
 }
 

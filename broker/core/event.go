@@ -18,6 +18,9 @@ const (
 	EventOpened     = "session opened"
 	EventEnded      = "session ended"
 	EventHung       = "call hung"
+
+	EventBroadcast     = "broadcast"
+	EventBroadcastOver = "broadcast over"
 )
 
 // Event is one thing that happened. Fields that do not apply are zero.

@@ -28,6 +28,7 @@ type node struct {
 	labels      map[string]string
 	pools       []wire.Pool
 	peer        wire.Peer // 0 while its connection is broken
+	cut         time.Time // since when
 	seq         uint64    // the last of its changes that was heard of
 	gap         bool      // one before it was missed, and no Register has come since
 	drain       bool
@@ -152,6 +153,7 @@ func (c *Core) join(now time.Time, n *node, m *wire.Register, live []wire.Live, 
 	fx.Control(n.peer, &wire.Registered{Epoch: c.cfg.Epoch, Seq: n.seq})
 	delete(c.before, n.id)
 	c.tellBack(n, fx)
+	c.askBack(now, n, fx)
 	if fresh {
 		fx.Events = append(fx.Events, Event{What: EventNodeJoined, Node: n.id, Name: n.name, Text: fmt.Sprintf("%d sessions came along", len(live))})
 	}
@@ -427,6 +429,7 @@ func (c *Core) leaves(now time.Time, from wire.Peer, m *wire.Leave, fx *Effects)
 	c.table.Leave(n.id)
 	c.nodeBeats.Forget(n.id)
 	fx.Events = append(fx.Events, Event{What: EventNodeLeft, Node: n.id, Name: n.name})
+	c.castsLeave(now, n, fx)
 	c.tellLost(n, session.Death{Text: "the node has left"}, fx)
 	c.bereave(now, n, !n.gap && m.Seq == n.seq, fx)
 }
@@ -545,7 +548,9 @@ func (c *Core) nodeChanged(now time.Time, change heartbeat.Change[session.NodeID
 		fx.Events = append(fx.Events, Event{What: EventNodeState, Node: n.id, Name: n.name, Text: change.To.String()})
 		return
 	}
-	c.lose(now, n, session.Death{Text: fmt.Sprintf("no beat for %s", change.Silent.Round(time.Millisecond))}, fx)
+	why := session.Death{Text: fmt.Sprintf("no beat for %s", change.Silent.Round(time.Millisecond))}
+	c.castsLose(now, n, why, true, fx)
+	c.lose(now, n, why, fx)
 }
 
 // lose forgets a node: its sessions' clients are told, its offers go back into
@@ -561,6 +566,7 @@ func (c *Core) lose(now time.Time, n *node, why session.Death, fx *Effects) {
 	if n.started != nil {
 		c.buried.add(now, n.id, by(n.name, why), n.started)
 	}
+	c.castsLose(now, n, why, false, fx)
 	fx.Events = append(fx.Events, Event{What: EventNodeLost, Node: n.id, Name: n.name, Text: fmt.Sprintf("%s, %d sessions", why.Text, len(n.live))})
 	c.tellLost(n, why, fx)
 	c.bereave(now, n, false, fx)

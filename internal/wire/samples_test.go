@@ -22,6 +22,8 @@ var (
 
 const sampleNode session.NodeID = 0x0de0000000000006
 
+var sampleMember = AppendMember(nil, session.MemberID{Node: sampleNode})
+
 // controlSamples holds one message of every control kind.
 func controlSamples() []Control {
 	limits := Limits{Lease: 10_000, Window: 64}
@@ -70,6 +72,18 @@ func controlSamples() []Control {
 			Session: sampleSession, Pool: "counter", Worker: 2, Incarnation: 7, Call: 5, Method: "add", Budget: 60_000, Silent: 60_020,
 			Thread: 4712, Stack: "main.spin\n\tmain.go:12", Done: "quarantined",
 		},
+		&Broadcast{
+			Client: sampleClient, Request: sampleRequest, Pool: "counter", Method: "size", Args: []byte{0xc0}, Budget: 5000,
+			Since: 1000, Broker: sampleBroker, Epoch: 3, Have: 1, Missing: sampleMember,
+		},
+		&Cast{Epoch: 3, Client: sampleClient, Request: sampleRequest, Pool: "counter", Method: "size", Args: []byte{0xc0}, Budget: 4990, Since: 10},
+		&Answer{Client: sampleClient, Request: sampleRequest, Members: []Member{{Node: sampleNode, Fate: session.FateAnswered, Body: []byte{8}}}},
+		&Answered{
+			Request: sampleRequest, Broker: sampleBroker, Epoch: 3, First: 1, Known: true, Snapshot: sampleMember,
+			Members: []Member{{Node: sampleNode, Name: "node-1", Fate: session.FateAnswered, Body: []byte{8}}},
+		},
+		&Complete{Request: sampleRequest, Broker: sampleBroker, Epoch: 3, Members: 6, Answered: 5, Died: 1},
+		&Heard{Client: sampleClient, Request: sampleRequest, Broker: sampleBroker, Epoch: 3, Have: 6, Done: true},
 	}
 }
 

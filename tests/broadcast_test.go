@@ -447,6 +447,8 @@ func TestBroadcastEndsSessions(t *testing.T) {
 	all := herds(t, c, 1)
 	cl := c.dial(t)
 	s, hangs := open(t, cl, "herd"), open(t, cl, "herd")
+	mustCall[int](t, s, "add", 1)
+	mustCall[int](t, hangs, "add", 1)
 	k := client.Broadcast[int](bounded(t), cl, "herd", "hang", nil, client.InSessions())
 	g := gather(t, k)
 	if g.sum != (client.Complete{Members: 2, Hung: 2}) {

@@ -250,7 +250,7 @@ func (c *Core) errand(now time.Time, k *casting, id session.ID, fx *Effects) *Er
 		c.settleErrand(e, session.FateLeft, session.ErrSessionUnknown, "the session has ended", "")
 	case len(s.errands) >= errandsWait:
 		c.settleErrand(e, session.FateFailed, session.ErrOverloaded, "as many broadcasts wait in this session as may", "")
-	case k.wait < 0 && (s.callee.Running() != 0 || s.errand != nil):
+	case k.wait < 0 && s.busy():
 		c.settleErrand(e, session.FateBusy, session.ErrNoWorker, "its session is at a call", "")
 	default:
 		e.session = s
@@ -262,6 +262,11 @@ func (c *Core) errand(now time.Time, k *casting, id session.ID, fx *Effects) *Er
 		c.next(now, s, fx)
 	}
 	return e
+}
+
+// busy reports that an errand could not run in the session at once.
+func (s *Session) busy() bool {
+	return s.callee.Running() != 0 || s.errand != nil || s.lane != nil && s.lane.taken()
 }
 
 // aside gives an errand a place on the side lane, or has it wait for one.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -27,12 +28,13 @@ import (
 const (
 	askAgain      = 500 * time.Millisecond // between two questions to a node that has not answered
 	castsMost     = 1024
-	castMembers   = 1 << 18   // of all broadcasts
-	castBytesMost = 128 << 20 // of arguments, and of answers that are kept
-	answersBehind = 256       // that are sent and not confirmed
-	answersBytes  = 1 << 20   // of those
-	answersSize   = 256 << 10 // of one message, or one answer
-	confirmedFor  = time.Minute
+	castMembers   = 1 << 18         // of all broadcasts
+	castBytesMost = 128 << 20       // of arguments, and of answers that are kept
+	answersBehind = 256             // that are sent and not confirmed
+	answersBytes  = 1 << 20         // of those
+	answersSize   = 256 << 10       // of one message, or one answer
+	confirmedFor  = time.Minute     // a client has to confirm a complete one
+	completeAgain = 5 * time.Second // between two words to one that has not
 )
 
 // broadcast is the record of one until its client has all of it.
@@ -42,7 +44,8 @@ type broadcast struct {
 	ask      wire.Cast // what its nodes are sent
 	since    time.Time // when its client sent it first
 	deadline time.Time // zero: none
-	epoch    uint64    // of this broker when it began
+	run      uint64    // tells it from the same one, forgotten and begun anew
+	try      uint32    // the highest that was heard
 	sessions bool
 
 	members []session.MemberID
@@ -55,9 +58,10 @@ type broadcast struct {
 	settled    []wire.Member // numbers have+1 to last
 	have, sent uint32
 	last       uint32
-	size       int  // bytes of settled, and of the arguments
-	told       bool // that it is complete
-	heard      time.Time
+	size       int       // bytes of settled, and of the arguments
+	told       bool      // that it is complete
+	heard      time.Time // the client's last word
+	retold     time.Time // when what it has not confirmed was told again
 }
 
 // part is what of a broadcast is one node's.
@@ -101,8 +105,8 @@ func (c *Core) broadcast(now time.Time, from wire.Peer, m *wire.Broadcast, fx *E
 		}
 		b = c.cast(now, cl, m, members, fx)
 	}
-	b.heard = now
-	if m.Broker == c.cfg.ID && m.Epoch == b.epoch {
+	b.heard, b.try = now, max(b.try, m.Try)
+	if m.Broker == c.cfg.ID && m.Run == b.run {
 		c.confirm(b, m.Have)
 	}
 	b.sent, b.told = b.have, false
@@ -157,8 +161,9 @@ func (c *Core) snapshot(pool string, sessions bool) (list []session.MemberID) {
 
 // cast begins a broadcast to these members.
 func (c *Core) cast(now time.Time, cl *client, m *wire.Broadcast, members []session.MemberID, fx *Effects) *broadcast {
+	c.counts.Broadcasts++
 	b := &broadcast{
-		key: session.OpenKey{Client: m.Client, Request: m.Request}, client: cl, epoch: c.cfg.Epoch, sessions: m.Sessions,
+		key: session.OpenKey{Client: m.Client, Request: m.Request}, client: cl, run: c.cfg.Epoch<<32 | c.counts.Broadcasts&math.MaxUint32, sessions: m.Sessions,
 		since: now.Add(-time.Duration(m.Since) * time.Millisecond),
 		ask: wire.Cast{
 			Client: m.Client, Request: m.Request, Pool: m.Pool, Method: m.Method, Args: m.Args, Raw: m.Raw, Patience: m.Patience, Wait: m.Wait,
@@ -189,7 +194,6 @@ func (c *Core) cast(now time.Time, cl *client, m *wire.Broadcast, members []sess
 	c.castMembers += len(b.members)
 	c.castBytes += b.size
 	cl.casts++
-	c.counts.Broadcasts++
 	fx.Events = append(fx.Events, Event{What: EventBroadcast, Pool: m.Pool, Text: fmt.Sprintf("%s to %d members", m.Method, len(b.members))})
 	for _, p := range parts {
 		c.askPart(now, p, fx)
@@ -357,7 +361,7 @@ func (c *Core) tellSnapshot(b *broadcast, fx *Effects) {
 	if b.client.peer == 0 {
 		return
 	}
-	m := wire.Answered{Request: b.key.Request, Broker: c.cfg.ID, Epoch: b.epoch, First: b.have + 1, Known: true}
+	m := wire.Answered{Request: b.key.Request, Broker: c.cfg.ID, Run: b.run, Try: b.try, Base: b.have, First: b.have + 1, Known: true}
 	for _, id := range b.members {
 		m.Snapshot = wire.AppendMember(m.Snapshot, id)
 	}
@@ -375,7 +379,7 @@ func (c *Core) push(b *broadcast, fx *Effects) {
 		behind += len(m.Body)
 	}
 	for b.sent < b.last && b.sent-b.have < answersBehind && behind < answersBytes {
-		m := wire.Answered{Request: b.key.Request, Broker: c.cfg.ID, Epoch: b.epoch, First: b.sent + 1}
+		m := wire.Answered{Request: b.key.Request, Broker: c.cfg.ID, Run: b.run, Try: b.try, Base: b.have, First: b.sent + 1}
 		size := 0
 		for b.sent < b.last && b.sent-b.have < answersBehind {
 			next := &b.settled[b.sent-b.have]
@@ -397,7 +401,7 @@ func (c *Core) push(b *broadcast, fx *Effects) {
 func (c *Core) tellComplete(b *broadcast, fx *Effects) {
 	b.told = true
 	fx.Control(b.client.peer, &wire.Complete{
-		Request: b.key.Request, Broker: c.cfg.ID, Epoch: b.epoch, Members: uint32(len(b.members)),
+		Request: b.key.Request, Broker: c.cfg.ID, Run: b.run, Members: uint32(len(b.members)),
 		Answered: b.counts[session.FateAnswered], Failed: b.counts[session.FateFailed], Died: b.counts[session.FateDied],
 		Hung: b.counts[session.FateHung], Left: b.counts[session.FateLeft], Deadline: b.counts[session.FateDeadline], Busy: b.counts[session.FateBusy],
 	})
@@ -434,7 +438,7 @@ func (c *Core) heardOf(now time.Time, from wire.Peer, m *wire.Heard, fx *Effects
 		return
 	}
 	b.heard = now
-	if m.Broker == c.cfg.ID && m.Epoch == b.epoch {
+	if m.Broker == c.cfg.ID && m.Run == b.run {
 		c.confirm(b, m.Have)
 		c.push(b, fx)
 	}
@@ -500,6 +504,9 @@ func (c *Core) watchCasts(now time.Time, fx *Effects) {
 			}
 		case b.open == 0 && now.Sub(b.heard) > confirmedFor:
 			c.endCast(b, fx)
+		case b.open == 0 && b.told && now.Sub(b.retold) > completeAgain:
+			b.retold, b.told = now, false
+			c.push(b, fx)
 		}
 	}
 }

@@ -47,15 +47,17 @@ type Cast struct {
 	moved    bool // it was sent to another one
 	again    time.Time
 	tries    int
+	copies   uint32 // that were sent
 	number   uint64 // order of asking
 	broker   wire.Peer
 
 	id    uuid.UUID // the broker whose numbers these are
-	epoch uint64
-	have  uint32 // the last number that has come
-	read  uint32 // that was read
-	said  uint32 // that was confirmed
-	bytes int    // read and not confirmed
+	run   uint64    // and of which of its runs
+	told  uint32    // the latest try that it has heard
+	have  uint32    // the last number that has come
+	read  uint32    // that was read
+	said  uint32    // that was confirmed
+	bytes int       // read and not confirmed
 
 	known   bool // the snapshot
 	members []session.MemberID
@@ -121,7 +123,9 @@ func (c *Core) askCast(now time.Time, k *Cast, fx *Effects) {
 	if !k.deadline.IsZero() {
 		k.ask.Budget = max(wire.Millis(k.deadline.Sub(now)), 1)
 	}
-	k.ask.Broker, k.ask.Epoch, k.ask.Have = k.id, k.epoch, k.read
+	k.ask.Broker, k.ask.Run, k.ask.Have = k.id, k.run, k.read
+	k.ask.Try = k.copies
+	k.copies++
 	k.said, k.bytes = k.read, 0
 	k.ask.Missing = k.ask.Missing[:0]
 	for _, id := range k.members {
@@ -155,14 +159,14 @@ func (c *Core) answered(now time.Time, b *broker, m *wire.Answered, fx *Effects)
 	case k == nil:
 		fx.Control(b.peer, &wire.Heard{Client: c.cfg.ID, Request: m.Request, Done: true})
 		return
-	case k.broker != b.peer || m.Broker != b.id:
-		return // by a broker that is not asked any more
-	case k.id != m.Broker || k.epoch < m.Epoch: // another broker has taken it, or this one anew
-		k.id, k.epoch = m.Broker, m.Epoch
-		k.have, k.read, k.said, k.bytes = m.First-1, m.First-1, m.First-1, 0
-	case k.epoch > m.Epoch:
-		return
+	case k.id == m.Broker && k.run == m.Run:
+	case k.id != uuid.Nil && m.Try <= k.told:
+		return // said before the one whose numbers these are was asked
+	default: // another broker has taken it, or this one anew
+		k.id, k.run = m.Broker, m.Run
+		k.have, k.read, k.said, k.bytes = m.Base, m.Base, m.Base, 0
 	}
+	k.told = max(k.told, m.Try)
 	k.again, k.tries = now.Add(session.RetryMost), 0
 	if m.Known && !k.known {
 		k.snapshot(wire.UnpackMembers(m.Snapshot))
@@ -221,7 +225,7 @@ func (c *Core) Read(k *Cast, number uint32, size int, fx *Effects) {
 	k.bytes += size
 	if (k.read-k.said >= confirmEach || k.bytes >= confirmBytes) && c.there(k.broker) {
 		k.said, k.bytes = k.read, 0
-		fx.Control(k.broker, &wire.Heard{Client: c.cfg.ID, Request: k.request, Broker: k.id, Epoch: k.epoch, Have: k.read})
+		fx.Control(k.broker, &wire.Heard{Client: c.cfg.ID, Request: k.request, Broker: k.id, Run: k.run, Have: k.read})
 	}
 }
 
@@ -276,13 +280,16 @@ func (c *Core) StopCast(k *Cast, why session.Code, fx *Effects) {
 func (c *Core) endCast(k *Cast, why *session.Error, fx *Effects) {
 	delete(c.casts, k.request)
 	if k.sent && c.there(k.broker) {
-		fx.Control(k.broker, &wire.Heard{Client: c.cfg.ID, Request: k.request, Broker: k.id, Epoch: k.epoch, Have: k.have, Done: true})
+		fx.Control(k.broker, &wire.Heard{Client: c.cfg.ID, Request: k.request, Broker: k.id, Run: k.run, Have: k.have, Done: true})
 	}
 	fx.Results = append(fx.Results, Result{Tag: k.tag, Err: why})
 }
 
 // Members is how many the snapshot has; known is false while it has not come.
 func (k *Cast) Members() (n int, known bool) { return len(k.members), k.known }
+
+// Request is its id.
+func (k *Cast) Request() uuid.UUID { return k.request }
 
 // String is for logs.
 func (k *Cast) String() string {

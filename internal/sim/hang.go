@@ -78,6 +78,10 @@ const gap = 12 * tick
 func (t *truth) condemned(k *task) {
 	s := k.record
 	s.hung = true
+	if k.errand != nil {
+		k.errand.run.hangs()
+		return
+	}
 	if k.current == nil {
 		t.w.fail("session %s is said to hang, and nothing runs in it", s.id)
 		return

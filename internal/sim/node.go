@@ -137,10 +137,20 @@ func (n *nodePart) apply() {
 		}
 	}
 	for _, r := range n.fx.Run {
-		taskOf(r.Session).hand(r.Call)
+		taskOf(r.Session).hand(r)
+	}
+	for _, e := range n.fx.Errands {
+		n.aside(e)
 	}
 	for _, c := range n.fx.Cancel {
-		taskOf(c.Session).cancel(c.Number)
+		switch {
+		case c.Errand == nil:
+			taskOf(c.Session).cancel(c.Number)
+		case c.Session == nil:
+			c.Errand.Task.(*errand).cancel()
+		default:
+			taskOf(c.Session).recall(c.Errand)
+		}
 	}
 	for _, q := range n.fx.Quarantine {
 		n.strand(taskOf(q.Session)) // before slots are given up
@@ -151,7 +161,11 @@ func (n *nodePart) apply() {
 		}
 	}
 	for _, h := range n.fx.Hung {
-		n.examine(h)
+		if h.Session == nil {
+			n.examineAside(h.Errand)
+		} else {
+			n.examine(h)
+		}
 	}
 	for _, q := range n.fx.Quarantine {
 		w.truth.condemned(taskOf(q.Session))
@@ -164,12 +178,15 @@ func (n *nodePart) apply() {
 
 // claim has the truth judge what the node says of a session.
 func (n *nodePart) claim(env []byte) {
-	if wire.KindOf(env) != wire.KindAccept {
+	if k := wire.KindOf(env); k != wire.KindAccept && k != wire.KindAnswer {
 		return
 	}
 	said, _ := wire.ParseControl(env)
-	if m, ok := said.(*wire.Accept); ok {
+	switch m := said.(type) {
+	case *wire.Accept:
 		n.w.truth.claimed(&m.Live)
+	case *wire.Answer:
+		n.judgeAnswer(m)
 	}
 }
 
@@ -196,7 +213,7 @@ func (n *nodePart) drain(deadline time.Duration) {
 // that what it sent last is on its way, as the runtime's linger does.
 func (n *nodePart) leaveWhenEmpty() {
 	n.after(50*time.Millisecond, func() {
-		if n.core.Held() > 0 {
+		if n.core.Held()+n.core.Errands() > 0 {
 			n.leaveWhenEmpty()
 			return
 		}

@@ -23,10 +23,11 @@ type Broadcast struct {
 	Sessions bool      `msgpack:"sessions,omitempty"` // the members are the pool's open sessions, not its nodes
 	Wait     uint32    `msgpack:"wait,omitempty"`     // so long a busy session is waited for; 0 = for as long as it takes, NoWait = not at all
 	Since    uint32    `msgpack:"since,omitempty"`    // how long ago it was sent first
+	Try      uint32    `msgpack:"try,omitempty"`      // how often it was sent before
 	Broker   uuid.UUID `msgpack:"broker"`             // whose numbers Have counts
-	Epoch    uint64    `msgpack:"epoch,omitempty"`
-	Have     uint32    `msgpack:"have,omitempty"`    // answers up to this number have come
-	Missing  []byte    `msgpack:"missing,omitempty"` // the members that the client still waits for, packed; none: it knows no snapshot
+	Run      uint64    `msgpack:"run,omitempty"`      // and of which of its runs
+	Have     uint32    `msgpack:"have,omitempty"`     // answers up to this number have come
+	Missing  []byte    `msgpack:"missing,omitempty"`  // the members that the client still waits for, packed; none: it knows no snapshot
 }
 
 // NoWait is a Wait that is over as soon as it begins.
@@ -75,7 +76,9 @@ type Answer struct {
 type Answered struct {
 	Request  uuid.UUID `msgpack:"request"`
 	Broker   uuid.UUID `msgpack:"broker"`
-	Epoch    uint64    `msgpack:"epoch,omitempty"`
+	Run      uint64    `msgpack:"run,omitempty"`      // drawn by the broker for this broadcast: if it forgets that, and takes it anew, it is another
+	Try      uint32    `msgpack:"try,omitempty"`      // the highest that the broker has heard
+	Base     uint32    `msgpack:"base,omitempty"`     // answers up to this number were confirmed, and are not told again
 	First    uint32    `msgpack:"first"`              // number of the first of them, from 1
 	Known    bool      `msgpack:"known,omitempty"`    // Snapshot is told here
 	Snapshot []byte    `msgpack:"snapshot,omitempty"` // every member, packed
@@ -86,7 +89,7 @@ type Answered struct {
 type Complete struct {
 	Request  uuid.UUID `msgpack:"request"`
 	Broker   uuid.UUID `msgpack:"broker"`
-	Epoch    uint64    `msgpack:"epoch,omitempty"`
+	Run      uint64    `msgpack:"run,omitempty"`
 	Members  uint32    `msgpack:"members"`
 	Answered uint32    `msgpack:"answered,omitempty"`
 	Failed   uint32    `msgpack:"failed,omitempty"`
@@ -103,7 +106,7 @@ type Heard struct {
 	Client  uuid.UUID `msgpack:"client"`
 	Request uuid.UUID `msgpack:"request"`
 	Broker  uuid.UUID `msgpack:"broker"`
-	Epoch   uint64    `msgpack:"epoch,omitempty"`
+	Run     uint64    `msgpack:"run,omitempty"`
 	Have    uint32    `msgpack:"have,omitempty"`
 	Done    bool      `msgpack:"done,omitempty"` // it is over for the client, complete or not
 }
@@ -207,7 +210,9 @@ func (m *Answered) Check() error {
 }
 
 // Check reports an impossible field.
-func (m *Complete) Check() error { return first(given("request", m.Request), given("broker", m.Broker)) }
+func (m *Complete) Check() error {
+	return first(given("request", m.Request), given("broker", m.Broker))
+}
 
 // Check reports an impossible field.
 func (m *Heard) Check() error { return first(given("client", m.Client), given("request", m.Request)) }

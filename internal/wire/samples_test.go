@@ -74,16 +74,16 @@ func controlSamples() []Control {
 		},
 		&Broadcast{
 			Client: sampleClient, Request: sampleRequest, Pool: "counter", Method: "size", Args: []byte{0xc0}, Budget: 5000,
-			Since: 1000, Broker: sampleBroker, Epoch: 3, Have: 1, Missing: sampleMember,
+			Since: 1000, Try: 1, Broker: sampleBroker, Run: 3, Have: 1, Missing: sampleMember,
 		},
 		&Cast{Epoch: 3, Client: sampleClient, Request: sampleRequest, Pool: "counter", Method: "size", Args: []byte{0xc0}, Budget: 4990, Since: 10},
 		&Answer{Client: sampleClient, Request: sampleRequest, Members: []Member{{Node: sampleNode, Fate: session.FateAnswered, Body: []byte{8}}}},
 		&Answered{
-			Request: sampleRequest, Broker: sampleBroker, Epoch: 3, First: 1, Known: true, Snapshot: sampleMember,
+			Request: sampleRequest, Broker: sampleBroker, Run: 3, First: 1, Known: true, Snapshot: sampleMember,
 			Members: []Member{{Node: sampleNode, Name: "node-1", Fate: session.FateAnswered, Body: []byte{8}}},
 		},
-		&Complete{Request: sampleRequest, Broker: sampleBroker, Epoch: 3, Members: 6, Answered: 5, Died: 1},
-		&Heard{Client: sampleClient, Request: sampleRequest, Broker: sampleBroker, Epoch: 3, Have: 6, Done: true},
+		&Complete{Request: sampleRequest, Broker: sampleBroker, Run: 3, Members: 6, Answered: 5, Died: 1},
+		&Heard{Client: sampleClient, Request: sampleRequest, Broker: sampleBroker, Run: 3, Have: 6, Done: true},
 	}
 }
 

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -177,9 +176,6 @@ func called(field, s string) error {
 
 // Check reports an impossible field.
 func (m *Cast) Check() error {
-	if m.Method == "" && !m.Again && !m.Over {
-		return errors.New("method is missing")
-	}
 	return first(given("client", m.Client), given("request", m.Request), name("pool", m.Pool), short("method", m.Method, MaxMethod))
 }
 

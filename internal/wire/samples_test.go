@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -150,6 +151,9 @@ func fill(chance *rand.Rand, v reflect.Value, field string) {
 	case reflect.Slice:
 		if v.Type().Elem().Kind() == reflect.Uint8 {
 			v.SetBytes([]byte(word(chance, 500)))
+			if field == "missing" || field == "snapshot" {
+				v.SetBytes(bytes.Repeat(sampleMember, chance.IntN(20)+1))
+			}
 			return
 		}
 		v.Set(reflect.MakeSlice(v.Type(), chance.IntN(4), 4))
@@ -182,6 +186,8 @@ func integerFill(chance *rand.Rand, v reflect.Value, field string) {
 		n = 0
 	case "slots":
 		n %= MaxSlots
+	case "fate":
+		n %= uint64(session.FateLast) + 1
 	}
 	if v.CanUint() {
 		v.SetUint(max(n, 1))

@@ -170,6 +170,8 @@ func (c *Core) begins(now time.Time, m *wire.Cast) (*casting, session.Fate, sess
 	switch {
 	case m.Again || sent.Before(c.castings.horizon):
 		return nil, session.FateFailed, session.ErrReplyGone, "this node may have run it, and does not remember"
+	case m.Method == "":
+		return nil, session.FateFailed, session.ErrBadMessage, "no method named"
 	case p == nil:
 		return nil, session.FateFailed, session.ErrPoolUnknown, "not served here"
 	case c.draining:

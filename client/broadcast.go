@@ -137,6 +137,17 @@ func (c *Cast[R]) Wait() (Complete, error) {
 	}
 }
 
+// Members is how many members the broadcast was sent to; known is false while
+// the broker has not said so.
+func (c *Cast[R]) Members() (n int, known bool) {
+	if c.g.core == nil {
+		return 0, false
+	}
+	c.g.client.mu.Lock()
+	defer c.g.client.mu.Unlock()
+	return c.g.core.Members()
+}
+
 // Stop ends the broadcast: members that have not begun never do, the contexts of
 // those that have are cancelled, and Wait returns ErrCancelled. It does nothing
 // where it has ended.

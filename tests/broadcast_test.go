@@ -235,6 +235,7 @@ func TestBroadcastMemberIsKilled(t *testing.T) {
 	for _, test := range []struct{ name, records string }{{"by its start record", ""}, {"by its connection", "RECORDS=off"}} {
 		t.Run(test.name, func(t *testing.T) {
 			o := prompt()
+			o.Beat = 200 * time.Millisecond
 			if test.records != "" {
 				o.Records = "off"
 			}
@@ -478,7 +479,7 @@ func TestBroadcastEndsSessions(t *testing.T) {
 func TestBroadcastOutlivesItsBroker(t *testing.T) {
 	noLeaks(t)
 	url := freePort(t)
-	env := append([]string{"LISTEN=" + url, "RECOVERY=1000"}, quick...)
+	env := append([]string{"LISTEN=" + url, "RECOVERY=500"}, quick...)
 	first := start(t, "broker", env...)
 	first.says("listens")
 	var all []*herd
@@ -490,7 +491,7 @@ func TestBroadcastOutlivesItsBroker(t *testing.T) {
 		all = append(all, h)
 	}
 	eventually(t, "all are registered", func() bool { return len(first.report().Status.Nodes) == 3 })
-	k := client.Broadcast[string](bounded(t), dial(t, url), "herd", "unless", "n3")
+	k := client.Broadcast[string](bounded(t), dial(t, url, client.WithBeat(100*time.Millisecond, 3)), "herd", "unless", "n3")
 	await(t, all[2].began, "its run")
 	first.kill()
 	second := start(t, "broker", env...)

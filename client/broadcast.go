@@ -50,7 +50,8 @@ type Complete struct {
 // All reports that every member has answered.
 func (c Complete) All() bool { return c.Answered == c.Members }
 
-func (c *Complete) add(f session.Fate) {
+func (g *gathering) count(f session.Fate) {
+	c := &g.sum
 	switch f {
 	case session.FateAnswered:
 		c.Answered++
@@ -231,7 +232,7 @@ func (g *gathering) stop(why session.Code) {
 func (g *gathering) take(a *core.Answer) {
 	g.mu.Lock()
 	g.queue = append(g.queue, *a)
-	g.sum.add(a.Member.Fate)
+	g.count(a.Member.Fate)
 	g.mu.Unlock()
 	select {
 	case g.news <- struct{}{}:

@@ -16,8 +16,10 @@ const (
 	FateLeft                 // it was drained, left, or the session had ended
 	FateDeadline             // the time of the broadcast was over first
 	FateBusy                 // its session was at another call, for longer than was to be waited
-	FateLast     = FateBusy
 )
+
+// FateLast is the highest.
+const FateLast = FateBusy
 
 var fateNames = [...]string{"open", "answered", "failed", "died", "hung", "left", "deadline", "busy"}
 

@@ -18,6 +18,10 @@
 // records of dead nodes of this machine, and ends with the loop; the coroner
 // looks where calls hang that pass their budget, and ends with it too.
 //
+// A broadcast's method that runs once per node (HandleCast) has a goroutine for
+// that long, of the side lane (aside.go); one that runs in a session has the
+// session's.
+//
 // With Options.SlotsPerProcess Serve is a supervisor (internal/supervise) of
 // processes that run this program once more; in each of them Serve is a node as
 // above, whose loop also beats to the supervisor.

@@ -50,7 +50,7 @@ func (c *callContext) beat() error {
 	n := c.node
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	alive := false
+	var alive bool
 	if c.errand != nil {
 		alive = n.core.ErrandBeat(n.loop.Time(), c.errand)
 	} else {

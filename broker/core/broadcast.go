@@ -216,10 +216,10 @@ func (c *Core) askPart(now time.Time, p *part, fx *Effects) {
 	n := c.nodes[p.node]
 	switch {
 	case n == nil:
-		c.settlePart(now, p, session.FateDied, session.ErrWorkerLost, "node "+p.node.String()+" has not come back to this broker", "", fx)
+		c.settlePart(p, session.FateDied, session.ErrWorkerLost, "node "+p.node.String()+" has not come back to this broker", "", fx)
 		return
 	case n.peer == 0 && now.Sub(n.cut) >= c.cfg.Beat:
-		c.settlePart(now, p, session.FateDied, session.ErrWorkerLost, p.name+": its connection broke and did not come back", "", fx)
+		c.settlePart(p, session.FateDied, session.ErrWorkerLost, p.name+": its connection broke and did not come back", "", fx)
 		return
 	case n.peer == 0:
 		return
@@ -281,7 +281,7 @@ func compareKeys(a, b session.OpenKey) int {
 }
 
 // answered takes a node's word on members of a broadcast.
-func (c *Core) answered(now time.Time, from wire.Peer, m *wire.Answer, fx *Effects) {
+func (c *Core) answered(from wire.Peer, m *wire.Answer, fx *Effects) {
 	n := c.nodeAt[from]
 	if n == nil {
 		c.stranger(from, wire.KindAnswer, fx)
@@ -326,7 +326,7 @@ func (c *Core) settle(b *broadcast, place int, m wire.Member) {
 }
 
 // settlePart settles all that is open of a node's part.
-func (c *Core) settlePart(_ time.Time, p *part, fate session.Fate, code session.Code, text, stack string, fx *Effects) {
+func (c *Core) settlePart(p *part, fate session.Fate, code session.Code, text, stack string, fx *Effects) {
 	if p.open == 0 {
 		return
 	}
@@ -339,20 +339,20 @@ func (c *Core) settlePart(_ time.Time, p *part, fate session.Fate, code session.
 
 // castsLose settles what a node leaves behind that is given up. One that is
 // silent while its connection stands hangs.
-func (c *Core) castsLose(now time.Time, n *node, why session.Death, silent bool, fx *Effects) {
+func (c *Core) castsLose(n *node, why session.Death, silent bool, fx *Effects) {
 	fate, code := session.FateDied, session.ErrWorkerLost
 	if silent && n.peer != 0 || why.Code == session.ErrWorkerHung {
 		fate, code = session.FateHung, session.ErrWorkerHung
 	}
 	for _, p := range c.partsOf(n.id) {
-		c.settlePart(now, p, fate, code, n.name+": "+why.Text, why.Dump, fx)
+		c.settlePart(p, fate, code, n.name+": "+why.Text, why.Dump, fx)
 	}
 }
 
 // castsLeave settles those of a node that has said good-bye.
-func (c *Core) castsLeave(now time.Time, n *node, fx *Effects) {
+func (c *Core) castsLeave(n *node, fx *Effects) {
 	for _, p := range c.partsOf(n.id) {
-		c.settlePart(now, p, session.FateLeft, session.ErrDraining, n.name+" has left", "", fx)
+		c.settlePart(p, session.FateLeft, session.ErrDraining, n.name+" has left", "", fx)
 	}
 }
 
@@ -500,7 +500,7 @@ func (c *Core) watchCasts(now time.Time, fx *Effects) {
 		switch {
 		case b.open > 0 && !b.deadline.IsZero() && !now.Before(b.deadline):
 			for _, id := range slices.Sorted(maps.Keys(b.parts)) {
-				c.settlePart(now, b.parts[id], session.FateDeadline, session.ErrDeadline, "the time of the broadcast was over", "", fx)
+				c.settlePart(b.parts[id], session.FateDeadline, session.ErrDeadline, "the time of the broadcast was over", "", fx)
 			}
 		case b.open == 0 && now.Sub(b.heard) > confirmedFor:
 			c.endCast(b, fx)

@@ -204,7 +204,7 @@ func (c *Core) control(now time.Time, from wire.Peer, m wire.Control, fx *Effect
 	case *wire.Broadcast:
 		c.broadcast(now, from, m, fx)
 	case *wire.Answer:
-		c.answered(now, from, m, fx)
+		c.answered(from, m, fx)
 	case *wire.Heard:
 		c.heardOf(now, from, m, fx)
 	case *wire.Error:

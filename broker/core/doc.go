@@ -17,6 +17,10 @@
 // A past open is remembered for a while, so that a copy of it that comes late
 // opens nothing. Session messages pass through by their fixed header alone.
 //
+// A broadcast is asked of every member of its snapshot, and ends with the last
+// of them (broadcast.go). That the broker coordinates it, and not the client, is
+// because the broker learns of deaths first, and has the connections.
+//
 // Its state is soft: whatever lives is owned by the nodes, which bring their
 // sessions along when they register. Until Config.Recovery has passed since
 // its start a broker does not judge nodes it does not know: it answers

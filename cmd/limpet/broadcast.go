@@ -77,10 +77,9 @@ func busyFlag(flags *pflag.FlagSet, to *time.Duration) {
 		}
 		return d, nil
 	}, func(d time.Duration) string {
-		switch d {
-		case 0:
+		if d == 0 {
 			return "wait"
-		case -1:
+		} else if d < 0 {
 			return "skip"
 		}
 		return d.String()
@@ -169,13 +168,13 @@ func (t *roll) clear() {
 
 func (t *roll) end(sum client.Complete) {
 	t.clear()
-	line := fmt.Sprintf("%d members", sum.Members)
+	fmt.Fprintf(t.out, "%d members", sum.Members)
 	for _, part := range parts(sum) {
 		if part.count > 0 {
-			line += fmt.Sprintf(", %d %s", part.count, part.fate)
+			fmt.Fprintf(t.out, ", %d %s", part.count, part.fate)
 		}
 	}
-	fmt.Fprintln(t.out, line)
+	fmt.Fprintln(t.out)
 }
 
 // part is how many members had a fate, and how the program ends for it.

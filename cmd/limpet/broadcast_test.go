@@ -21,7 +21,12 @@ func TestBroadcast(t *testing.T) {
 		err  string
 	}{
 		{[]string{"lab", "who"}, exitOK, []string{`lab1  answered  "lab1"`, `lab2  answered  "lab2"`, "2 members, 2 answered"}, ""},
-		{[]string{"lab", "only", `"lab2"`}, exitMethod, []string{"lab1  failed  method failed: not me", `lab2  answered  "lab2"`, "2 members, 1 answered, 1 failed"}, "1 of 2 members did not answer"},
+		{
+			[]string{"lab", "only", `"lab2"`},
+			exitMethod,
+			[]string{"lab1  failed  method failed: not me", `lab2  answered  "lab2"`, "2 members, 1 answered, 1 failed"},
+			"1 of 2 members did not answer",
+		},
 		{[]string{"lab", "add", "1", "--sessions"}, exitRefused, []string{"0 members"}, "nobody was asked"},
 		{[]string{"none", "who"}, exitRefused, []string{"0 members"}, `pool "none" has no members`},
 		{[]string{"lab", "who", "{"}, exitUsage, nil, "not JSON"},

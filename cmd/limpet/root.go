@@ -79,7 +79,8 @@ func newRoot(parsed *bool) *cobra.Command {
 		},
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(newBroker(), newExec(), newStatus(), newInspect(), newEvents(), newDrain(), newCall(), newBroadcast(), newSession(), newBench(), newVersion(), newExitCodes())
+	root.AddCommand(newBroker(), newExec(), newStatus(), newInspect(), newEvents(), newDrain(), newCall(), newBroadcast(), newSession(), newBench())
+	root.AddCommand(newVersion(), newExitCodes())
 	describeEnvironment(root)
 	return root
 }

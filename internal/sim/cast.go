@@ -123,55 +123,52 @@ func (k *casting) take(a *core.Answer) {
 	})
 }
 
+// castReply is what a member's handler returns.
+func castReply(id uint64, n session.NodeID) []byte {
+	return appendReply(make([]byte, 0, 16), id, uint64(n))
+}
+
 // wrong says what of a fate is not true, by all that can be known.
 func (k *casting) wrong(id session.MemberID, m *wire.Member) string {
 	w, p := k.client.w, &k.client.w.plan
-	r := k.runs[id]
+	r, n := k.runs[id], w.truth.nodes[id.Node]
 	if r == nil {
 		r = &errandRun{}
 	}
-	n := w.truth.nodes[id.Node]
 	if n == nil || k.sessions == (id.Session == session.ID{}) {
 		return "there is no such member"
 	}
-	ran := r.times == 1
+	ok := false
 	switch m.Fate {
 	case session.FateAnswered:
-		if !ran || !r.finished || r.code != 0 || !bytes.Equal(m.Body, appendReply(nil, k.id, uint64(id.Node))) {
-			return fmt.Sprintf("it ran %d times, finished %v with %s", r.times, r.finished, r.code)
-		}
+		ok = r.times == 1 && r.finished && r.code == 0 && bytes.Equal(m.Body, castReply(k.id, id.Node))
 	case session.FateFailed:
-		byItself := m.Code == session.ErrMethod || m.Code == session.ErrWorkerPanic
-		if byItself && (!ran || r.code != m.Code) {
-			return fmt.Sprintf("it ran %d times and came to %s", r.times, r.code)
-		}
-		if !byItself && (m.Code != session.ErrCancelled || !k.stopped && !p.cuts()) {
-			return "there is no reason"
-		}
+		ok = k.mayFail(r, m.Code)
 	case session.FateDied:
-		if !n.died && !n.left && !p.cuts() && !p.loses() {
-			return "its node lives and was never cut off"
-		}
+		ok = n.died || n.left || p.cuts() || p.loses()
 	case session.FateHung:
-		if !r.hung && !p.cuts() {
-			return "it does not hang, and its node was never silent"
-		}
+		ok = r.hung || p.cuts()
 	case session.FateLeft:
-		if s := w.truth.sessions[id.Session]; !n.left && p.drains == 0 && (s == nil || !k.sessions) {
-			return "its node is there, and it has no session"
-		}
+		ok = n.left || p.drains > 0 || k.sessions && w.truth.sessions[id.Session] != nil
 	case session.FateDeadline:
-		if !k.limited {
-			return "it has no deadline"
-		}
+		ok = k.limited
 	case session.FateBusy:
-		if !k.busyAt || !k.sessions || r.times > 0 {
-			return fmt.Sprintf("it ran %d times", r.times)
-		}
+		ok = k.busyAt && k.sessions && r.times == 0
 	case session.FateOpen:
-		return "that is no end"
 	}
-	return ""
+	if ok {
+		return ""
+	}
+	return fmt.Sprintf("it ran %d times, finished %v with %s, hung %v", r.times, r.finished, r.code, r.hung)
+}
+
+// mayFail reports that a member may have failed so: by itself, or because
+// nobody waited for it.
+func (k *casting) mayFail(r *errandRun, code session.Code) bool {
+	if code == session.ErrCancelled {
+		return k.stopped || k.client.w.plan.cuts()
+	}
+	return (code == session.ErrMethod || code == session.ErrWorkerPanic) && r.times == 1 && r.code == code
 }
 
 // settle takes the end of a broadcast: everybody is told of, and nobody else
@@ -184,7 +181,7 @@ func (k *casting) settle(r *core.Result) {
 	k.ended = true
 	if r.Err != nil {
 		c.w.note("%-8s . broadcast %d ends: %v", c.name, k.id, r.Err)
-		if !k.stopped && !(k.limited && r.Err.Code == session.ErrDeadline) {
+		if !k.stopped && (!k.limited || r.Err.Code != session.ErrDeadline) {
 			c.w.fail("broadcast %d ends without a reason: %v", k.id, r.Err)
 		}
 		return
@@ -205,7 +202,7 @@ func (k *casting) settle(r *core.Result) {
 	}
 }
 
-// begun notes that a member runs a broadcast's method.
+// casted notes that a member runs a broadcast's method.
 func (t *truth) casted(n *nodePart, k *work, member session.MemberID) *errandRun {
 	if k.id == 0 || k.id > uint64(len(t.casts)) {
 		t.w.fail("%s runs a broadcast that nobody has made", n.name)
@@ -304,7 +301,7 @@ func (a *errand) end(code session.Code) {
 	}
 	a.ended = true
 	a.run.ends(code)
-	reply := session.Reply{Raw: true, Body: appendReply(nil, a.work.id, uint64(a.node.id))}
+	reply := session.Reply{Raw: true, Body: castReply(a.work.id, a.node.id)}
 	if code != 0 {
 		reply = session.Reply{Code: code, Outcome: session.Done, Body: wire.AppendFailure(nil, "as told", "")}
 	}

@@ -47,6 +47,10 @@ func (t *task) beat(r *running) {
 // two, sometimes too late, sometimes never.
 func (n *nodePart) examine(h core.Hung) {
 	w := n.w
+	if h.Session == nil {
+		n.examineAside(h.Errand)
+		return
+	}
 	w.note("%-8s * call %d of session %s is accused", n.name, h.Number, h.Session.ID().String()[:8])
 	tell := func(whole bool) func() {
 		return func() {

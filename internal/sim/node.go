@@ -125,16 +125,7 @@ func (n *nodePart) apply() {
 		l.send(w.keep(o.Env))
 	}
 	for i := range n.fx.Events {
-		e := &n.fx.Events[i]
-		if w.history != nil {
-			w.note("%-8s * %s %s %s %s", n.name, e.What, e.Session, e.Code, e.Text)
-		}
-		switch e.What {
-		case core.EventBad:
-			w.truth.bad(n.name, e.Code, e.Text)
-		case core.EventEnded:
-			w.truth.ended(e.Session, e.Code, e.Text)
-		}
+		n.happened(&n.fx.Events[i])
 	}
 	for _, r := range n.fx.Run {
 		taskOf(r.Session).hand(r)
@@ -143,14 +134,7 @@ func (n *nodePart) apply() {
 		n.aside(e)
 	}
 	for _, c := range n.fx.Cancel {
-		switch {
-		case c.Errand == nil:
-			taskOf(c.Session).cancel(c.Number)
-		case c.Session == nil:
-			c.Errand.Task.(*errand).cancel()
-		default:
-			taskOf(c.Session).recall(c.Errand)
-		}
+		n.cancel(c)
 	}
 	for _, q := range n.fx.Quarantine {
 		n.strand(taskOf(q.Session)) // before slots are given up
@@ -161,11 +145,7 @@ func (n *nodePart) apply() {
 		}
 	}
 	for _, h := range n.fx.Hung {
-		if h.Session == nil {
-			n.examineAside(h.Errand)
-		} else {
-			n.examine(h)
-		}
+		n.examine(h)
 	}
 	for _, q := range n.fx.Quarantine {
 		w.truth.condemned(taskOf(q.Session))
@@ -174,6 +154,31 @@ func (n *nodePart) apply() {
 		n.drain(d.Deadline)
 	}
 	w.auditNode(n)
+}
+
+// cancel ends the context of a call, or of an errand.
+func (n *nodePart) cancel(c core.Cancel) {
+	switch {
+	case c.Errand == nil:
+		taskOf(c.Session).cancel(c.Number)
+	case c.Session == nil:
+		c.Errand.Task.(*errand).cancel()
+	default:
+		taskOf(c.Session).recall(c.Errand)
+	}
+}
+
+func (n *nodePart) happened(e *core.Event) {
+	w := n.w
+	if w.history != nil {
+		w.note("%-8s * %s %s %s %s", n.name, e.What, e.Session, e.Code, e.Text)
+	}
+	switch e.What {
+	case core.EventBad:
+		w.truth.bad(n.name, e.Code, e.Text)
+	case core.EventEnded:
+		w.truth.ended(e.Session, e.Code, e.Text)
+	}
 }
 
 // claim has the truth judge what the node says of a session.

@@ -186,7 +186,7 @@ func (c *Core) next(now time.Time, s *Session, fx *Effects) {
 			c.reply(s, s.from, s.via, late, r, fx)
 		}
 	}
-	errand := len(s.errands) > 0 && s.callee.Running() == 0 && !(ready && s.yields)
+	errand := len(s.errands) > 0 && s.callee.Running() == 0 && (!ready || !s.yields)
 	switch l := s.lane; {
 	case !ready && !errand:
 		c.nothing(now, s, before, fx)

@@ -23,6 +23,9 @@
 // pool's Close), Hung (find out where). Whoever runs them reports back with
 // OpenDone, Done, Closed, Examined.
 //
+// A broadcast's method runs beside the sessions, or in one of them between two
+// calls; see errands.go.
+//
 // An ended session is remembered for a while with its replies, so that a
 // repeated call is answered as the first was and never runs again.
 //

@@ -198,7 +198,7 @@ func (c *Core) roomFor(now time.Time, size int) bool {
 	for len(s.all) >= castingsMost || s.bytes+size > castingsBytes {
 		var oldest *casting
 		for _, k := range s.all {
-			if k.open == 0 && now.Sub(k.begun) > castingLate && (oldest == nil || k.begun.Before(oldest.begun) || k.begun.Equal(oldest.begun) && before(k.key, oldest.key)) {
+			if k.open == 0 && now.Sub(k.begun) > castingLate && (oldest == nil || k.before(oldest)) {
 				oldest = k
 			}
 		}
@@ -210,8 +210,9 @@ func (c *Core) roomFor(now time.Time, size int) bool {
 	return true
 }
 
-func before(a, b session.OpenKey) bool {
-	return cmp.Or(slices.Compare(a.Client[:], b.Client[:]), slices.Compare(a.Request[:], b.Request[:])) < 0
+// before is a fixed order: by age, then by name.
+func (k *casting) before(o *casting) bool {
+	return cmp.Or(k.begun.Compare(o.begun), slices.Compare(k.key.Client[:], o.key.Client[:]), slices.Compare(k.key.Request[:], o.key.Request[:])) < 0
 }
 
 func (s *castings) forget(k *casting) {

@@ -87,7 +87,8 @@ func (c *Core) broadcast(now time.Time, from wire.Peer, m *wire.Broadcast, fx *E
 		return
 	}
 	b := c.casts[key]
-	if b == nil {
+	fresh := b == nil
+	if fresh {
 		if code, text := c.cannotCast(now, m); code != 0 {
 			c.refuse(from, key, code, text, fx)
 			c.forget(cl)
@@ -112,6 +113,9 @@ func (c *Core) broadcast(now time.Time, from wire.Peer, m *wire.Broadcast, fx *E
 	b.sent, b.told = b.have, false
 	if len(m.Missing) == 0 {
 		c.tellSnapshot(b, fx)
+	}
+	if fresh {
+		c.askAll(now, b, fx)
 	}
 	c.push(b, fx)
 }
@@ -173,7 +177,6 @@ func (c *Core) cast(now time.Time, cl *client, m *wire.Broadcast, members []sess
 	if m.Budget > 0 {
 		b.deadline = now.Add(time.Duration(m.Budget) * time.Millisecond)
 	}
-	var parts []*part
 	for _, id := range members {
 		if _, twice := b.place[id]; twice {
 			continue
@@ -182,7 +185,6 @@ func (c *Core) cast(now time.Time, cl *client, m *wire.Broadcast, members []sess
 		if p == nil {
 			p = &part{of: b, node: id.Node, name: c.nameOf(id.Node)}
 			b.parts[id.Node] = p
-			parts = append(parts, p)
 		}
 		b.place[id] = len(b.members)
 		p.members = append(p.members, len(b.members))
@@ -195,11 +197,15 @@ func (c *Core) cast(now time.Time, cl *client, m *wire.Broadcast, members []sess
 	c.castBytes += b.size
 	cl.casts++
 	fx.Events = append(fx.Events, Event{What: EventBroadcast, Pool: m.Pool, Text: fmt.Sprintf("%s to %d members", m.Method, len(b.members))})
-	for _, p := range parts {
-		c.askPart(now, p, fx)
-		c.asked = append(c.asked, p)
-	}
 	return b
+}
+
+// askAll asks every node of a broadcast for the first time.
+func (c *Core) askAll(now time.Time, b *broadcast, fx *Effects) {
+	for _, id := range slices.Sorted(maps.Keys(b.parts)) {
+		c.askPart(now, b.parts[id], fx)
+		c.asked = append(c.asked, b.parts[id])
+	}
 }
 
 func (c *Core) nameOf(id session.NodeID) string {

@@ -30,6 +30,10 @@ func cast() [][]byte {
 		&wire.Decline{Client: id(1), Request: id(2), Pool: "p", Code: session.ErrOverloaded},
 		&wire.Ended{Seq: 2, Session: id(3), Pool: "p", Code: session.ErrSessionClosed},
 		&wire.Beat{Seq: 2},
+		&wire.Broadcast{Client: id(1), Request: id(4), Pool: "p", Method: "m"},
+		&wire.Broadcast{Client: id(1), Request: id(5), Pool: "p", Method: "m", Sessions: true, Budget: 50, Missing: wire.AppendMember(nil, session.MemberID{Node: 7, Session: id(3)})},
+		&wire.Answer{Client: id(1), Request: id(4), Members: []wire.Member{{Fate: session.FateAnswered, Body: []byte{1}}}},
+		&wire.Heard{Client: id(1), Request: id(4), Have: 1, Done: true},
 		&wire.Opened{Request: id(2), Node: 7, Pool: "p", Session: id(3)},
 	}
 	var all [][]byte
@@ -64,6 +68,7 @@ func FuzzStep(f *testing.F) {
 		f.Add(script(env, env, all[(i+1)%len(all)]))
 	}
 	f.Add(script(all...))
+	f.Add(script(all[0], all[1], all[10], all[12], all[11], all[13]))
 	f.Add(script(all[1], all[0], all[1], all[4], all[1], all[6], all[2], all[8]))
 	f.Fuzz(func(t *testing.T, steps []byte) {
 		now := time.Unix(1000, 0)
@@ -88,6 +93,9 @@ func FuzzStep(f *testing.F) {
 			}
 			parses(t, &fx)
 			c.Status(now)
+			if err := c.auditCasts(); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 }

@@ -114,7 +114,10 @@ func TestCastsAreBounded(t *testing.T) {
 	}
 	var first *Errand
 	for n := range asideMost + asideWaiting {
-		d.cast(0, request(n))
+		m := &wire.Cast{Epoch: 1, Client: uuid.UUID{1}, Pool: "p", Method: "m"}
+		request(n)(m)
+		d.fx.Reset()
+		d.core.Step(d.now, 1, wire.AppendControl(nil, m), &d.fx)
 		if begun += len(d.fx.Errands); len(d.fx.Errands) > 0 && first == nil {
 			first = d.fx.Errands[0]
 		}

@@ -92,7 +92,7 @@ func Broadcast[R any](ctx context.Context, c *Client, pool, method string, arg a
 
 // Answers yields every member once, as it is settled; the error is why it has
 // no value, nil for FateAnswered. An answer that is not yielded yet keeps room:
-// past 256, or 1 MiB, the broker holds further ones back. Whoever breaks the loop
+// past 4,096, or 1 MiB, the broker holds further ones back. Whoever breaks the loop
 // stops the broadcast, as Stop does.
 func (c *Cast[R]) Answers() iter.Seq2[Answer[R], error] {
 	return func(yield func(Answer[R], error) bool) {

@@ -30,7 +30,7 @@ const (
 	castsMost     = 1024
 	castMembers   = 1 << 18         // of all broadcasts
 	castBytesMost = 128 << 20       // of arguments, and of answers that are kept
-	answersBehind = 256             // that are sent and not confirmed
+	answersBehind = 4096            // that are sent and not confirmed
 	answersBytes  = 1 << 20         // of those
 	answersSize   = 256 << 10       // of one message, or one answer
 	confirmedFor  = time.Minute     // a client has to confirm a complete one
@@ -60,6 +60,7 @@ type broadcast struct {
 	last       uint32
 	size       int       // bytes of settled, and of the arguments
 	told       bool      // that it is complete
+	fresh      bool      // there are answers to be flushed
 	heard      time.Time // the client's last word
 	retold     time.Time // when what it has not confirmed was told again
 }
@@ -305,7 +306,23 @@ func (c *Core) answered(from wire.Peer, m *wire.Answer, fx *Effects) {
 			c.settle(b, place, wire.Member{Fate: one.Fate, Code: one.Code, Raw: one.Raw, Body: one.Body})
 		}
 	}
-	c.push(b, fx)
+	if !b.fresh {
+		b.fresh = true
+		c.unflushed = append(c.unflushed, b)
+	}
+}
+
+// Flush tells clients of the answers that the last Steps have brought. Whoever
+// takes in several messages at once calls it after the last, so that they leave
+// as one; Tick does too.
+func (c *Core) Flush(fx *Effects) {
+	for _, b := range c.unflushed {
+		if b.fresh = false; c.casts[b.key] == b {
+			c.push(b, fx)
+		}
+	}
+	clear(c.unflushed)
+	c.unflushed = c.unflushed[:0]
 }
 
 // settle notes what has become of a member; the first word counts.

@@ -46,6 +46,7 @@ func (a *asking) hear(from wire.Peer, m wire.Control) {
 	a.t.Helper()
 	a.fx.Reset()
 	a.core.Step(a.now, from, wire.AppendControl(nil, m), &a.fx)
+	a.core.Flush(&a.fx)
 	if err := a.core.Audit(); err != nil {
 		a.t.Fatal(err)
 	}

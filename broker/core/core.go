@@ -79,7 +79,8 @@ type Core struct {
 	clientBeats *heartbeat.Monitor[uuid.UUID]
 	offered     []*open // in the order in which they are to be repeated
 	asked       []*part // of broadcasts, likewise
-	castMembers int     // of all broadcasts
+	unflushed   []*broadcast
+	castMembers int // of all broadcasts
 	castBytes   int
 	counts      Counts
 	losses      []loss    // the last lossesMost, oldest first
@@ -253,6 +254,7 @@ func (c *Core) Tick(now time.Time, fx *Effects) {
 	if c.outdated() {
 		return
 	}
+	c.Flush(fx)
 	for _, change := range c.nodeBeats.Check(now) {
 		c.nodeChanged(now, change, fx)
 	}

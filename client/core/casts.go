@@ -66,7 +66,7 @@ type Cast struct {
 
 // Confirmed is what a reader has taken by the time that the broker is told.
 const (
-	confirmEach  = 64
+	confirmEach  = 512
 	confirmBytes = 256 << 10
 )
 

@@ -109,6 +109,7 @@ func (b *brokerPart) receive(from wire.Peer, env []byte) {
 	b.watchWait(env)
 	b.fx.Reset()
 	b.core.Step(b.now(), from, env, &b.fx)
+	b.core.Flush(&b.fx)
 	b.watchQueue(env)
 	b.apply()
 }

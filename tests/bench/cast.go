@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/limpet-rpc/limpet/broker"
@@ -19,11 +23,14 @@ import (
 
 // What `cast` promises: the median until a broadcast to many idle members is
 // complete, and what a broadcast to a hundred may take of a hundred calls, one
-// after another.
+// after another: each a session of one call on the next node, as whoever has no
+// broadcast would ask.
 const (
 	castBound      = 100 * time.Millisecond
 	castShareBound = 0.25
 	castProcesses  = 4
+	castLoop       = 64                     // nodes that share a loop: it looks at all of their sockets in each turn
+	castTick       = 100 * time.Millisecond // of a loop; a thousand nodes that look at their clocks more often are a load by themselves
 )
 
 // CastRun is one repetition.
@@ -31,6 +38,7 @@ type CastRun struct {
 	Members  int
 	Complete time.Duration // until every member had answered
 	Calls    time.Duration // one call to each, one after another; 0: not measured
+	Open     time.Duration // the same in sessions that were open before
 }
 
 func (r CastRun) share() float64 { return float64(r.Complete) / float64(r.Calls) }
@@ -85,7 +93,7 @@ func measureCasts(ctx context.Context, members int, calls bool, o *options) ([]C
 			return nil, err
 		}
 		if calls {
-			if err := caller.Ask(ctx, "calls", nil, &run.Calls, readyWait); err != nil {
+			if err := errors.Join(caller.Ask(ctx, "calls", nil, &run.Calls, readyWait), caller.Ask(ctx, "open", nil, &run.Open, readyWait)); err != nil {
 				return nil, err
 			}
 		}
@@ -96,13 +104,14 @@ func measureCasts(ctx context.Context, members int, calls bool, o *options) ([]C
 }
 
 func reportCasts(o *options, members, few int, runs []CastRun, out io.Writer) error {
-	var large, small, calls, shares []float64
+	var large, small, calls, open, shares []float64
 	for _, r := range runs {
 		switch {
 		case r.Calls == 0:
 			large = append(large, milliseconds(r.Complete))
 		default:
 			small, calls, shares = append(small, milliseconds(r.Complete)), append(calls, milliseconds(r.Calls)), append(shares, r.share())
+			open = append(open, milliseconds(r.Open))
 		}
 	}
 	m := thisMachine()
@@ -117,6 +126,7 @@ func reportCasts(o *options, members, few int, runs []CastRun, out io.Writer) er
 	row(fmt.Sprintf("broadcast to %d nodes", few), small)
 	row(fmt.Sprintf("%d calls, one after another", few), calls)
 	share := row("their ratio", shares)
+	row(fmt.Sprintf("%d calls in sessions that are open", few), open)
 	fmt.Fprintln(out)
 	if err := o.write(struct {
 		Machine Machine
@@ -140,7 +150,7 @@ func castBrokerRole(ctx context.Context, p *Process) error {
 	return s.Run(ctx)
 }
 
-// castNodes are the simulated nodes of one process; everything is the loop's.
+// castNodes are the simulated nodes of one loop, which everything is owned by.
 type castNodes struct {
 	loop   *zmqio.Loop
 	byPeer map[wire.Peer]*castNode
@@ -152,30 +162,52 @@ type castNode struct {
 	fx   core.Effects
 }
 
-// castNodesRole serves as many nodes of one slot as it is told.
+// castNodesRole serves as many nodes as it is told.
 func castNodesRole(ctx context.Context, p *Process) error {
-	h := &castNodes{byPeer: map[wire.Peer]*castNode{}}
-	var err error
-	if h.loop, err = zmqio.NewLoop(h, zmqio.Options{}); err != nil {
-		return err
-	}
-	chance := rand.NewChaCha8([32]byte{byte(time.Now().UnixNano()), byte(time.Now().UnixNano() >> 8), byte(time.Now().UnixNano() >> 16)})
-	for range p.Sessions {
-		peer, err := h.loop.Connect(p.At[0])
+	var seed [32]byte
+	binary.LittleEndian.PutUint64(seed[:], uint64(os.Getpid()))
+	var loops []*castNodes
+	for left := p.Sessions; left > 0; left -= castLoop {
+		seed[31]++
+		h, err := newCastNodes(p.At[0], min(left, castLoop), rand.NewChaCha8(seed)) // one each: loops run at once
 		if err != nil {
 			return err
 		}
+		loops = append(loops, h)
+	}
+	p.Ready("")
+	errs := make([]error, len(loops))
+	var running sync.WaitGroup
+	for i, h := range loops {
+		running.Go(func() { errs[i] = h.loop.Run(ctx) })
+	}
+	running.Wait()
+	return errors.Join(errs...)
+}
+
+// newCastNodes connects so many nodes. Nothing runs yet.
+func newCastNodes(broker string, nodes int, chance *rand.ChaCha8) (*castNodes, error) {
+	h := &castNodes{byPeer: map[wire.Peer]*castNode{}}
+	var err error
+	if h.loop, err = zmqio.NewLoop(h, zmqio.Options{Tick: castTick}); err != nil {
+		return nil, err
+	}
+	for range nodes {
+		peer, err := h.loop.Connect(broker)
+		if err != nil {
+			return nil, err
+		}
+		id := session.NodeID(chance.Uint64() | 1)
 		n := &castNode{core: core.New(time.Now(), core.Config{
-			Node: session.NodeID(chance.Uint64() | 1), Name: fmt.Sprintf("%016x", chance.Uint64()), Host: "simulated", PID: 1,
-			Pools: []core.Pool{{Name: limpetPool, Slots: 1, Methods: []string{"echo"}, Bare: true}},
+			Node: id, Name: id.String(), Labels: map[string]string{"node": id.String()}, Host: "simulated", PID: 1, Tick: castTick,
+			Pools: []core.Pool{{Name: limpetPool, Slots: 2, Methods: []string{"echo"}, Bare: true}},
 		}, chance)}
 		h.byPeer[peer] = n
 		h.all = append(h.all, n)
 		n.core.AddBroker(time.Now(), peer, &n.fx)
 		h.apply(n)
 	}
-	p.Ready("")
-	return h.loop.Run(ctx)
+	return h, nil
 }
 
 // Envelope implements zmqio.Handler.
@@ -206,14 +238,19 @@ func (h *castNodes) step(n *castNode, f func(*castNode)) {
 
 // apply sends, and answers whatever is to run.
 func (h *castNodes) apply(n *castNode) {
-	for len(n.fx.Outs)+len(n.fx.Run)+len(n.fx.Errands) > 0 {
+	for len(n.fx.Outs)+len(n.fx.Run)+len(n.fx.Errands)+len(n.fx.Stop) > 0 {
 		for _, o := range n.fx.Outs {
 			_ = h.loop.Send(o.To, o.Env) // what is lost is asked for again
 		}
-		runs, errands := append([]core.Run(nil), n.fx.Run...), append([]*core.Errand(nil), n.fx.Errands...)
+		runs, errands, stops := slices.Clone(n.fx.Run), slices.Clone(n.fx.Errands), slices.Clone(n.fx.Stop)
 		n.fx.Reset()
 		for _, r := range runs {
 			n.core.Done(h.loop.Time(), r.Session, r.Call.Number, session.Reply{Raw: true, Body: r.Call.Args}, &n.fx)
+		}
+		for _, s := range stops {
+			if !s.Over {
+				n.core.Closed(h.loop.Time(), s.Session, &n.fx)
+			}
 		}
 		for _, e := range errands {
 			n.core.ErrandDone(h.loop.Time(), e, session.Reply{Raw: true, Body: e.Call().Args}, &n.fx)
@@ -240,9 +277,13 @@ func castClientRole(ctx context.Context, p *Process) error {
 			return err
 		}
 	}
-	sessions, err := openSessions(ctx, c, p.Sessions) // one on each: a node has one slot
-	if err != nil {
-		return err
+	var nodes []client.OpenOption
+	var sessions []*client.Session
+	for a, err := range client.Broadcast[[]byte](ctx, c, limpetPool, "echo", body).Answers() {
+		if err != nil {
+			return err
+		}
+		nodes = append(nodes, client.WithLabels(map[string]string{"node": a.Name}))
 	}
 	p.Answer("broadcast", func(json.RawMessage) (any, error) {
 		began := sharedClock()
@@ -254,6 +295,22 @@ func castClientRole(ctx context.Context, p *Process) error {
 		return took, err
 	})
 	p.Answer("calls", func(json.RawMessage) (any, error) {
+		began := sharedClock()
+		for _, on := range nodes {
+			if _, err := client.Do[[]byte](ctx, c, limpetPool, "echo", body, on); err != nil {
+				return nil, err
+			}
+		}
+		return sharedClock() - began, nil
+	})
+	p.Answer("open", func(json.RawMessage) (any, error) {
+		for _, on := range nodes[len(sessions):] { // the first time
+			s, err := c.Open(ctx, limpetPool, on)
+			if err != nil {
+				return nil, err
+			}
+			sessions = append(sessions, s)
+		}
 		began := sharedClock()
 		for _, s := range sessions {
 			if _, err := client.Call[[]byte](ctx, s, "echo", body); err != nil {

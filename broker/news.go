@@ -24,9 +24,9 @@ func (n *news) event(log *slog.Logger, f *feed.Feed, e *core.Event) {
 			return
 		}
 		log.Warn(e.What, "peer", e.Peer, "code", e.Code.Error(), "text", e.Text, "unsaid", unsaid)
-	case core.EventOpened, core.EventEnded:
+	case core.EventOpened, core.EventEnded, core.EventBroadcast, core.EventBroadcastOver:
 		if log.Enabled(context.Background(), slog.LevelDebug) {
-			log.Debug(e.What, "session", e.Session, "pool", e.Pool, "node", e.Name, "code", e.Code.Error())
+			log.Debug(e.What, "session", e.Session, "pool", e.Pool, "node", e.Name, "code", e.Code.Error(), "text", e.Text)
 		}
 		if !f.Heard() {
 			return

@@ -355,6 +355,13 @@ func (s *Server) Envelope(from wire.Peer, env []byte) {
 	s.apply()
 }
 
+// Begin implements zmqio.Batcher.
+func (s *Server) Begin() {}
+
+// End implements zmqio.Batcher: answers to a broadcast that came at once leave
+// at once.
+func (s *Server) End() { s.step(func() { s.core.Flush(&s.fx) }) }
+
 // Malformed implements zmqio.Handler.
 func (s *Server) Malformed(from wire.Peer, err error) {
 	s.fx.Reset()

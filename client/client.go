@@ -240,6 +240,10 @@ func (c *Client) apply(fx *core.Effects) {
 			p.step(s.Body, s.Raw)
 		}
 	}
+	for i := range fx.Answers {
+		a := &fx.Answers[i]
+		a.Tag.(*gathering).take(a)
+	}
 	for i := range fx.Results {
 		r := &fx.Results[i]
 		r.Tag.(waiter).settle(r)

@@ -1,6 +1,7 @@
 // Package client answers one question: how does a program use sessions? It is
 // the SDK of the asking side: Dial a broker, Open a session, Call in it, Close
-// it; and a net/http middleware that keeps a session for one hit.
+// it; a net/http middleware that keeps a session for one hit; and Broadcast,
+// which asks every member of a pool.
 //
 // The way of a call through a client, and nothing else on it:
 //

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	}
 	roles := map[string]func(context.Context) error{
 		"broker": brokerRole, "node": nodeRole, "client": clientRole,
-		"isolated": isolatedRole, "sloth": slothRole, "candidate": candidateRole,
+		"isolated": isolatedRole, "sloth": slothRole, "candidate": candidateRole, "herd": herdRole,
 		"hooks": hooksRole, "cache": cacheRole, "jobs": jobsRole,
 	}
 	ctx, cancel := context.WithCancel(context.Background())

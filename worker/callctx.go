@@ -4,16 +4,21 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/limpet-rpc/limpet/worker/core"
 )
 
 // callContext is the context of one call: it ends with the call's deadline or
 // cancellation. It costs one allocation; a channel and a timer are made only
 // for handlers that wait on it.
 type callContext struct {
-	session  *Session  // fixed
-	task     *task     // fixed, nil for Open's
-	number   uint64    // fixed, the call's
-	deadline time.Time // fixed, zero: none
+	session  *Session     // fixed
+	task     *task        // fixed, nil for Open's, and on the side lane
+	node     *node        // fixed, nil for Open's
+	errand   *core.Errand // fixed, nil but for a broadcast's
+	badge    *badge       // fixed
+	number   uint64       // fixed, the call's; 0 for a broadcast's
+	deadline time.Time    // fixed, zero: none
 
 	steps uint64 // of its progress, guarded by the node's mutex
 
@@ -36,11 +41,14 @@ func (c *callContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadl
 func (c *callContext) Value(key any) any {
 	switch key.(type) {
 	case sessionKey:
+		if c.task == nil && c.errand != nil {
+			return nil // on the side lane there is none
+		}
 		return c.session
 	case callKey:
 		return c
 	}
-	return c.session.task.badge.ctx.Value(key) // the goroutine's labels, for pprof.Do
+	return c.badge.ctx.Value(key) // the goroutine's labels, for pprof.Do
 }
 
 // Err implements context.Context.

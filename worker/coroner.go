@@ -104,6 +104,9 @@ func (k *coroner) examine(cases []core.Hung) {
 // look finds one case in a profile; inC reports that its native stack is worth
 // a look.
 func (k *coroner) look(d dump, h core.Hung) (f core.Finding, inC bool) {
+	if h.Session == nil {
+		return k.lookAside(d, h), false
+	}
 	t := h.Session.Task.(*task)
 	t.mu.Lock() // the handler took it after its thread was known
 	if t.lock {
@@ -123,10 +126,28 @@ func (k *coroner) look(d dump, h core.Hung) (f core.Finding, inC bool) {
 	return f, inC
 }
 
+// lookAside finds one on the side lane, which no thread is locked for.
+func (k *coroner) lookAside(d dump, h core.Hung) (f core.Finding) {
+	stack, inC, ok := d.of(h.Errand.Task.(*aside).badge)
+	if f.Stack = stack; !ok {
+		f.Stack = "its goroutine was not found in the handler: it may just have returned"
+	}
+	if inC {
+		f.Native = "not known: the side lane is not locked to OS threads"
+	}
+	return f
+}
+
 // tell goes by the loop, where the order is made in which brokers hear of
 // slots.
 func (k *coroner) tell(h core.Hung, f core.Finding) {
-	k.node.onLoop(func(fx *core.Effects) { k.node.core.Examined(time.Now(), h.Session, h.Number, f, fx) })
+	k.node.onLoop(func(fx *core.Effects) {
+		if h.Session == nil {
+			k.node.core.ExaminedErrand(h.Errand, f, fx)
+			return
+		}
+		k.node.core.Examined(time.Now(), h.Session, h.Number, f, fx)
+	})
 }
 
 // poisoned takes note that a slot is lost until its handler returns; it is told

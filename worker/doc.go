@@ -23,6 +23,10 @@
 // threads are those of the most from the beginning, warm workers follow. What pools
 // say of the node for placement is asked for by the loop, outside the mutex (say.go).
 //
+// A broadcast's method that runs once per node (HandleCast) has a goroutine for
+// that long, of the side lane (aside.go); one that runs in a session has the
+// session's.
+//
 // With Options.SlotsPerProcess Serve is a supervisor (internal/supervise) of
 // processes that run this program once more; in each of them Serve is a node as
 // above, whose loop also beats to the supervisor.

@@ -72,17 +72,24 @@ func newDump() dump {
 // started, which inherit its label.
 const inHandler = "worker.(*task).handle"
 
+// inAside does so on the side lane.
+const inAside = "worker.(*aside).handle"
+
 // of finds the stack of the handler that runs on a slot; inC reports that it
 // has called into C and not come back.
 func (d dump) of(b *badge) (stack string, inC, ok bool) {
 	label := strconv.Quote(labelKey) + ":" + strconv.Quote(b.name)
 	for _, p := range d.paragraphs {
-		if strings.Contains(p, label) && strings.Contains(p, inHandler) {
+		if strings.Contains(p, label) && handles(p) {
 			frames := framesOf(p)
 			return written(frames), called(frames), true
 		}
 	}
 	return "", false, false
+}
+
+func handles(frame string) bool {
+	return strings.Contains(frame, inHandler) || strings.Contains(frame, inAside)
 }
 
 // framesOf reads the addresses in a paragraph's first line, "1 @ 0x47d92e ...".
@@ -98,7 +105,7 @@ func framesOf(paragraph string) []runtime.Frame {
 	var all []runtime.Frame
 	for frames := runtime.CallersFrames(pcs); len(pcs) > 0; {
 		f, more := frames.Next()
-		if strings.Contains(f.Function, inHandler) {
+		if handles(f.Function) {
 			break // from here on it is this package's
 		}
 		all = append(all, f)

@@ -375,12 +375,12 @@ func (n *node) held() int {
 	return n.core.Held()
 }
 
-// busy is how many slots are held by what may be waited for: not by handlers
-// that hang.
+// busy is how many slots are held, and broadcasts run, that may be waited for:
+// not handlers that hang.
 func (n *node) busy() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.core.Held() - n.core.Quarantined()
+	return n.core.Held() - n.core.Quarantined() + n.core.Errands()
 }
 
 // registered reports that some broker knows the node.
@@ -399,6 +399,7 @@ func (n *node) lockedFor(send sender, step func(fx *core.Effects)) {
 	fx.Reset()
 	n.mu.Lock()
 	step(fx)
+	n.takeErrands(fx)
 	n.report(fx)
 	n.mu.Unlock()
 	n.apply(fx, send)
@@ -431,13 +432,21 @@ func (n *node) apply(fx *core.Effects, send sender) {
 		n.send(o, send)
 	}
 	for _, r := range fx.Run {
-		r.Session.Task.(*task).give(order{call: r.Call})
+		r.Session.Task.(*task).give(order{work: work{call: r.Call, errand: r.Errand}})
+	}
+	for _, e := range fx.Errands {
+		go e.Task.(*aside).run()
 	}
 	for _, s := range fx.Start {
 		s.Task.(*task).begin()
 	}
 	for _, c := range fx.Cancel {
-		c.Session.Task.(*task).cancel(c.Number, c.Why)
+		switch {
+		case c.Session != nil:
+			c.Session.Task.(*task).cancel(c)
+		default:
+			c.Errand.Task.(*aside).ctx.finish(context.Canceled)
+		}
 	}
 	for _, s := range fx.Stop {
 		s.Session.Task.(*task).give(order{stop: s.Why, over: s.Over})
@@ -483,6 +492,7 @@ func (n *node) Begin() {
 func (n *node) End() {
 	n.batch = false
 	n.seat(&n.fx)
+	n.takeErrands(&n.fx)
 	told := n.reports.take()
 	n.mu.Unlock()
 	n.tell(told)
@@ -541,6 +551,7 @@ func (n *node) step(f func(fx *core.Effects)) {
 	n.mu.Lock()
 	f(&n.fx)
 	n.seat(&n.fx)
+	n.takeErrands(&n.fx)
 	told := n.reports.take()
 	n.mu.Unlock()
 	n.tell(told)
@@ -562,13 +573,18 @@ func (n *node) newTask(s *core.Session) {
 	n.tasks.Add(1)
 }
 
-// done reports the end of a call. What the session has to do next, if that is
-// known already, its goroutine goes straight on with.
-func (n *node) done(t *task, number uint64, r session.Reply) {
+// done reports the end of a call, or of a broadcast's errand. What the session
+// has to do next, if that is known already, its goroutine goes straight on with.
+func (n *node) done(t *task, number uint64, errand *core.Errand, r session.Reply) {
 	fx := n.spare.Get().(*core.Effects)
 	fx.Reset()
 	n.mu.Lock()
-	n.core.Done(n.loop.Time(), t.session, number, r, fx)
+	if errand == nil {
+		n.core.Done(n.loop.Time(), t.session, number, r, fx)
+	} else {
+		n.core.ErrandDone(n.loop.Time(), errand, r, fx)
+	}
+	n.takeErrands(fx)
 	n.report(fx)
 	n.mu.Unlock()
 	n.apply(fx, t.sender())

@@ -105,7 +105,8 @@ type Pool[S any] struct {
 	handlers map[string]handler[S]
 	other    anyHandler[S] // for every other method, or nil
 	budgets  map[string]time.Duration
-	wrong    error // the first mistake in setting it up; Serve returns it
+	asides   map[string]asideHandler // what broadcasts run beside the sessions
+	wrong    error                   // the first mistake in setting it up; Serve returns it
 }
 
 type handler[S any] func(ctx context.Context, state S, args []byte, raw bool) (body []byte, rawReply bool, err error)
@@ -121,7 +122,8 @@ type Served interface {
 	begin(ctx context.Context, s *Session) (served, error)
 	locks() (lock, check bool)
 	value() func() string // nil: it says none
-	bare() bool           // it has nothing to run when a session opens or closes
+	aside(ctx context.Context, method string, args []byte, raw bool) (body []byte, rawReply bool, err error)
+	bare() bool // it has nothing to run when a session opens or closes
 }
 
 // served is one session's state with its handlers.
@@ -144,7 +146,7 @@ func NewPool[S any](c Config[S]) *Pool[S] {
 	if c.Budget == 0 {
 		c.Budget = DefaultBudget
 	}
-	return &Pool[S]{config: c, handlers: map[string]handler[S]{}, budgets: map[string]time.Duration{}}
+	return &Pool[S]{config: c, handlers: map[string]handler[S]{}, asides: map[string]asideHandler{}, budgets: map[string]time.Duration{}}
 }
 
 // Budget gives one method a budget of its own, see Config.Budget; 0 is the
@@ -173,22 +175,27 @@ func Handle[S, A, R any](p *Pool[S], method string, f func(ctx context.Context, 
 		return
 	}
 	p.handlers[method] = func(ctx context.Context, state S, args []byte, raw bool) ([]byte, bool, error) {
-		var arg A
-		if err := codec.Decode(args, raw, &arg); err != nil {
-			return nil, false, &session.Error{
-				Code: session.ErrBadArgument, Outcome: session.NotRun, Text: fmt.Sprintf("method %q takes %T: %s", method, arg, err),
-			}
-		}
-		result, err := f(ctx, state, arg)
-		if err != nil {
-			return nil, false, err
-		}
-		body, rawReply, err := codec.Append(nil, result)
-		if err != nil {
-			return nil, false, fmt.Errorf("encode the result of %q: %w", method, err)
-		}
-		return body, rawReply, nil
+		return typed(method, args, raw, func(arg A) (R, error) { return f(ctx, state, arg) })
 	}
+}
+
+// typed runs a method of typed argument and result on bodies.
+func typed[A, R any](method string, args []byte, raw bool, f func(A) (R, error)) ([]byte, bool, error) {
+	var arg A
+	if err := codec.Decode(args, raw, &arg); err != nil {
+		return nil, false, &session.Error{
+			Code: session.ErrBadArgument, Outcome: session.NotRun, Text: fmt.Sprintf("method %q takes %T: %s", method, arg, err),
+		}
+	}
+	result, err := f(arg)
+	if err != nil {
+		return nil, false, err
+	}
+	body, rawReply, err := codec.Append(nil, result)
+	if err != nil {
+		return nil, false, fmt.Errorf("encode the result of %q: %w", method, err)
+	}
+	return body, rawReply, nil
 }
 
 // Body is an argument or a result as it travels: bytes, where Raw is set, or
@@ -239,7 +246,7 @@ func (p *Pool[S]) describe() (core.Pool, error) {
 		return core.Pool{}, fmt.Errorf("pool %q: %d warm workers, and Prepare to make them: %t", c.Pool, c.Warm, c.Prepare != nil)
 	case c.Warm > 0 && c.Lanes > 0:
 		return core.Pool{}, fmt.Errorf("pool %q: warm workers on lanes would hold up their sessions", c.Pool)
-	case len(p.handlers) == 0 && p.other == nil:
+	case len(p.handlers) == 0 && len(p.asides) == 0 && p.other == nil:
 		return core.Pool{}, fmt.Errorf("pool %q has no methods: add them with worker.Handle", c.Pool)
 	}
 	if c.Policy != "" {
@@ -248,7 +255,7 @@ func (p *Pool[S]) describe() (core.Pool, error) {
 		}
 	}
 	for _, method := range slices.Sorted(maps.Keys(p.budgets)) {
-		if p.handlers[method] == nil && p.other == nil {
+		if p.handlers[method] == nil && p.asides[method] == nil && p.other == nil {
 			return core.Pool{}, fmt.Errorf("pool %q: a budget for %q, which it does not handle", c.Pool, method)
 		}
 	}

@@ -15,12 +15,16 @@ import (
 var ErrNoCall = errors.New("worker: no call of this context runs")
 
 // Progress sends a value of the call that ctx belongs to, to its caller, and
-// counts as a sign of life of the call: its budget runs anew. It does not wait for anybody: a value
+// counts as a sign of life of the call: its budget runs anew. In a broadcast's
+// method it is the sign of life alone. It does not wait for anybody: a value
 // may be lost where a connection breaks, and a slow reader misses the oldest.
 func Progress(ctx context.Context, value any) error {
 	call, ok := ctx.Value(callKey{}).(*callContext)
-	if !ok || call.task == nil {
+	if !ok || call.node == nil {
 		return ErrNoCall
+	}
+	if call.errand != nil {
+		return call.beat()
 	}
 	body, raw, err := codec.Append(nil, value)
 	if err != nil {
@@ -36,13 +40,23 @@ func Progress(ctx context.Context, value any) error {
 // sends nothing: its budget runs anew. It does not wait, and is cheap.
 func Beat(ctx context.Context) error {
 	call, ok := ctx.Value(callKey{}).(*callContext)
-	if !ok || call.task == nil {
+	if !ok || call.node == nil {
 		return ErrNoCall
 	}
-	n := call.task.node
+	return call.beat()
+}
+
+func (c *callContext) beat() error {
+	n := c.node
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.core.Beat(n.loop.Time(), call.task.session, call.number) {
+	var alive bool
+	if c.errand != nil {
+		alive = n.core.ErrandBeat(n.loop.Time(), c.errand)
+	} else {
+		alive = n.core.Beat(n.loop.Time(), c.task.session, c.number)
+	}
+	if !alive {
 		return ErrNoCall
 	}
 	return nil

@@ -39,15 +39,17 @@ type task struct {
 	tenant served
 
 	mu        sync.Mutex
-	news      sync.Cond      // there is a call, or the end
-	called    bool           // call is one that was handed over, and not begun
-	call      core.Call      // while not called: the goroutine's own
+	news      sync.Cond      // there is work, or the end
+	handed    bool           // work was handed over, and has not begun
+	work      work           // while not handed: the goroutine's own
 	stop      *session.Error // it is to end, for that
 	over      bool           // it has ended for the core already
 	opening   *callContext   // Open's, nil after it
-	current   *callContext   // of the call that runs
-	running   uint64         // its number
+	current   *callContext   // of what runs
+	running   uint64         // the call's number
+	errand    *core.Errand   // or the broadcast's
 	cancelled uint64         // a number that was cancelled before its call began here
+	recalled  *core.Errand   // likewise
 }
 
 func newTask(n *node, s *core.Session, pool Served) *task {
@@ -64,7 +66,7 @@ func newTask(n *node, s *core.Session, pool Served) *task {
 	if t.bare = pool.bare(); t.bare {
 		t.tenant, _ = pool.begin(context.Background(), &t.info) // no code of the user's runs
 	} else {
-		t.opening = &callContext{session: &t.info}
+		t.opening = &callContext{session: &t.info, badge: t.badge}
 	}
 	t.note.Begin(s.ID()) // before anybody can hear of the session
 	return t
@@ -76,7 +78,7 @@ func newTask(n *node, s *core.Session, pool Served) *task {
 func (t *task) begin() {
 	switch {
 	case t.laned || t.stock != nil && t.stock.take(t):
-	case t.bare && !t.lock && !t.called && t.stop == nil: // nobody else knows of it yet
+	case t.bare && !t.lock && !t.handed && t.stop == nil: // nobody else knows of it yet
 		t.waits = true
 	default:
 		go t.run()
@@ -156,11 +158,17 @@ func (t *task) opened() {
 	t.opening = nil
 }
 
-// order is what the core wants done: a call, or the end.
+// order is what the core wants done: some work, or the end.
 type order struct {
-	call core.Call
+	work
 	stop *session.Error
 	over bool // it has ended for the core already
+}
+
+// work is a call, of the session's holder or of a broadcast.
+type work struct {
+	call   core.Call
+	errand *core.Errand // nil: the holder's
 }
 
 // give hands an order over. It does not wait: the core hands over one call at a
@@ -189,7 +197,7 @@ func (t *task) take(o *order) {
 	if o.stop != nil {
 		t.stop, t.over = o.stop, o.over
 	} else {
-		t.call, t.called = o.call, true
+		t.work, t.handed = o.work, true
 	}
 	t.news.Signal()
 }
@@ -198,10 +206,10 @@ func (t *task) take(o *order) {
 // the end, and cancelled by it, comes to its own end first.
 func (t *task) serve() {
 	for t.next() {
-		reply := t.handle(&t.call)
-		n := t.call.Number
-		t.call = core.Call{} // the core hands over the next only after done
-		t.node.done(t, n, reply)
+		reply := t.handle(&t.work)
+		n, errand := t.work.call.Number, t.work.errand
+		t.work = work{} // the core hands over the next only after done
+		t.node.done(t, n, errand, reply)
 	}
 }
 
@@ -209,28 +217,29 @@ func (t *task) serve() {
 func (t *task) next() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for !t.called && t.stop == nil {
+	for !t.handed && t.stop == nil {
 		t.news.Wait()
 	}
-	was := t.called
-	t.called = false
+	was := t.handed
+	t.handed = false
 	return was
 }
 
 // handle runs one call to its end, whatever that is.
-func (t *task) handle(call *core.Call) (reply session.Reply) {
-	ctx := &callContext{session: &t.info, task: t, number: call.Number, deadline: call.Deadline}
-	if !t.started(call.Number, ctx) {
+func (t *task) handle(w *work) (reply session.Reply) {
+	call := &w.call
+	ctx := &callContext{session: &t.info, task: t, node: t.node, badge: t.badge, number: call.Number, errand: w.errand, deadline: call.Deadline}
+	if !t.started(w, ctx) {
 		return failure(session.ErrCancelled, session.NotRun, "cancelled before it began", "")
 	}
 	inside := false
 	defer func() {
-		t.started(0, nil)
+		t.started(new(work), nil)
 		ctx.finish(context.Canceled)
 		if p := recover(); p != nil {
 			reply = t.panicked(call, p)
 		} else if inside {
-			t.node.done(t, call.Number, t.panicked(call, errExit))
+			t.node.done(t, call.Number, w.errand, t.panicked(call, errExit))
 			if !t.laned {
 				t.finish()
 			}
@@ -243,9 +252,14 @@ func (t *task) handle(call *core.Call) (reply session.Reply) {
 		return failure(session.ErrDeadline, session.NotRun, "its time was over before its turn came", "")
 	}
 	inside = true
-	t.note.Start(call.Number)
+	if w.errand == nil {
+		t.note.Start(call.Number)
+	}
 	body, raw, err := t.tenant.call(ctx, call.Method, call.Args, call.Raw)
 	inside = false
+	if w.errand != nil {
+		return answerOf(ctx, body, raw, err)
+	}
 	if err != nil {
 		return failed(ctx, err)
 	}
@@ -265,30 +279,35 @@ func (t *task) panicked(call *core.Call, p any) session.Reply {
 
 // started makes ctx the context that cancel ends; it is false for a call that
 // was cancelled before.
-func (t *task) started(number uint64, ctx *callContext) bool {
+func (t *task) started(w *work, ctx *callContext) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.running, t.current = number, ctx
-	return number == 0 || t.cancelled != number
+	t.running, t.errand, t.current = w.call.Number, w.errand, ctx
+	if w.errand != nil {
+		return t.recalled != w.errand
+	}
+	return t.running == 0 || t.cancelled != t.running
 }
 
-// cancel ends the context of call number: the one that runs, or one that has
-// been handed over and not begun. Number zero is Open.
-func (t *task) cancel(number uint64, why session.Code) {
+// cancel ends the context of a call or an errand: the one that runs, or one that
+// has been handed over and not begun. Number zero is Open.
+func (t *task) cancel(c core.Cancel) {
 	err := context.Canceled
-	if why == session.ErrDeadline {
+	if c.Why == session.ErrDeadline {
 		err = context.DeadlineExceeded
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case number == 0 && t.opening != nil:
+	case c.Number == 0 && c.Errand == nil && t.opening != nil:
 		t.opening.finish(context.Canceled)
-	case number == 0: // it has ended meanwhile
-	case t.running == number:
+	case c.Number == 0 && c.Errand == nil: // Open has ended meanwhile
+	case t.running == c.Number && t.errand == c.Errand:
 		t.current.finish(err)
+	case c.Errand != nil:
+		t.recalled = c.Errand
 	default:
-		t.cancelled = number
+		t.cancelled = c.Number
 	}
 }
 

@@ -151,6 +151,7 @@ func countMetrics() []Metric {
 		counts("limpet_opens_expired_total", "Opens whose wait was over before a slot came free.", func(c *core.Counts) uint64 { return c.Expired }),
 		counts("limpet_nodes_lost_total", "Nodes that left or fell silent.", func(c *core.Counts) uint64 { return c.NodesLost }),
 		counts("limpet_hung_total", "Calls that passed their budget without progress.", func(c *core.Counts) uint64 { return c.Hung }),
+		counts("limpet_broadcasts_total", "Broadcasts begun.", func(c *core.Counts) uint64 { return c.Broadcasts }),
 		counts("limpet_relayed_total", "Session messages passed on between clients and nodes.", func(c *core.Counts) uint64 { return c.Relayed }),
 		counts("limpet_not_relayed_total", "Session messages whose receiver was not there.", func(c *core.Counts) uint64 { return c.NotPassed }),
 		bad,

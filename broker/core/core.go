@@ -69,6 +69,7 @@ type Core struct {
 	clientAt map[wire.Peer]*client
 	opens    map[session.OpenKey]*open  // queued or offered
 	taken    map[session.OpenKey]*lease // opened
+	casts    map[session.OpenKey]*broadcast
 	past     past
 	carried  int                  // bytes that came along with opens
 	expected map[string]bool      // pools asked for while recovering that nobody served then
@@ -77,6 +78,10 @@ type Core struct {
 	nodeBeats   *heartbeat.Monitor[session.NodeID]
 	clientBeats *heartbeat.Monitor[uuid.UUID]
 	offered     []*open // in the order in which they are to be repeated
+	asked       []*part // of broadcasts, likewise
+	unflushed   []*broadcast
+	castMembers int // of all broadcasts
+	castBytes   int
 	counts      Counts
 	losses      []loss    // the last lossesMost, oldest first
 	autopsies   []autopsy // the last autopsiesMost, oldest first
@@ -101,6 +106,7 @@ func New(now time.Time, cfg Config) *Core {
 		clientAt:    map[wire.Peer]*client{},
 		opens:       map[session.OpenKey]*open{},
 		taken:       map[session.OpenKey]*lease{},
+		casts:       map[session.OpenKey]*broadcast{},
 		past:        newPast(),
 		expected:    map[string]bool{},
 		deserted:    map[string]time.Time{},
@@ -196,6 +202,12 @@ func (c *Core) control(now time.Time, from wire.Peer, m wire.Control, fx *Effect
 		c.obituary(now, from, m, fx)
 	case *wire.Autopsy:
 		c.autopsied(now, from, m, fx)
+	case *wire.Broadcast:
+		c.broadcast(now, from, m, fx)
+	case *wire.Answer:
+		c.answered(from, m, fx)
+	case *wire.Heard:
+		c.heardOf(now, from, m, fx)
 	case *wire.Error:
 		c.refusedBy(from, m, fx)
 	default:
@@ -242,6 +254,7 @@ func (c *Core) Tick(now time.Time, fx *Effects) {
 	if c.outdated() {
 		return
 	}
+	c.Flush(fx)
 	for _, change := range c.nodeBeats.Check(now) {
 		c.nodeChanged(now, change, fx)
 	}
@@ -256,6 +269,7 @@ func (c *Core) Tick(now time.Time, fx *Effects) {
 	c.expectNoMore(now, fx)
 	c.awaitNoMore(now)
 	c.repeatOffers(now, fx)
+	c.watchCasts(now, fx)
 	c.past.expire(now)
 	c.forgetPools(now)
 	c.buried.expire(now)

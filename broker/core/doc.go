@@ -21,6 +21,10 @@
 // name and say for it is in placement.go, and how large their pools are now in
 // resize.go.
 //
+// A broadcast is asked of every member of its snapshot, and ends with the last
+// of them (broadcast.go). That the broker coordinates it, and not the client, is
+// because the broker learns of deaths first, and has the connections.
+//
 // Its state is soft: whatever lives is owned by the nodes, which bring their
 // sessions along when they register. Until Config.Recovery has passed since
 // its start a broker does not judge nodes it does not know: it answers

@@ -19,6 +19,9 @@ const (
 	EventEnded      = "session ended"
 	EventHung       = "call hung"
 	EventResized    = "pool resized"
+
+	EventBroadcast     = "broadcast"
+	EventBroadcastOver = "broadcast over"
 )
 
 // Event is one thing that happened. Fields that do not apply are zero.

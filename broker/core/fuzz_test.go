@@ -33,6 +33,13 @@ func cast() [][]byte {
 		&wire.Register{Node: 7, Name: "n", Pools: []wire.Pool{{Name: "p", Slots: 1, Least: 1, Most: 3, Policy: "equal", Value: "A"}}},
 		&wire.Beat{Seq: 2, Values: map[string]string{"p": "B"}, Sizes: []wire.Size{{Pool: "p", Slots: 2, Was: 1, Why: "1 waits"}}},
 		&wire.Open{Client: id(1), Request: id(4), Pool: "p", Want: "A"},
+		&wire.Broadcast{Client: id(1), Request: id(4), Pool: "p", Method: "m"},
+		&wire.Broadcast{
+			Client: id(1), Request: id(5), Pool: "p", Method: "m", Sessions: true, Budget: 50,
+			Missing: wire.AppendMember(nil, session.MemberID{Node: 7, Session: id(3)}),
+		},
+		&wire.Answer{Client: id(1), Request: id(4), Members: []wire.Member{{Fate: session.FateAnswered, Body: []byte{1}}}},
+		&wire.Heard{Client: id(1), Request: id(4), Have: 1, Done: true},
 		&wire.Opened{Request: id(2), Node: 7, Pool: "p", Session: id(3)},
 	}
 	var all [][]byte
@@ -67,6 +74,7 @@ func FuzzStep(f *testing.F) {
 		f.Add(script(env, env, all[(i+1)%len(all)]))
 	}
 	f.Add(script(all...))
+	f.Add(script(all[0], all[1], all[10], all[12], all[11], all[13]))
 	f.Add(script(all[1], all[0], all[1], all[4], all[1], all[6], all[2], all[8]))
 	f.Fuzz(func(t *testing.T, steps []byte) {
 		now := time.Unix(1000, 0)
@@ -91,6 +99,9 @@ func FuzzStep(f *testing.F) {
 			}
 			parses(t, &fx)
 			c.Status(now)
+			if err := c.auditCasts(); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 }

@@ -21,6 +21,7 @@ func (c *Core) leaves(now time.Time, from wire.Peer, m *wire.Leave, fx *Effects)
 	c.table.Leave(n.id)
 	c.nodeBeats.Forget(n.id)
 	fx.Events = append(fx.Events, Event{What: EventNodeLeft, Node: n.id, Name: n.name})
+	c.castsLeave(n, fx)
 	c.tellLost(n, session.Death{Text: "the node has left"}, fx)
 	c.bereave(now, n, !n.gap && m.Seq == n.seq, fx)
 }
@@ -53,7 +54,9 @@ func (c *Core) nodeChanged(now time.Time, change heartbeat.Change[session.NodeID
 		fx.Events = append(fx.Events, Event{What: EventNodeState, Node: n.id, Name: n.name, Text: change.To.String()})
 		return
 	}
-	c.lose(now, n, session.Death{Text: fmt.Sprintf("no beat for %s", change.Silent.Round(time.Millisecond))}, fx)
+	why := session.Death{Text: fmt.Sprintf("no beat for %s", change.Silent.Round(time.Millisecond))}
+	c.castsLose(n, why, true, fx)
+	c.lose(now, n, why, fx)
 }
 
 // lose forgets a node: its sessions' clients are told, its offers go back into
@@ -69,6 +72,7 @@ func (c *Core) lose(now time.Time, n *node, why session.Death, fx *Effects) {
 	if n.started != nil {
 		c.buried.add(now, n.id, by(n.name, why), n.started)
 	}
+	c.castsLose(n, why, false, fx)
 	fx.Events = append(fx.Events, Event{What: EventNodeLost, Node: n.id, Name: n.name, Text: fmt.Sprintf("%s, %d sessions", why.Text, len(n.live))})
 	c.tellLost(n, why, fx)
 	c.bereave(now, n, false, fx)

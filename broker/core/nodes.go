@@ -27,6 +27,7 @@ type node struct {
 	values      map[string]string // by pool, as it said them last
 	resized     map[string]resize // by pool: its last change
 	peer        wire.Peer         // 0 while its connection is broken
+	cut         time.Time         // since when
 	seq         uint64            // the last of its changes that was heard of
 	gap         bool              // one before it was missed, and no Register has come since
 	drain       bool
@@ -141,6 +142,7 @@ func (c *Core) join(now time.Time, n *node, m *wire.Register, live []wire.Live, 
 	fx.Control(n.peer, &wire.Registered{Epoch: c.cfg.Epoch, Seq: n.seq})
 	delete(c.before, n.id)
 	c.tellBack(n, fx)
+	c.askBack(now, n, fx)
 	if fresh {
 		fx.Events = append(fx.Events, Event{What: EventNodeJoined, Node: n.id, Name: n.name, Text: fmt.Sprintf("%d sessions came along", len(live))})
 	}

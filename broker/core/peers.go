@@ -19,6 +19,7 @@ type client struct {
 	said    bool      // it said Hello, so it beats
 	waiting int       // opens queued or offered
 	live    int       // sessions
+	casts   int       // broadcasts
 }
 
 // hello takes who a peer says it is, and answers with what it may expect.
@@ -99,7 +100,7 @@ func (c *Core) Fresh(peer wire.Peer, fx *Effects) {
 func (c *Core) Gone(now time.Time, peer wire.Peer, fx *Effects) {
 	if n := c.nodeAt[peer]; n != nil {
 		delete(c.nodeAt, peer)
-		n.peer = 0
+		n.peer, n.cut = 0, now
 		fx.Events = append(fx.Events, Event{What: EventNodeCut, Node: n.id, Name: n.name})
 	}
 	if cl := c.clientAt[peer]; cl != nil {
@@ -119,6 +120,7 @@ func (c *Core) clientGone(now time.Time, id uuid.UUID, fx *Effects) {
 		return
 	}
 	cl.said = false
+	c.castsOf(cl, fx)
 	if cl.waiting > 0 {
 		for _, o := range c.opensOf(cl) {
 			if o.unasked { // it may be with another broker: the session's lease judges
@@ -132,7 +134,7 @@ func (c *Core) clientGone(now time.Time, id uuid.UUID, fx *Effects) {
 
 // forget drops the record of a client of whom nothing is left.
 func (c *Core) forget(cl *client) {
-	if cl.said || cl.waiting > 0 || cl.live > 0 {
+	if cl.said || cl.waiting > 0 || cl.live > 0 || cl.casts > 0 {
 		return
 	}
 	c.unmap(cl)

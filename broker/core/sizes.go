@@ -19,6 +19,8 @@ type Sizes struct {
 	Repeats              int // offers to be looked at again
 	Used                 int // slots, as the assigner counts them
 	Past                 int // opens that are over and remembered; bounded
+	Casts                int // broadcasts under way, or not confirmed
+	Asked                int // parts of them to be looked at again
 }
 
 // Sizes counts what the broker holds.
@@ -26,6 +28,7 @@ func (c *Core) Sizes() Sizes {
 	s := Sizes{
 		Nodes: len(c.nodes), NodePeers: len(c.nodeAt), Clients: len(c.clients), ClientPeers: len(c.clientAt), Beating: c.clientBeats.Len(),
 		Opens: len(c.opens), Taken: len(c.taken), Repeats: len(c.offered), Past: c.past.all.Len(),
+		Casts: len(c.casts), Asked: len(c.asked),
 	}
 	for _, n := range c.nodes {
 		s.Offers += len(n.offers)
@@ -95,6 +98,9 @@ func (c *Core) Audit() error {
 	}
 	if len(c.clientAt) > len(c.clients) || len(c.nodeAt) > len(c.nodes) {
 		return fmt.Errorf("%d peers of %d clients, %d of %d nodes", len(c.clientAt), len(c.clients), len(c.nodeAt), len(c.nodes))
+	}
+	if err := c.auditCasts(); err != nil {
+		return err
 	}
 	return c.auditNodes()
 }

@@ -22,6 +22,7 @@ type Counts struct {
 	Hung       uint64 // calls that passed their budget without progress
 	Grown      uint64 // changes of a pool's slots on a node to more
 	Shrunk     uint64 // and to fewer
+	Broadcasts uint64 // begun
 	Outdated   uint64 // messages that nodes refused because they know a later master
 	Bad        map[session.Code]uint64
 }
@@ -42,6 +43,7 @@ type Status struct {
 	Uptime     float64         `json:"uptime_seconds"`
 	Recovering bool            `json:"recovering"`
 	Clients    int             `json:"clients"`
+	Broadcasts int             `json:"broadcasts"` // under way, or not confirmed by their clients
 	Pools      []PoolStatus    `json:"pools"`
 	Nodes      []NodeStatus    `json:"nodes"`
 	Sessions   []SessionStatus `json:"sessions"`
@@ -149,7 +151,7 @@ func (c *Core) Status(now time.Time) Status {
 func (c *Core) Summary(now time.Time) Status {
 	s := Status{
 		Broker: c.cfg.ID, Name: c.cfg.Name, Program: c.cfg.Program, Epoch: c.cfg.Epoch,
-		Uptime: now.Sub(c.started).Seconds(), Recovering: c.Recovering(now), Clients: len(c.clients), Counts: c.counts,
+		Uptime: now.Sub(c.started).Seconds(), Recovering: c.Recovering(now), Clients: len(c.clients), Broadcasts: len(c.casts), Counts: c.counts,
 		Pools: []PoolStatus{}, Nodes: []NodeStatus{}, Sessions: []SessionStatus{}, Queue: []WaitingStatus{}, Lost: []LostStatus{},
 	}
 	s.Counts.Bad = maps.Clone(c.counts.Bad)

@@ -93,6 +93,11 @@ func (c *Core) welcome(now time.Time, b *broker, m *wire.Welcome, fx *Effects) {
 			c.ask(now, o, fx)
 		}
 	}
+	for _, k := range c.castsInOrder() {
+		if !k.sent || k.broker == b.peer || !c.there(k.broker) {
+			c.askCast(now, k, fx)
+		}
+	}
 	for _, s := range c.Sessions() {
 		if s.broker == b.peer || !c.there(s.broker) {
 			s.calls.Hurry(now)
@@ -141,6 +146,11 @@ func (c *Core) moveAway(now time.Time, silent wire.Peer) {
 	for _, o := range c.opensInOrder() {
 		if o.broker == silent {
 			o.again = now
+		}
+	}
+	for _, k := range c.casts {
+		if k.broker == silent {
+			k.again = now
 		}
 	}
 }

@@ -41,6 +41,7 @@ type Effects struct {
 	Results []Result
 	Places  []Place
 	Steps   []Step
+	Answers []Answer
 	Dials   []Dial
 	Hangups []wire.Peer // connections of Dials that are not needed any more
 	Events  []Event
@@ -81,6 +82,8 @@ func (fx *Effects) Reset() {
 	clear(fx.Results)
 	clear(fx.Places)
 	clear(fx.Steps)
+	clear(fx.Answers)
+	fx.Answers = fx.Answers[:0]
 	fx.Steps, fx.Dials, fx.Hangups = fx.Steps[:0], fx.Dials[:0], fx.Hangups[:0]
 	fx.Results, fx.Places, fx.Events = fx.Results[:0], fx.Places[:0], fx.Events[:0]
 }
@@ -94,7 +97,8 @@ type Core struct {
 	brokers  map[wire.Peer]*broker
 	order    []*broker // as they were added: the first that is there is used
 	opens    map[uuid.UUID]*Opening
-	asked    uint64 // how many opens there have been
+	asked    uint64 // how many opens and broadcasts there have been
+	casts    map[uuid.UUID]*Cast
 	sessions map[session.ID]*Session
 	attaches map[uint64]*attaching
 	nodes    map[session.NodeID]*node
@@ -117,6 +121,7 @@ func New(cfg Config, chance io.Reader) *Core {
 		cfg: cfg, chance: chance,
 		brokers:  map[wire.Peer]*broker{},
 		opens:    map[uuid.UUID]*Opening{},
+		casts:    map[uuid.UUID]*Cast{},
 		sessions: map[session.ID]*Session{},
 		attaches: map[uint64]*attaching{},
 		nodes:    map[session.NodeID]*node{},
@@ -228,10 +233,15 @@ func (c *Core) fromBroker(now time.Time, b *broker, m wire.Control, fx *Effects)
 		c.opened(now, b, m, fx)
 	case *wire.Refused:
 		c.refused(now, b, m, fx)
+		c.refusedCast(now, b, m, fx)
 	case *wire.Queued:
 		if o := c.opens[m.Request]; o != nil && o.tag != nil {
 			fx.Places = append(fx.Places, Place{o.tag, int(m.Place)})
 		}
+	case *wire.Answered:
+		c.answered(now, b, m, fx)
+	case *wire.Complete:
+		c.completed(now, b, m, fx)
 	case *wire.Lost:
 		c.lost(now, b.peer, m, fx)
 	case *wire.Error:
@@ -259,6 +269,7 @@ func (c *Core) Tick(now time.Time, fx *Effects) {
 	c.watchDirects(now, fx)
 	c.watchOpens(now, fx)
 	c.watchAttaches(now, fx)
+	c.watchCasts(now, fx)
 	for len(c.retries) > 0 && !now.Before(c.retries[0].wake) {
 		c.again(now, c.retries[0], fx)
 	}
@@ -278,6 +289,9 @@ func (c *Core) Shutdown(now time.Time, fx *Effects) {
 		c.Withdraw(now, o, fx)
 	}
 	clear(c.opens)
+	for _, k := range c.castsInOrder() {
+		c.StopCast(k, session.ErrClientDone, fx)
+	}
 	for _, a := range c.attaches {
 		fx.Results = append(fx.Results, Result{Tag: a.tag, Err: infer(session.ErrClientDone, session.NotRun, 0, "")})
 	}

@@ -11,6 +11,10 @@
 //	          + Cancel: not run        + sent again with the same number until
 //	                                     something settles it
 //
+// A broadcast is sent until every member of its snapshot is settled here: the
+// answers come with the numbers of the broker that has it, and are taken in
+// their turn; of another broker only whom no other has told of.
+//
 // Who waits for what is the owner's business: every open, call and close
 // carries a tag that comes back with its end in Effects.
 //

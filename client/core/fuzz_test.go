@@ -30,6 +30,9 @@ func cast() [][]byte {
 		&wire.Identify{Broker: uuid.UUID{1}},
 		&wire.Error{Code: session.ErrVersion, Of: wire.KindHello},
 		&wire.Beat{Reply: true},
+		&wire.Answered{Request: drawn(), Broker: uuid.UUID{1}, First: 1, Known: true, Snapshot: wire.AppendMember(nil, session.MemberID{Node: 7})},
+		&wire.Answered{Request: drawn(), Broker: uuid.UUID{1}, First: 1, Members: []wire.Member{{Node: 7, Fate: session.FateAnswered}}},
+		&wire.Complete{Request: drawn(), Broker: uuid.UUID{1}, Members: 1, Answered: 1},
 	}
 	var all [][]byte
 	for _, m := range controls {
@@ -104,6 +107,7 @@ type program struct {
 	tag      int
 	sessions []*Session
 	openings []*Opening
+	casts    []*Cast
 	ended    map[int]bool
 }
 
@@ -117,6 +121,12 @@ func (p *program) do(now time.Time, what int) {
 		}
 	case what%8 == 4 && len(p.openings) > 0:
 		p.core.Withdraw(now, p.openings[pick%len(p.openings)], &p.fx)
+	case what%16 == 2:
+		if k, err := p.core.Broadcast(now, Question{Pool: "p", Method: "m"}, p.tag, &p.fx); err == nil {
+			p.casts = append(p.casts, k)
+		}
+	case what%16 == 10 && len(p.casts) > 0:
+		p.core.StopCast(p.casts[pick%len(p.casts)], session.ErrDeadline, &p.fx)
 	case len(p.sessions) == 0:
 	default:
 		p.use(now, p.sessions[pick%len(p.sessions)], what%8)
@@ -132,6 +142,11 @@ func (p *program) look() {
 		p.ended[tag] = true
 		if r.Session != nil {
 			p.sessions = append(p.sessions, r.Session)
+		}
+	}
+	for _, a := range p.fx.Answers {
+		if tag, ok := a.Tag.(int); !ok || p.ended[tag] && len(p.fx.Results) == 0 {
+			p.t.Errorf("%v is told of a member after its end", a.Tag)
 		}
 	}
 	for _, out := range p.fx.Outs {

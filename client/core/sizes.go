@@ -9,6 +9,7 @@ import (
 // Sizes is how much a client holds in each of its tables.
 type Sizes struct {
 	Opens    int // not answered, or being withdrawn
+	Casts    int // broadcasts that have not ended
 	Attaches int // not answered
 	Sessions int // not over
 	Leases   int // nodes whose leases are kept
@@ -20,7 +21,7 @@ type Sizes struct {
 // Sizes counts what the client holds.
 func (c *Core) Sizes() Sizes {
 	return Sizes{
-		Opens: len(c.opens), Attaches: len(c.attaches), Sessions: len(c.sessions), Leases: len(c.nodes), Directs: len(c.directs),
+		Opens: len(c.opens), Casts: len(c.casts), Attaches: len(c.attaches), Sessions: len(c.sessions), Leases: len(c.nodes), Directs: len(c.directs),
 		Retries: len(c.retries), Spare: len(c.spare),
 	}
 }

@@ -59,6 +59,13 @@ func serveLab() {
 		return nil, ctx.Err()
 	})
 	lab.Budget("hang", time.Millisecond)
+	worker.HandleCast(lab, "who", func(context.Context, any) (string, error) { return os.Getenv("LAB_NAME"), nil })
+	worker.HandleCast(lab, "only", func(_ context.Context, name string) (string, error) {
+		if name != os.Getenv("LAB_NAME") {
+			return "", errors.New("not me")
+		}
+		return name, nil
+	})
 	worker.Handle(lab, "fail", func(context.Context, *int, any) (any, error) { return nil, errors.New("two\nlines") })
 	worker.Handle(lab, "panic", func(context.Context, *int, any) (any, error) { panic("at the method") })
 	worker.Handle(lab, "exit", func(context.Context, *int, any) (any, error) { os.Exit(9); return 0, nil })

@@ -79,8 +79,8 @@ func newRoot(parsed *bool) *cobra.Command {
 		},
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(newBroker(), newExec(), newStatus(), newInspect(), newEvents(), newDrain(), newCall(), newSession(), newBench(), newVersion(), newExitCodes())
-	root.AddCommand(newJob())
+	root.AddCommand(newBroker(), newExec(), newStatus(), newInspect(), newEvents(), newDrain())
+	root.AddCommand(newCall(), newSession(), newJob(), newBroadcast(), newBench(), newVersion(), newExitCodes())
 	describeEnvironment(root)
 	return root
 }

@@ -112,6 +112,7 @@ func (b *brokerPart) receive(from wire.Peer, env []byte) {
 	b.fx.Reset()
 	b.core.Step(b.now(), from, env, &b.fx)
 	b.registered(from, env)
+	b.core.Flush(&b.fx)
 	b.watchQueue(env)
 	b.apply()
 }

@@ -157,6 +157,8 @@ func (n *nodePart) heardOf(env []byte) (older bool) {
 		return m.Epoch < n.known
 	case *wire.Drain:
 		return m.Epoch < n.known
+	case *wire.Cast:
+		return m.Epoch < n.known
 	case *wire.Beat:
 		return m.Epoch < n.known
 	case *wire.Registered:
@@ -177,7 +179,7 @@ func (n *nodePart) disobeys(env []byte) {
 			n.w.fail("%s answers %s of a former master with %s", n.name, describe(env), describe(o.Env))
 		}
 	}
-	if refusals != 1 || len(fx.Start)+len(fx.Run)+len(fx.Cancel)+len(fx.Stop) > 0 || fx.Drain != nil {
+	if refusals != 1 || len(fx.Start)+len(fx.Run)+len(fx.Errands)+len(fx.Cancel)+len(fx.Stop) > 0 || fx.Drain != nil {
 		n.w.fail("%s obeys %s of a former master, or does not refuse it", n.name, describe(env))
 	}
 }

@@ -35,6 +35,9 @@ func (w *World) newClient() *clientPart {
 		c.core.AddBroker(c.now(), peer, &c.fx)
 	}
 	c.apply()
+	if w.plan.casts {
+		c.after(w.casts.between(0, 2*time.Second), c.broadcast)
+	}
 	for range w.plan.users {
 		u := &user{client: c, number: len(c.users)}
 		c.users = append(c.users, u)
@@ -94,6 +97,10 @@ func (c *clientPart) apply() {
 	}
 	for _, peer := range c.fx.Hangups {
 		c.links[peer-1].hangUp()
+	}
+	for i := range c.fx.Answers {
+		a := c.fx.Answers[i]
+		a.Tag.(*casting).take(&a)
 	}
 	for i := range c.fx.Results {
 		r := c.fx.Results[i]

@@ -47,6 +47,10 @@ func (t *task) beat(r *running) {
 // two, sometimes too late, sometimes never.
 func (n *nodePart) examine(h core.Hung) {
 	w := n.w
+	if h.Session == nil {
+		n.examineAside(h.Errand)
+		return
+	}
 	w.note("%-8s * call %d of session %s is accused", n.name, h.Number, h.Session.ID().String()[:8])
 	tell := func(whole bool) func() {
 		return func() {
@@ -78,6 +82,10 @@ const gap = 12 * tick
 func (t *truth) condemned(k *task) {
 	s := k.record
 	s.hung = true
+	if k.errand != nil {
+		k.errand.run.hangs()
+		return
+	}
 	if k.current == nil {
 		t.w.fail("session %s is said to hang, and nothing runs in it", s.id)
 		return

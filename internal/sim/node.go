@@ -127,22 +127,16 @@ func (n *nodePart) apply() {
 		l.send(w.keep(o.Env))
 	}
 	for i := range n.fx.Events {
-		e := &n.fx.Events[i]
-		if w.history != nil {
-			w.note("%-8s * %s %s %s %s", n.name, e.What, e.Session, e.Code, e.Text)
-		}
-		switch e.What {
-		case core.EventBad:
-			w.truth.bad(n.name, e.Code, e.Text)
-		case core.EventEnded:
-			w.truth.ended(e.Session, e.Code, e.Text)
-		}
+		n.happened(&n.fx.Events[i])
 	}
 	for _, r := range n.fx.Run {
-		taskOf(r.Session).hand(r.Call)
+		taskOf(r.Session).hand(r)
+	}
+	for _, e := range n.fx.Errands {
+		n.aside(e)
 	}
 	for _, c := range n.fx.Cancel {
-		taskOf(c.Session).cancel(c.Number)
+		n.cancel(c)
 	}
 	for _, q := range n.fx.Quarantine {
 		n.strand(taskOf(q.Session)) // before slots are given up
@@ -165,14 +159,42 @@ func (n *nodePart) apply() {
 	w.auditNode(n)
 }
 
+// cancel ends the context of a call, or of an errand.
+func (n *nodePart) cancel(c core.Cancel) {
+	switch {
+	case c.Errand == nil:
+		taskOf(c.Session).cancel(c.Number)
+	case c.Session == nil:
+		c.Errand.Task.(*errand).cancel()
+	default:
+		taskOf(c.Session).recall(c.Errand)
+	}
+}
+
+func (n *nodePart) happened(e *core.Event) {
+	w := n.w
+	if w.history != nil {
+		w.note("%-8s * %s %s %s %s", n.name, e.What, e.Session, e.Code, e.Text)
+	}
+	switch e.What {
+	case core.EventBad:
+		w.truth.bad(n.name, e.Code, e.Text)
+	case core.EventEnded:
+		w.truth.ended(e.Session, e.Code, e.Text)
+	}
+}
+
 // claim has the truth judge what the node says of a session.
 func (n *nodePart) claim(env []byte) {
-	if wire.KindOf(env) != wire.KindAccept {
+	if k := wire.KindOf(env); k != wire.KindAccept && k != wire.KindAnswer {
 		return
 	}
 	said, _ := wire.ParseControl(env)
-	if m, ok := said.(*wire.Accept); ok {
+	switch m := said.(type) {
+	case *wire.Accept:
 		n.w.truth.claimed(&m.Live)
+	case *wire.Answer:
+		n.judgeAnswer(m)
 	}
 }
 
@@ -199,7 +221,7 @@ func (n *nodePart) drain(deadline time.Duration) {
 // that what it sent last is on its way, as the runtime's linger does.
 func (n *nodePart) leaveWhenEmpty() {
 	n.after(50*time.Millisecond, func() {
-		if n.core.Held() > 0 {
+		if n.core.Held()+n.core.Errands() > 0 {
 			n.leaveWhenEmpty()
 			return
 		}

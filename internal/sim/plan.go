@@ -31,6 +31,7 @@ type plan struct {
 	long, stuck, panics, openFails, slowOpen, slowClose bool
 	bare                                                bool // pools have neither Open nor Close
 	direct, lies                                        bool // nodes can be reached without a broker; or say so of another
+	casts                                               bool // clients broadcast
 	deadlines, cancels, withdraws, shortWaits           bool
 	firsts, steps, attaches                             bool // calls carried by opens, progress, attaching
 	drains                                              int
@@ -194,6 +195,7 @@ func (p *plan) String() string {
 		{"slow opens", p.slowOpen && !p.bare},
 		{"bare", p.bare},
 		{"direct", p.direct},
+		{"casts", p.casts},
 		{"lies", p.lies},
 		{"slow closes", p.slowClose},
 		{"deadlines", p.deadlines},

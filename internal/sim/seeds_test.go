@@ -2,12 +2,16 @@ package sim
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/limpet-rpc/limpet/session"
 )
 
 var (
@@ -40,9 +44,9 @@ func TestSeeds(t *testing.T) {
 		return failed < failuresMost
 	})
 	d := time.Since(began)
-	t.Logf("%d seeds in %s (%.0f/s), %s of virtual time, at most %s, %d steps; calls: %d done, %d not run, %d unknown; opens: %d opened, %d refused",
+	t.Logf("%d seeds in %s (%.0f/s), %s of virtual time, at most %s, %d steps; calls: %d done, %d not run, %d unknown; opens: %d opened, %d refused; broadcasts: %d complete, members: %v",
 		*seeds, d.Round(time.Millisecond), float64(*seeds)/d.Seconds(), total.Virtual.Round(time.Second), total.Longest.Round(time.Second), total.Steps,
-		total.Done, total.NotRun, total.Unknown, total.Opened, total.Refused)
+		total.Done, total.NotRun, total.Unknown, total.Opened, total.Refused, total.Casts, &total)
 }
 
 func report(t *testing.T, seed uint64, r *Result) {
@@ -93,6 +97,21 @@ func (r *Result) add(o *Result) {
 	r.Unknown += o.Unknown
 	r.Opened += o.Opened
 	r.Refused += o.Refused
+	r.Casts += o.Casts
+	for f, n := range o.Fates {
+		r.Fates[f] += n
+	}
+}
+
+// String counts the members of broadcasts by their fates.
+func (r *Result) String() string {
+	var all []string
+	for f, n := range r.Fates {
+		if n > 0 {
+			all = append(all, fmt.Sprintf("%d %s", n, session.Fate(f)))
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // TestSameSeedSameHistory shows that a failing seed can be repeated.

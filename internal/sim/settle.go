@@ -38,12 +38,12 @@ func (w *World) settle() {
 // rest names the first thing that is not over.
 func (w *World) rest() string {
 	for _, c := range w.clients {
-		if s := c.core.Sizes(); c.alive && s.Opens+s.Attaches+s.Sessions+s.Leases+s.Retries > 0 {
+		if s := c.core.Sizes(); c.alive && s.Opens+s.Attaches+s.Sessions+s.Leases+s.Retries+s.Casts > 0 {
 			return fmt.Sprintf("%s still holds %+v", c.name, s)
 		}
 	}
 	for _, n := range w.nodes {
-		if s := n.core.Sizes(); s.Free != s.Slots || s.Opens+s.Sessions+s.Clients+s.Clocks > 0 {
+		if s := n.core.Sizes(); s.Free != s.Slots || s.Opens+s.Sessions+s.Clients+s.Clocks+s.Errands+s.Aside > 0 {
 			return fmt.Sprintf("%s still holds %+v", n.name, s)
 		}
 	}
@@ -58,7 +58,7 @@ func (w *World) rest() string {
 	}
 	for _, b := range w.masters() {
 		s := b.core.Sizes()
-		if s.Opens+s.Waiting+s.Offers+s.Sessions+s.Taken+s.Repeats+s.Used > 0 || s.Nodes != len(w.nodes) || s.Clients != living || s.Beating != living {
+		if s.Opens+s.Waiting+s.Offers+s.Sessions+s.Taken+s.Repeats+s.Used+s.Casts+s.Asked > 0 || s.Nodes != len(w.nodes) || s.Clients != living || s.Beating != living {
 			return fmt.Sprintf("%s still holds %+v, while %d nodes and %d clients live", b.name, s, len(w.nodes), living)
 		}
 		for _, n := range w.nodes {

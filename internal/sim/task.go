@@ -18,13 +18,14 @@ type task struct {
 	lane    int // that it has run on, -1: none
 	record  *sessionRecord
 
-	call    *core.Call // handed over, not begun
+	call    *core.Run // handed over, not begun
 	stop    *session.Error
 	busy    bool // in Open, in a handler or in Close
 	left    bool // its slot is given up
 	waking  bool
 	current *running
-	hurry   func() // ends the context of Open
+	errand  *errand // or the broadcast's handler
+	hurry   func()  // ends the context of Open
 }
 
 // running is the handler that runs.
@@ -86,11 +87,11 @@ func (t *task) open() {
 var errOpen = errors.New("no such library")
 
 // hand gives the goroutine its next call; its channel has room for one.
-func (t *task) hand(call core.Call) {
-	if t.call != nil || t.current != nil {
-		t.node.w.fail("%s: session %s is handed call %d while it has another", t.node.name, t.session.ID(), call.Number)
+func (t *task) hand(r core.Run) {
+	if t.call != nil || t.current != nil || t.errand != nil {
+		t.node.w.fail("%s: session %s is handed call %d while it has another", t.node.name, t.session.ID(), r.Call.Number)
 	}
-	t.call = &call
+	t.call = &r
 	t.wake()
 }
 
@@ -118,19 +119,54 @@ func (t *task) turn() {
 	switch {
 	case t.busy:
 	case t.call != nil && (t.stop == nil || w.chance.in(0.5)):
-		call := *t.call
+		run := *t.call
 		t.call = nil
-		t.handle(call)
+		t.begin(run)
 	case t.stop != nil && t.left:
 	case t.stop != nil:
 		if t.call != nil {
-			call, why := *t.call, t.stop
+			call, e, why := t.call.Call, t.call.Errand, t.stop
 			t.call = nil
 			n.step(func(fx *core.Effects) {
+				if e != nil {
+					n.core.ErrandDone(n.now(), e, session.Reply{Code: session.ErrCancelled, Outcome: session.NotRun}, fx)
+					return
+				}
 				n.core.Done(n.now(), t.session, call.Number, session.Reply{Code: why.Code, Outcome: session.NotRun, Body: wire.AppendFailure(nil, why.Text, "")}, fx)
 			})
 		}
 		t.close()
+	}
+}
+
+// begin runs a call, or the broadcast's method.
+func (t *task) begin(r core.Run) {
+	if r.Errand == nil {
+		t.handle(r.Call)
+		return
+	}
+	t.busy = true
+	t.enter("an errand")
+	t.errand = newErrand(t.node, r.Errand, t.session.ID(), func(reply session.Reply) {
+		t.errand = nil
+		t.record.panics = t.record.panics || reply.Code == session.ErrWorkerPanic
+		t.report(func(fx *core.Effects) { t.node.core.ErrandDone(t.node.now(), r.Errand, reply, fx) })
+	})
+}
+
+// recall ends the context of an errand, which may not have begun.
+func (t *task) recall(e *core.Errand) {
+	switch {
+	case t.errand != nil && t.errand.core == e:
+		t.errand.cancel()
+	case t.call != nil && t.call.Errand == e && t.node.w.casts.in(0.5): // the runtime looks before it begins
+		n := t.node
+		t.call = nil
+		n.after(0, func() {
+			t.report(func(fx *core.Effects) {
+				n.core.ErrandDone(n.now(), e, session.Reply{Code: session.ErrCancelled, Outcome: session.NotRun}, fx)
+			})
+		})
 	}
 }
 
@@ -220,30 +256,31 @@ func (t *task) done(r *running, counter uint64, code session.Code) {
 		w.note("%-8s   call %d of session %s ends %s", n.name, r.call.Number, t.session.ID().String()[:8], code)
 	}
 	t.current = nil
-	t.report(r.call.Number, reply)
+	t.report(func(fx *core.Effects) { n.core.Done(n.now(), t.session, r.call.Number, reply, fx) })
 }
 
 // expired ends a call whose deadline passed before its handler began.
 func (t *task) expired(call core.Call) {
-	t.report(call.Number, session.Reply{Code: session.ErrDeadline, Outcome: session.NotRun, Body: wire.AppendFailure(nil, "handed over too late", "")})
+	reply := session.Reply{Code: session.ErrDeadline, Outcome: session.NotRun, Body: wire.AppendFailure(nil, "handed over too late", "")}
+	t.report(func(fx *core.Effects) { t.node.core.Done(t.node.now(), t.session, call.Number, reply, fx) })
 }
 
 // report ends a call; if the next one has arrived by then, the goroutine goes
 // straight on with it.
-func (t *task) report(number uint64, reply session.Reply) {
+func (t *task) report(done func(fx *core.Effects)) {
 	n := t.node
 	t.busy = false
 	t.exit()
 	var next []core.Run
 	n.step(func(fx *core.Effects) {
-		n.core.Done(n.now(), t.session, number, reply, fx)
+		done(fx)
 		if t.lane < 0 {
 			next = append(next, fx.Run...)
 			fx.Run = fx.Run[:0]
 		}
 	})
 	if len(next) > 0 {
-		t.handle(next[0].Call)
+		t.begin(next[0])
 	} else if t.call != nil || t.stop != nil {
 		t.wake()
 	}

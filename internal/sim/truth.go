@@ -19,6 +19,7 @@ type truth struct {
 	sessions map[session.ID]*sessionRecord
 	nodes    map[session.NodeID]*nodeRecord
 	opens    map[*opening]bool // not ended
+	casts    []*casting
 
 	kills                                   []kill
 	done, notRun, unknown, opened, refusals int
@@ -409,5 +410,5 @@ func (t *truth) rest() string {
 			return fmt.Sprintf("work %d has not ended", c.id)
 		}
 	}
-	return ""
+	return t.castsRest()
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"runtime/debug"
 	"time"
+
+	"github.com/limpet-rpc/limpet/session"
 )
 
 // World is one run of all parts together under the faults that its seed has
@@ -18,6 +20,7 @@ type World struct {
 	fate    chance // of what came later than the rest: it leaves the draws of chance as they were
 	delays  chance // of calls that hang
 	shaping chance // of what nodes say and opens want
+	casts   chance // of broadcasts
 	history io.Writer
 	truth   *truth
 	failure error
@@ -40,6 +43,8 @@ type Result struct {
 	Digest                uint64        // over everything that was sent
 	Done, NotRun, Unknown int           // calls
 	Opened, Refused       int           // opens
+	Casts                 int           // broadcasts that were complete
+	Fates                 [session.FateLast + 1]int
 }
 
 // Run lets the world of a seed happen, and writes its history to w unless that
@@ -51,14 +56,16 @@ func Run(seed uint64, history io.Writer) Result {
 }
 
 func (w *World) result() Result {
+	casts, fates := w.truth.castTally()
 	return Result{
+		Casts: casts, Fates: fates,
 		Failure: w.failure, Plan: w.plan.String(), Steps: w.steps, Virtual: w.now, Digest: w.digest,
 		Done: w.truth.done, NotRun: w.truth.notRun, Unknown: w.truth.unknown, Opened: w.truth.opened, Refused: w.truth.refusals,
 	}
 }
 
 func newWorld(seed uint64, history io.Writer) *World {
-	w := &World{seed: seed, chance: newChance(seed, 1), fate: newChance(seed, 3), delays: newChance(seed, 6), shaping: newChance(seed, 8), history: history}
+	w := &World{seed: seed, chance: newChance(seed, 1), fate: newChance(seed, 3), delays: newChance(seed, 6), shaping: newChance(seed, 8), casts: newChance(seed, 10), history: history}
 	w.plan = newPlan(newChance(seed, 2))
 	w.plan.house(newChance(seed, 4))
 	w.plan.hang(newChance(seed, 5))
@@ -67,6 +74,7 @@ func newWorld(seed uint64, history io.Writer) *World {
 	if seed%5 == 2 {
 		w.plan.lanes = 1 + int(seed/5%2)
 	}
+	w.plan.casts = seed%4 == 2
 	w.plan.direct, w.plan.lies = seed%3 == 1, seed%30 == 1
 	w.truth = newTruth(w)
 	w.note("seed %d: %s", seed, w.plan.String())

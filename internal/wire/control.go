@@ -415,6 +415,18 @@ func New(k Kind) Control { //nolint:funlen // one line a kind
 		return new(Obituary)
 	case KindAutopsy:
 		return new(Autopsy)
+	case KindBroadcast:
+		return new(Broadcast)
+	case KindCast:
+		return new(Cast)
+	case KindAnswer:
+		return new(Answer)
+	case KindAnswered:
+		return new(Answered)
+	case KindComplete:
+		return new(Complete)
+	case KindHeard:
+		return new(Heard)
 	default:
 		return nil
 	}

@@ -29,6 +29,12 @@ const (
 	KindLeave      Kind = 29 // node -> broker: I am done, forget me
 	KindObituary   Kind = 30 // node -> broker: a node of my machine is dead, and this it had started
 	KindAutopsy    Kind = 31 // node -> broker: a call hangs, and where
+	KindBroadcast  Kind = 32 // client -> broker: ask every member of a pool
+	KindCast       Kind = 33 // broker -> node: your part of a broadcast
+	KindAnswer     Kind = 34 // node -> broker: what came of it
+	KindAnswered   Kind = 35 // broker -> client: what became of members
+	KindComplete   Kind = 36 // broker -> client: every member is settled
+	KindHeard      Kind = 37 // client -> broker: so much has come, or all
 )
 
 // Session messages: the fixed header, then the body. Brokers pass them on by
@@ -58,6 +64,7 @@ var kindNames = [256]string{
 	KindOffer: "offer", KindAccept: "accept", KindDecline: "decline", KindRevoke: "revoke",
 	KindRegister: "register", KindRegistered: "registered", KindEnded: "ended", KindLost: "lost",
 	KindDrain: "drain", KindLeave: "leave", KindObituary: "obituary", KindAutopsy: "autopsy",
+	KindBroadcast: "broadcast", KindCast: "cast", KindAnswer: "answer", KindAnswered: "answered", KindComplete: "complete", KindHeard: "heard",
 	KindCall: "call", KindCancel: "cancel", KindClose: "close", KindLease: "lease", KindAttach: "attach",
 	KindReply: "reply", KindFail: "fail", KindHeld: "held", KindClosed: "closed", KindLeased: "leased", KindExpired: "expired",
 	KindAttached: "attached", KindProgress: "progress",

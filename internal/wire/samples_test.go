@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -21,6 +22,8 @@ var (
 )
 
 const sampleNode session.NodeID = 0x0de0000000000006
+
+var sampleMember = AppendMember(nil, session.MemberID{Node: sampleNode})
 
 // controlSamples holds one message of every control kind.
 func controlSamples() []Control {
@@ -74,6 +77,18 @@ func controlSamples() []Control {
 			Session: sampleSession, Pool: "counter", Worker: 2, Incarnation: 7, Call: 5, Method: "add", Budget: 60_000, Silent: 60_020,
 			Thread: 4712, Stack: "main.spin\n\tmain.go:12", Done: "quarantined",
 		},
+		&Broadcast{
+			Client: sampleClient, Request: sampleRequest, Pool: "counter", Method: "size", Args: []byte{0xc0}, Budget: 5000,
+			Since: 1000, Try: 1, Broker: sampleBroker, Run: 3, Have: 1, Missing: sampleMember,
+		},
+		&Cast{Epoch: 3, Client: sampleClient, Request: sampleRequest, Pool: "counter", Method: "size", Args: []byte{0xc0}, Budget: 4990, Since: 10},
+		&Answer{Client: sampleClient, Request: sampleRequest, Members: []Member{{Node: sampleNode, Fate: session.FateAnswered, Body: []byte{8}}}},
+		&Answered{
+			Request: sampleRequest, Broker: sampleBroker, Run: 3, First: 1, Known: true, Snapshot: sampleMember,
+			Members: []Member{{Node: sampleNode, Name: "node-1", Fate: session.FateAnswered, Body: []byte{8}}},
+		},
+		&Complete{Request: sampleRequest, Broker: sampleBroker, Run: 3, Members: 6, Answered: 5, Died: 1},
+		&Heard{Client: sampleClient, Request: sampleRequest, Broker: sampleBroker, Run: 3, Have: 6, Done: true},
 	}
 }
 
@@ -140,6 +155,9 @@ func fill(chance *rand.Rand, v reflect.Value, field string) {
 	case reflect.Slice:
 		if v.Type().Elem().Kind() == reflect.Uint8 {
 			v.SetBytes([]byte(word(chance, 500)))
+			if field == "missing" || field == "snapshot" {
+				v.SetBytes(bytes.Repeat(sampleMember, chance.IntN(20)+1))
+			}
 			return
 		}
 		v.Set(reflect.MakeSlice(v.Type(), chance.IntN(4), 4))
@@ -172,6 +190,8 @@ func integerFill(chance *rand.Rand, v reflect.Value, field string) {
 		n = 0
 	case "slots", "was", "least", "most":
 		n %= MaxSlots
+	case "fate":
+		n %= uint64(session.FateLast) + 1
 	}
 	if v.CanUint() {
 		v.SetUint(max(n, 1))

@@ -120,6 +120,7 @@ func TestSpecificationListsEveryField(t *testing.T) {
 	sections := map[string]reflect.Type{
 		"**limits** is a map:": reflect.TypeFor[Limits](), "**live** is a map:": reflect.TypeFor[Live](), "**pool** is a map:": reflect.TypeFor[Pool](),
 		"**size** is a map:": reflect.TypeFor[Size](), "**queue** is a map:": reflect.TypeFor[Queue](),
+		"**member** is a map:": reflect.TypeFor[Member](),
 	}
 	for _, k := range Kinds() {
 		if m := New(k); m != nil {
@@ -238,7 +239,7 @@ func TestSpecificationListsTheBounds(t *testing.T) {
 	want := map[string]int{
 		"MaxEnvelope": MaxEnvelope, "MaxFrame": MaxFrame, "MaxName": MaxName, "MaxMethod": MaxMethod, "MaxText": MaxText, "MaxStack": MaxStack, "MaxDump": MaxDump,
 		"MaxLabels": MaxLabels, "MaxPools": MaxPools, "MaxMethods": MaxMethods, "MaxSlots": MaxSlots, "MaxList": MaxList, "MaxDepth": MaxDepth,
-		"MaxWindow": session.MaxWindow,
+		"MaxWindow": session.MaxWindow, "MaxMembers": MaxMembers,
 	}
 	rows := table(t, "\n## Bounds\n")
 	if len(rows) != len(want) {

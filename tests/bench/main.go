@@ -46,6 +46,7 @@ func commands() []command {
 		{"failover", "time from the death, or the stop, of a cell's master to the next reply", runFailover},
 		{"lost", "time from kill -9 of a node to the typed error of its calls", runLost},
 		{"hang", "time from the end of a hung call's budget to its caller's error, with the stack", runHang},
+		{"cast", "a broadcast to 1,000 idle members, and to 100 beside 100 calls one after another", runCast},
 		{"processes", "worker processes that hang or die: until the client is told, and the slot is replaced", runProcesses},
 	}
 }

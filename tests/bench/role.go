@@ -76,6 +76,9 @@ func roles() map[string]Role {
 		"lost-client":     lostClientRole,
 		"processes-node":  processesNodeRole,
 		"hang-node":       hangNodeRole,
+		"cast-broker":     castBrokerRole,
+		"cast-nodes":      castNodesRole,
+		"cast-client":     castClientRole,
 
 		"failover-candidate": failoverCandidateRole,
 		"failover-node":      failoverNodeRole,

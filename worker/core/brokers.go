@@ -97,6 +97,8 @@ func (c *Core) fromBroker(now time.Time, b *broker, m wire.Control, fx *Effects)
 		c.offer(now, b, m, fx)
 	case *wire.Revoke:
 		c.revoke(now, m, fx)
+	case *wire.Cast:
+		c.cast(now, b, m, fx)
 	case *wire.Drain:
 		fx.Drain = &Drain{Deadline: time.Duration(m.Deadline) * time.Millisecond}
 	case *wire.Error:

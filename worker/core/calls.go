@@ -178,7 +178,7 @@ func (c *Core) remains(from wire.Peer, h *wire.Header, kept replies, why *sessio
 // next runs the call whose turn has come, unless another session has the lane,
 // and answers those that came too late to be started.
 func (c *Core) next(now time.Time, s *Session, fx *Effects) {
-	if s.state != stateOpen {
+	if s.state != stateOpen || s.errand != nil {
 		return
 	}
 	before := s.callee.Turn()
@@ -188,11 +188,14 @@ func (c *Core) next(now time.Time, s *Session, fx *Effects) {
 			c.reply(s, s.from, s.via, late, r, fx)
 		}
 	}
+	errand := len(s.errands) > 0 && s.callee.Running() == 0 && (!ready || !s.yields)
 	switch l := s.lane; {
-	case !ready:
+	case !ready && !errand:
 		c.nothing(now, s, before, fx)
 	case l != nil && l.taken():
 		l.queue(s)
+	case errand:
+		c.startErrand(now, s, fx)
 	default:
 		c.start(now, s, fx)
 	}
@@ -207,8 +210,9 @@ func (c *Core) start(now time.Time, s *Session, fx *Effects) {
 	if s.lane != nil {
 		s.lane.busy = s
 	}
+	s.yields = false
 	c.guard(now, s, &call)
-	fx.Run = append(fx.Run, Run{s, call})
+	fx.Run = append(fx.Run, Run{Session: s, Call: call})
 }
 
 // nothing takes that no call of the session is ready.
@@ -333,7 +337,7 @@ func (c *Core) cancel(now time.Time, from wire.Peer, h *wire.Header, fx *Effects
 	case session.CancelRefused:
 		c.failTo(from, h, session.ErrFuture, session.NotRun, c.explain(s, h, session.ErrFuture), fx)
 	case session.CancelRunning:
-		fx.Cancel = append(fx.Cancel, Cancel{s, s.callee.Running(), code})
+		fx.Cancel = append(fx.Cancel, Cancel{Session: s, Number: s.callee.Running(), Why: code})
 		s.callee.Redirect(h.Number, func(call *Call) { call.from, call.via = from, h.Via })
 		c.say(from, h, wire.KindHeld, 0, fx)
 	case session.CancelBefore, session.CancelLate:

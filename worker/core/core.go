@@ -81,13 +81,15 @@ type Call struct {
 type Run struct {
 	Session *Session
 	Call    Call
+	Errand  *Errand // the call is a broadcast's, ErrandDone takes its end; else nil
 }
 
 // Cancel ends the context of one call, which was handed over before, or that
 // of the pool's Open where the number is zero.
 type Cancel struct {
-	Session *Session
+	Session *Session // nil: the errand is on the side lane
 	Number  uint64
+	Errand  *Errand      // not nil: it is that which is cancelled
 	Why     session.Code // ErrCancelled or ErrDeadline
 }
 
@@ -101,12 +103,13 @@ type Stop struct {
 // Effects is what one step asks for.
 type Effects struct {
 	wire.Batch
-	Start  []*Session
-	Open   []*Session // of those that were started: their turn on their lanes has come
-	Run    []Run
-	Cancel []Cancel
-	Stop   []Stop
-	Hung   []Hung // where do they hang? Examined is the answer
+	Start   []*Session
+	Open    []*Session // of those that were started: their turn on their lanes has come
+	Run     []Run
+	Cancel  []Cancel
+	Stop    []Stop
+	Errands []*Errand // to run on the side lane, each on a goroutine of its own
+	Hung    []Hung    // where do they hang? Examined is the answer
 	// Quarantine names the sessions that were found to hang: their slots are
 	// lost until their handlers return.
 	Quarantine []Stop
@@ -135,6 +138,8 @@ func (fx *Effects) Reset() {
 	clear(fx.Cancel)
 	clear(fx.Stop)
 	clear(fx.Hung)
+	clear(fx.Errands)
+	fx.Errands = fx.Errands[:0]
 	clear(fx.Quarantine)
 	fx.Hung, fx.Quarantine = fx.Hung[:0], fx.Quarantine[:0]
 	fx.Drain, fx.Resized = nil, fx.Resized[:0]
@@ -178,6 +183,7 @@ type Core struct {
 	clients     map[uuid.UUID]*client
 	past        past
 	declined    declined
+	castings    castings
 	untold      []*Session // of one call, open, and not reported yet
 	due         dueHeap
 	beats       *heartbeat.Monitor[wire.Peer]
@@ -212,6 +218,7 @@ func New(now time.Time, cfg Config, chance io.Reader) *Core {
 		opens:    map[session.OpenKey]*Session{},
 		clients:  map[uuid.UUID]*client{},
 		past:     newPast(),
+		castings: newCastings(cfg.Tick),
 		beats:    heartbeat.New[wire.Peer](cfg.Tick),
 		dog:      heartbeat.NewWatchdog[*Session](cfg.Tick),
 		still:    now,
@@ -324,6 +331,7 @@ func (c *Core) Tick(now time.Time, fx *Effects) {
 	c.watchBrokers(now, fx)
 	c.watchCalls(now, fx)
 	c.resize(now, fx)
+	c.watchErrands(now, fx)
 	for len(c.due) > 0 && !now.Before(c.due[0].due) {
 		c.expire(now, c.due[0], fx)
 	}

@@ -42,6 +42,8 @@ func claimOf(b *broker, m wire.Control) (cell uuid.UUID, epoch uint64, ok bool) 
 		return b.id, m.Epoch, true
 	case *wire.Drain:
 		return b.id, m.Epoch, true
+	case *wire.Cast:
+		return b.id, m.Epoch, true
 	default:
 		return uuid.Nil, 0, false
 	}

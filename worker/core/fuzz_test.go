@@ -24,6 +24,7 @@ type fuzzed struct {
 	fx       Effects
 	starting []*Session
 	running  []Run
+	aside    []*Errand
 	stopping []*Session
 }
 
@@ -54,6 +55,9 @@ func cast() [][]byte {
 		&wire.Revoke{Epoch: 1, Client: client, Request: request, Code: session.ErrWithdrawn},
 		&wire.Identify{Broker: uuid.UUID{1}},
 		&wire.Beat{Epoch: 1},
+		&wire.Cast{Epoch: 1, Client: client, Request: uuid.UUID{15: 3}, Pool: "p", Method: "m"},
+		&wire.Cast{Epoch: 1, Client: client, Request: uuid.UUID{15: 4}, Pool: "p", Method: "m", Sessions: []session.ID{id}, Wait: 50},
+		&wire.Cast{Epoch: 1, Client: client, Request: uuid.UUID{15: 4}, Pool: "p", Over: true},
 		&wire.Hello{Min: 1, Max: 1, Role: wire.RoleClient, ID: client},
 	}
 	var all [][]byte
@@ -94,6 +98,7 @@ func FuzzStep(f *testing.F) {
 	life := script(0, all[0], all[1], all[3])
 	life = append(life, report...)
 	life = append(life, script(0, all[8:]...)...)
+	life = append(life, report...)
 	life = append(append(life, report...), report...)
 	f.Add(life)
 	f.Fuzz(func(t *testing.T, steps []byte) {
@@ -139,7 +144,15 @@ func (f *fuzzed) report(now time.Time, how int) {
 		if how%8 == 7 {
 			reply = session.Reply{Code: session.ErrWorkerPanic}
 		}
-		f.core.Done(now, r.Session, r.Call.Number, reply, &f.fx)
+		if r.Errand != nil {
+			f.core.ErrandDone(now, r.Errand, reply, &f.fx)
+		} else {
+			f.core.Done(now, r.Session, r.Call.Number, reply, &f.fx)
+		}
+	case len(f.aside) > 0:
+		e := f.aside[0]
+		f.aside = f.aside[1:]
+		f.core.ErrandDone(now, e, session.Reply{Body: make([]byte, how%100)}, &f.fx)
 	case len(f.stopping) > 0:
 		s := f.stopping[0]
 		f.stopping = f.stopping[1:]
@@ -171,6 +184,13 @@ func (f *fuzzed) look(t *testing.T) {
 			}
 		}
 		f.running = append(f.running, r)
+	}
+	f.aside = append(f.aside, f.fx.Errands...)
+	if len(f.aside) > asideMost {
+		t.Errorf("%d run on the side lane", len(f.aside))
+	}
+	if err := f.core.auditErrands(); err != nil {
+		t.Error(err)
 	}
 	for _, s := range f.fx.Stop {
 		f.stopping = append(f.stopping, s.Session)

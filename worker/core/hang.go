@@ -22,7 +22,8 @@ const examineFor = 800 * time.Millisecond
 
 // Hung is a call that has passed its budget: where does it hang?
 type Hung struct {
-	Session *Session
+	Session *Session // nil: Errand hangs on the side lane, and ExaminedErrand is the answer
+	Errand  *Errand
 	Number  uint64
 	Silent  time.Duration
 }
@@ -38,6 +39,7 @@ type Finding struct {
 // exam is the examination of one call that hangs.
 type exam struct {
 	session *Session
+	errand  *Errand // not nil: it hangs, and no call does
 	number  uint64
 	method  string
 	until   time.Time
@@ -90,6 +92,9 @@ func (c *Core) watchCalls(now time.Time, fx *Effects) {
 func (c *Core) accuse(now time.Time, s *Session, fx *Effects) {
 	e := &exam{session: s, number: s.callee.Running(), until: now.Add(examineFor), silent: c.dog.Silent(&s.ward)}
 	s.callee.Redirect(e.number, func(call *Call) { e.method = string(call.Method) })
+	if e.errand = s.errand; e.errand != nil {
+		e.method = e.errand.of.method
+	}
 	s.exam = e
 	c.exams = append(c.exams, e)
 	fx.Hung = append(fx.Hung, Hung{Session: s, Number: e.number, Silent: e.silent})
@@ -120,21 +125,30 @@ func (c *Core) condemn(now time.Time, e *exam, fx *Effects) {
 	s := e.session
 	e.silent = c.dog.Silent(&s.ward)
 	c.dog.Forget(&s.ward)
-	text, stack := e.verdict(s), e.stacks()
+	text, stack := e.verdict(s), e.found.stacks()
 	why := &session.Error{Code: session.ErrWorkerHung, Call: e.number, Text: text, Stack: stack, Remote: true}
 	c.quarantined++
 	s.quarantined = true
 
-	from, via := s.wayBack(e.number)
-	r := session.Reply{Code: why.Code, Outcome: session.Unknown, Body: wire.AppendFailure(nil, text, stack)}
-	s.callee.Finish(e.number, r)
-	c.reply(s, from, via, e.number, r, fx)
-	fx.Cancel = append(fx.Cancel, Cancel{s, e.number, session.ErrCancelled})
+	if e.errand != nil {
+		c.errandHung(e.errand, text, stack, fx)
+	} else {
+		c.callHung(s, e.number, text, stack, fx)
+	}
 	c.end(now, s, why.Code, text, fx)
 	c.tell(s, fx)
 	c.publish(s, fx)
 	fx.Quarantine = append(fx.Quarantine, Stop{Session: s, Why: why})
 	c.strand(now, s, e.number, fx)
+}
+
+// callHung settles the call that hangs.
+func (c *Core) callHung(s *Session, n uint64, text, stack string, fx *Effects) {
+	from, via := s.wayBack(n)
+	r := session.Reply{Code: session.ErrWorkerHung, Outcome: session.Unknown, Body: wire.AppendFailure(nil, text, stack)}
+	s.callee.Finish(n, r)
+	c.reply(s, from, via, n, r, fx)
+	fx.Cancel = append(fx.Cancel, Cancel{Session: s, Number: n, Why: session.ErrCancelled})
 }
 
 // verdict is one line of what is wrong, for the client.
@@ -147,10 +161,10 @@ func (e *exam) verdict(s *Session) string {
 }
 
 // stacks is what is known of where it hangs, Go's part first.
-func (e *exam) stacks() string {
-	s := cmp.Or(e.found.Stack, "no stack: it was not found in time; limpet inspect may have it")
-	if e.found.Native != "" {
-		s = wire.Stack(s+"\n\nin C: ") + e.found.Native
+func (f *Finding) stacks() string {
+	s := cmp.Or(f.Stack, "no stack: it was not found in time; limpet inspect may have it")
+	if f.Native != "" {
+		s = wire.Stack(s+"\n\nin C: ") + f.Native
 	}
 	return wire.Stack(s)
 }

@@ -38,6 +38,9 @@ type Session struct {
 	budget time.Duration            // that it has
 	exam   *exam                    // of the call that hangs, nil while none does
 
+	errands []*Errand // of broadcasts, that wait for their turn between two calls
+	errand  *Errand   // that runs
+
 	callee *session.Callee[Call]
 	clocks session.Clocks
 	from   wire.Peer // the holder's last way back
@@ -55,6 +58,7 @@ type Session struct {
 	reported    bool // some broker may know of it
 	quarantined bool // it was found to hang; the slot is lost until its handler returns
 	queued      bool // it waits for its turn on its lane
+	yields      bool // the last turn was an errand's: the next is a call's, if there is one
 }
 
 // orphan is a call that ran for the holder before when another attached.
@@ -394,8 +398,9 @@ func (c *Core) end(now time.Time, s *Session, code session.Code, text string, fx
 		c.fail(s, calls[i].from, calls[i].via, n, code, session.NotRun, text, fx)
 	}
 	if s.callee.Running() != 0 {
-		fx.Cancel = append(fx.Cancel, Cancel{s, s.callee.Running(), session.ErrCancelled})
+		fx.Cancel = append(fx.Cancel, Cancel{Session: s, Number: s.callee.Running(), Why: session.ErrCancelled})
 	}
+	c.dismiss(s, code, text, fx)
 	delete(s.client.sessions, s.id)
 	s.client.digest ^= session.Digest(s.id)
 	if s.lane == nil {
@@ -415,7 +420,7 @@ func (c *Core) end(now time.Time, s *Session, code session.Code, text string, fx
 func (c *Core) closeBare(now time.Time, s *Session, fx *Effects) {
 	last := len(fx.Stop) - 1
 	switch {
-	case !s.pool.Bare || s.callee.Running() != 0 || s.quarantined:
+	case !s.pool.Bare || s.callee.Running() != 0 || s.errand != nil || s.quarantined:
 	case s.queued:
 		c.closeQueued(now, s, fx)
 	case last >= 0 && fx.Stop[last].Session == s:
@@ -476,6 +481,7 @@ func (c *Core) beatSoon() {
 // EndAll ends every open session; those that start end as soon as they are
 // open.
 func (c *Core) EndAll(now time.Time, code session.Code, text string, fx *Effects) {
+	c.endErrands(code, text, fx)
 	for _, s := range c.Sessions() {
 		if s.state == stateStarting {
 			s.why = &session.Error{Code: code, Text: text, Remote: true}

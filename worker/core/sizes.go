@@ -18,6 +18,9 @@ type Sizes struct {
 	Declined    int // offers declined of late; bounded
 	Watched     int // calls that run, and last looks at those that ran
 	Quarantined int // slots whose handlers hang
+	Errands     int // of broadcasts, not over
+	Aside       int // that hold a place on the side lane, those that hang among them
+	Castings    int // broadcasts that are remembered; bounded
 }
 
 // Sizes counts what the node holds.
@@ -26,6 +29,12 @@ func (c *Core) Sizes() Sizes {
 		Opens: len(c.opens), Sessions: len(c.sessions), Clients: len(c.clients), Clocks: len(c.due),
 		Past: c.past.all.Len(), PastBytes: c.past.bytes, Declined: len(c.declined.order),
 		Watched: c.dog.Len(), Quarantined: c.quarantined,
+	}
+	s.Errands, s.Castings = c.castings.open, len(c.castings.all)
+	for _, e := range c.castings.places {
+		if e != nil {
+			s.Aside++
+		}
 	}
 	for _, p := range c.pools {
 		s.Slots += p.Slots
@@ -79,6 +88,9 @@ func (c *Core) Audit() error {
 		if s.place != i || s.state != stateOpen {
 			return fmt.Errorf("session %s at place %d of the clocks says place %d, state %d", s.id, i, s.place, s.state)
 		}
+	}
+	if err := c.auditErrands(); err != nil {
+		return err
 	}
 	return c.past.audit()
 }

@@ -1,0 +1,572 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// A broadcast asks every member of a pool the same, and ends when each of them
+// is settled. Its members are those of the moment in which it arrived:
+//
+//	Broadcast -> snapshot -> asked (Cast, again every askAgain) -> settled -> told (Answered, numbered)
+//	                                 |                                ^            |
+//	                                 +- Answer: its own word ---------+            | Heard: kept no longer
+//	                                 +- node lost: died, or hung -----+            v
+//	                                 +- node left, deadline ----------+     Complete -> Heard{done} -> past
+//
+// The nodes remember what they have answered, so this record may be lost: a
+// client that asks another broker brings along whom it still waits for.
+
+// Bounds of what broadcasts may take.
+const (
+	askAgain      = 500 * time.Millisecond // between two questions to a node that has not answered
+	castsMost     = 1024
+	castMembers   = 1 << 18         // of all broadcasts
+	castBytesMost = 128 << 20       // of arguments, and of answers that are kept
+	answersBehind = 4096            // that are sent and not confirmed
+	answersBytes  = 1 << 20         // of those
+	answersSize   = 256 << 10       // of one message, or one answer
+	confirmedFor  = time.Minute     // a client has to confirm a complete one
+	completeAgain = 5 * time.Second // between two words to one that has not
+)
+
+// broadcast is the record of one until its client has all of it.
+type broadcast struct {
+	key      session.OpenKey
+	client   *client
+	ask      wire.Cast // what its nodes are sent
+	since    time.Time // when its client sent it first
+	deadline time.Time // zero: none
+	run      uint64    // tells it from the same one, forgotten and begun anew
+	try      uint32    // the highest that was heard
+	sessions bool
+
+	members []session.MemberID
+	fates   []session.Fate // of members
+	place   map[session.MemberID]int
+	parts   map[session.NodeID]*part
+	open    int
+	counts  [session.FateLast + 1]uint32
+
+	settled    []wire.Member // numbers have+1 to last
+	have, sent uint32
+	last       uint32
+	size       int       // bytes of settled, and of the arguments
+	told       bool      // that it is complete
+	fresh      bool      // there are answers to be flushed
+	heard      time.Time // the client's last word
+	retold     time.Time // when what it has not confirmed was told again
+}
+
+// part is what of a broadcast is one node's.
+type part struct {
+	of      *broadcast
+	node    session.NodeID
+	name    string
+	members []int // places
+	open    int
+	seen    bool // the node has it
+	again   time.Time
+}
+
+// broadcast takes a client's question to a whole pool, or a copy of one.
+func (c *Core) broadcast(now time.Time, from wire.Peer, m *wire.Broadcast, fx *Effects) {
+	key := session.OpenKey{Client: m.Client, Request: m.Request}
+	if _, over := c.past.find(key); over {
+		return // nobody waits for it
+	}
+	cl, err := c.client(m.Client, from)
+	if err != nil {
+		c.refuse(from, key, session.ErrOverloaded, err.Error(), fx)
+		return
+	}
+	b := c.casts[key]
+	fresh := b == nil
+	if fresh {
+		if code, text := c.cannotCast(now, m); code != 0 {
+			c.refuse(from, key, code, text, fx)
+			c.forget(cl)
+			return
+		}
+		members := wire.UnpackMembers(m.Missing)
+		if len(members) == 0 {
+			members = c.snapshot(m.Pool, m.Sessions)
+		}
+		if code, text := c.tooMany(m, len(members)); code != 0 {
+			c.counts.Overloaded++
+			c.refuse(from, key, code, text, fx)
+			c.forget(cl)
+			return
+		}
+		b = c.cast(now, cl, m, members, fx)
+	}
+	b.heard, b.try = now, max(b.try, m.Try)
+	if m.Broker == c.cfg.ID && m.Run == b.run {
+		c.confirm(b, m.Have)
+	}
+	b.sent, b.told = b.have, false
+	if len(m.Missing) == 0 {
+		c.tellSnapshot(b, fx)
+	}
+	if fresh {
+		c.askAll(now, b, fx)
+	}
+	c.push(b, fx)
+}
+
+// cannotCast says why no broadcast can begin now.
+func (c *Core) cannotCast(now time.Time, m *wire.Broadcast) (session.Code, string) {
+	switch {
+	case c.outdated() || !c.knowsOpens(now):
+		return session.ErrRecovering, "nodes may not be back yet"
+	case c.draining:
+		return session.ErrDraining, "the broker is shutting down"
+	case len(c.casts) >= castsMost || c.castBytes+len(m.Args) > castBytesMost:
+		return session.ErrOverloaded, "as many broadcasts are under way as may be"
+	}
+	return 0, ""
+}
+
+func (c *Core) tooMany(m *wire.Broadcast, members int) (session.Code, string) {
+	switch {
+	case members > wire.MaxMembers:
+		return session.ErrTooLarge, fmt.Sprintf("pool %q has %d members, a broadcast reaches at most %d", m.Pool, members, wire.MaxMembers)
+	case c.castMembers+members > castMembers:
+		return session.ErrOverloaded, "the broadcasts that are under way have as many members as may be"
+	}
+	return 0, ""
+}
+
+// snapshot is who the members of a pool are, in a fixed order. A pool that
+// nobody serves has none.
+func (c *Core) snapshot(pool string, sessions bool) (list []session.MemberID) {
+	for _, id := range slices.Sorted(maps.Keys(c.nodes)) {
+		n := c.nodes[id]
+		switch {
+		case !n.serves(pool):
+		case !sessions:
+			list = append(list, session.MemberID{Node: id})
+		default:
+			for _, l := range leasesOf(n.live) {
+				if l.live.Pool == pool && !l.live.Quarantined {
+					list = append(list, session.MemberID{Node: id, Session: l.live.Session})
+				}
+			}
+		}
+	}
+	return list
+}
+
+// cast begins a broadcast to these members.
+func (c *Core) cast(now time.Time, cl *client, m *wire.Broadcast, members []session.MemberID, fx *Effects) *broadcast {
+	c.counts.Broadcasts++
+	b := &broadcast{
+		key: session.OpenKey{Client: m.Client, Request: m.Request}, client: cl, run: c.cfg.Epoch<<32 | c.counts.Broadcasts&math.MaxUint32, sessions: m.Sessions,
+		since: now.Add(-time.Duration(m.Since) * time.Millisecond),
+		ask: wire.Cast{
+			Client: m.Client, Request: m.Request, Pool: m.Pool, Method: m.Method, Args: m.Args, Raw: m.Raw, Patience: m.Patience, Wait: m.Wait,
+		},
+		place: make(map[session.MemberID]int, len(members)), parts: map[session.NodeID]*part{}, size: len(m.Args),
+	}
+	if m.Budget > 0 {
+		b.deadline = now.Add(time.Duration(m.Budget) * time.Millisecond)
+	}
+	for _, id := range members {
+		if _, twice := b.place[id]; twice {
+			continue
+		}
+		p := b.parts[id.Node]
+		if p == nil {
+			p = &part{of: b, node: id.Node, name: c.nameOf(id.Node)}
+			b.parts[id.Node] = p
+		}
+		b.place[id] = len(b.members)
+		p.members = append(p.members, len(b.members))
+		p.open++
+		b.members = append(b.members, id)
+	}
+	b.open, b.fates = len(b.members), make([]session.Fate, len(b.members))
+	c.casts[b.key] = b
+	c.castMembers += len(b.members)
+	c.castBytes += b.size
+	cl.casts++
+	fx.Events = append(fx.Events, Event{What: EventBroadcast, Pool: m.Pool, Text: fmt.Sprintf("%s to %d members", m.Method, len(b.members))})
+	return b
+}
+
+// askAll asks every node of a broadcast for the first time.
+func (c *Core) askAll(now time.Time, b *broadcast, fx *Effects) {
+	for _, id := range slices.Sorted(maps.Keys(b.parts)) {
+		c.askPart(now, b.parts[id], fx)
+		c.asked = append(c.asked, b.parts[id])
+	}
+}
+
+func (c *Core) nameOf(id session.NodeID) string {
+	if n := c.nodes[id]; n != nil {
+		return n.name
+	}
+	return ""
+}
+
+// askPart asks a node for what it has not answered. A node that nobody knows was
+// lost while no broker looked.
+func (c *Core) askPart(now time.Time, p *part, fx *Effects) {
+	p.again = now.Add(askAgain)
+	n := c.nodes[p.node]
+	switch {
+	case n == nil:
+		c.settlePart(p, session.FateDied, session.ErrWorkerLost, "node "+p.node.String()+" has not come back to this broker", "", fx)
+		return
+	case n.peer == 0 && now.Sub(n.cut) >= c.cfg.Beat:
+		c.settlePart(p, session.FateDied, session.ErrWorkerLost, p.name+": its connection broke and did not come back", "", fx)
+		return
+	case n.peer == 0:
+		return
+	}
+	b := p.of
+	m := b.ask
+	m.Epoch, m.Since, m.Again = c.cfg.Epoch, wire.Millis(now.Sub(b.since)), p.seen
+	if p.seen {
+		m.Method, m.Args = "", nil
+	}
+	if !b.deadline.IsZero() {
+		m.Budget = max(wire.Millis(b.deadline.Sub(now)), 1)
+	}
+	if !b.sessions {
+		fx.Control(n.peer, &m)
+		return
+	}
+	for chunk := range slices.Chunk(p.openSessions(), wire.MaxList) {
+		m.Sessions = chunk
+		fx.Control(n.peer, &m)
+	}
+}
+
+// openSessions are those of a part that are not settled.
+func (p *part) openSessions() []session.ID {
+	list := make([]session.ID, 0, p.open)
+	for _, i := range p.members {
+		if p.of.fates[i] == session.FateOpen {
+			list = append(list, p.of.members[i].Session)
+		}
+	}
+	return list
+}
+
+// askBack asks a node that has registered anew, without waiting for the next
+// question's time.
+func (c *Core) askBack(now time.Time, n *node, fx *Effects) {
+	for _, p := range c.partsOf(n.id) {
+		c.askPart(now, p, fx)
+	}
+}
+
+// partsOf are a node's open parts of broadcasts, in a fixed order.
+func (c *Core) partsOf(id session.NodeID) (list []*part) {
+	for _, b := range c.casts {
+		if p := b.parts[id]; p != nil && p.open > 0 {
+			list = append(list, p)
+		}
+	}
+	slices.SortFunc(list, func(a, b *part) int { return compareKeys(a.of.key, b.of.key) })
+	return list
+}
+
+func compareKeys(a, b session.OpenKey) int {
+	if d := slices.Compare(a.Client[:], b.Client[:]); d != 0 {
+		return d
+	}
+	return slices.Compare(a.Request[:], b.Request[:])
+}
+
+// answered takes a node's word on members of a broadcast.
+func (c *Core) answered(from wire.Peer, m *wire.Answer, fx *Effects) {
+	n := c.nodeAt[from]
+	if n == nil {
+		c.stranger(from, wire.KindAnswer, fx)
+		return
+	}
+	b := c.casts[session.OpenKey{Client: m.Client, Request: m.Request}]
+	if b == nil || b.parts[n.id] == nil {
+		return // too late: its client has gone, or was told otherwise
+	}
+	p := b.parts[n.id]
+	p.seen = true
+	for i := range m.Members {
+		one := &m.Members[i]
+		if place, is := b.place[session.MemberID{Node: n.id, Session: one.Session}]; is && one.Fate != session.FateOpen {
+			c.settle(b, place, wire.Member{Fate: one.Fate, Code: one.Code, Raw: one.Raw, Body: one.Body})
+		}
+	}
+	if !b.fresh {
+		b.fresh = true
+		c.unflushed = append(c.unflushed, b)
+	}
+}
+
+// Flush tells clients of the answers that the last Steps have brought. Whoever
+// takes in several messages at once calls it after the last, so that they leave
+// as one; Tick does too.
+func (c *Core) Flush(fx *Effects) {
+	for _, b := range c.unflushed {
+		if b.fresh = false; c.casts[b.key] == b {
+			c.push(b, fx)
+		}
+	}
+	clear(c.unflushed)
+	c.unflushed = c.unflushed[:0]
+}
+
+// settle notes what has become of a member; the first word counts.
+func (c *Core) settle(b *broadcast, place int, m wire.Member) {
+	if b.fates[place] != session.FateOpen {
+		return
+	}
+	id := b.members[place]
+	p := b.parts[id.Node]
+	m.Node, m.Session, m.Name = id.Node, id.Session, p.name
+	if len(m.Body) > 0 && c.castBytes+len(m.Body) > castBytesMost {
+		if m.Body = nil; m.Code == 0 {
+			m.Code = session.ErrReplyGone
+		}
+	}
+	b.fates[place] = m.Fate
+	b.counts[m.Fate]++
+	b.settled = append(b.settled, m)
+	b.size += len(m.Body)
+	c.castBytes += len(m.Body)
+	b.last++
+	b.open--
+	p.open--
+}
+
+// settlePart settles all that is open of a node's part.
+func (c *Core) settlePart(p *part, fate session.Fate, code session.Code, text, stack string, fx *Effects) {
+	if p.open == 0 {
+		return
+	}
+	body := wire.AppendFailure(nil, text, stack)
+	for _, place := range p.members {
+		c.settle(p.of, place, wire.Member{Fate: fate, Code: code, Body: body})
+	}
+	c.push(p.of, fx)
+}
+
+// castsLose settles what a node leaves behind that is given up. One that is
+// silent while its connection stands hangs.
+func (c *Core) castsLose(n *node, why session.Death, silent bool, fx *Effects) {
+	fate, code := session.FateDied, session.ErrWorkerLost
+	if silent && n.peer != 0 || why.Code == session.ErrWorkerHung {
+		fate, code = session.FateHung, session.ErrWorkerHung
+	}
+	for _, p := range c.partsOf(n.id) {
+		c.settlePart(p, fate, code, n.name+": "+why.Text, why.Dump, fx)
+	}
+}
+
+// castsLeave settles those of a node that has said good-bye.
+func (c *Core) castsLeave(n *node, fx *Effects) {
+	for _, p := range c.partsOf(n.id) {
+		c.settlePart(p, session.FateLeft, session.ErrDraining, n.name+" has left", "", fx)
+	}
+}
+
+// tellSnapshot tells the client who the members are.
+func (c *Core) tellSnapshot(b *broadcast, fx *Effects) {
+	if b.client.peer == 0 {
+		return
+	}
+	m := wire.Answered{Request: b.key.Request, Broker: c.cfg.ID, Run: b.run, Try: b.try, Base: b.have, First: b.have + 1, Known: true}
+	for _, id := range b.members {
+		m.Snapshot = wire.AppendMember(m.Snapshot, id)
+	}
+	fx.Control(b.client.peer, &m)
+}
+
+// push sends what is settled, as far as the client has confirmed what came
+// before, and at the end that it is complete.
+func (c *Core) push(b *broadcast, fx *Effects) {
+	if b.client.peer == 0 {
+		return
+	}
+	behind := 0
+	for _, m := range b.settled[:b.sent-b.have] {
+		behind += len(m.Body)
+	}
+	for b.sent < b.last && b.sent-b.have < answersBehind && behind < answersBytes {
+		m := wire.Answered{Request: b.key.Request, Broker: c.cfg.ID, Run: b.run, Try: b.try, Base: b.have, First: b.sent + 1}
+		size := 0
+		for b.sent < b.last && b.sent-b.have < answersBehind {
+			next := &b.settled[b.sent-b.have]
+			if size > 0 && size+len(next.Body) > answersSize {
+				break
+			}
+			size += len(next.Body)
+			m.Members = append(m.Members, *next)
+			b.sent++
+		}
+		behind += size
+		fx.Control(b.client.peer, &m)
+	}
+	if b.open == 0 && b.sent == b.last && !b.told {
+		c.tellComplete(b, fx)
+	}
+}
+
+func (c *Core) tellComplete(b *broadcast, fx *Effects) {
+	b.told = true
+	fx.Control(b.client.peer, &wire.Complete{
+		Request: b.key.Request, Broker: c.cfg.ID, Run: b.run, Members: uint32(len(b.members)),
+		Answered: b.counts[session.FateAnswered], Failed: b.counts[session.FateFailed], Died: b.counts[session.FateDied],
+		Hung: b.counts[session.FateHung], Left: b.counts[session.FateLeft], Deadline: b.counts[session.FateDeadline], Busy: b.counts[session.FateBusy],
+	})
+}
+
+// confirm forgets the answers up to number have.
+func (c *Core) confirm(b *broadcast, have uint32) {
+	have = min(have, b.sent)
+	if have <= b.have {
+		return
+	}
+	gone := b.settled[:have-b.have]
+	for i := range gone {
+		b.size -= len(gone[i].Body)
+		c.castBytes -= len(gone[i].Body)
+	}
+	clear(gone)
+	b.settled = b.settled[have-b.have:]
+	b.have = have
+}
+
+// heardOf takes a client's word on what it has.
+func (c *Core) heardOf(now time.Time, from wire.Peer, m *wire.Heard, fx *Effects) {
+	b := c.casts[session.OpenKey{Client: m.Client, Request: m.Request}]
+	switch {
+	case b == nil:
+		return
+	case b.client.peer != from && b.client.peer != 0:
+		c.bad(from, wire.KindHeard, m.Request, session.ErrBadMessage, errors.New("heard of another client's broadcast"), fx)
+		return
+	case m.Done:
+		c.past.add(now, pastOpen{key: b.key, code: session.ErrWithdrawn}, nil)
+		c.endCast(b, fx)
+		return
+	}
+	b.heard = now
+	if m.Broker == c.cfg.ID && m.Run == b.run {
+		c.confirm(b, m.Have)
+		c.push(b, fx)
+	}
+}
+
+// endCast forgets a broadcast that nobody waits for any more. Nodes that are
+// still at it are told.
+func (c *Core) endCast(b *broadcast, fx *Effects) {
+	if b.open > 0 {
+		for _, id := range slices.Sorted(maps.Keys(b.parts)) {
+			if n := c.nodes[id]; n != nil && n.peer != 0 && b.parts[id].open > 0 {
+				fx.Control(n.peer, &wire.Cast{Epoch: c.cfg.Epoch, Client: b.key.Client, Request: b.key.Request, Pool: b.ask.Pool, Over: true})
+			}
+		}
+	}
+	for _, p := range b.parts {
+		p.open = 0 // so that nobody asks again
+	}
+	what := fmt.Sprintf("%s: %d of %d members answered", b.ask.Method, b.counts[session.FateAnswered], len(b.members))
+	fx.Events = append(fx.Events, Event{What: EventBroadcastOver, Pool: b.ask.Pool, Text: what})
+	c.castMembers -= len(b.members)
+	c.castBytes -= b.size
+	delete(c.casts, b.key)
+	b.client.casts--
+	c.forget(b.client)
+}
+
+// castsOf ends the broadcasts of a client that is gone.
+func (c *Core) castsOf(cl *client, fx *Effects) {
+	if cl.casts == 0 {
+		return
+	}
+	for _, b := range c.castsInOrder() {
+		if b.client == cl {
+			c.endCast(b, fx)
+		}
+	}
+}
+
+func (c *Core) castsInOrder() []*broadcast {
+	return slices.SortedFunc(maps.Values(c.casts), func(a, b *broadcast) int { return compareKeys(a.key, b.key) })
+}
+
+// watchCasts asks again what was not answered, and ends what has no time left.
+func (c *Core) watchCasts(now time.Time, fx *Effects) {
+	for len(c.asked) > 0 {
+		p := c.asked[0]
+		if p.open > 0 && now.Before(p.again) {
+			break
+		}
+		c.asked[0] = nil
+		c.asked = c.asked[1:]
+		if p.open > 0 {
+			c.askPart(now, p, fx)
+			c.asked = append(c.asked, p)
+		}
+	}
+	for _, b := range c.castsInOrder() {
+		switch {
+		case b.open > 0 && !b.deadline.IsZero() && !now.Before(b.deadline):
+			for _, id := range slices.Sorted(maps.Keys(b.parts)) {
+				c.settlePart(b.parts[id], session.FateDeadline, session.ErrDeadline, "the time of the broadcast was over", "", fx)
+			}
+		case b.open == 0 && now.Sub(b.heard) > confirmedFor:
+			c.endCast(b, fx)
+		case b.open == 0 && b.told && now.Sub(b.retold) > completeAgain:
+			b.retold, b.told = now, false
+			c.push(b, fx)
+		}
+	}
+}
+
+// auditCasts checks that what is counted of broadcasts is what they hold.
+func (c *Core) auditCasts() error {
+	members, bytes, of := 0, 0, map[*client]int{}
+	for key, b := range c.casts {
+		open := 0
+		for _, f := range b.fates {
+			if f == session.FateOpen {
+				open++
+			}
+		}
+		parts := 0
+		for _, p := range b.parts {
+			parts += p.open
+		}
+		if b.key != key || open != b.open || parts != b.open || int(b.last)+b.open != len(b.members) || int(b.last-b.have) != len(b.settled) || b.sent > b.last {
+			return fmt.Errorf("broadcast %s of %d members: %d open, counts %d, its parts %d; settled %d, sent %d, confirmed %d, kept %d",
+				b.key.Request, len(b.members), open, b.open, parts, b.last, b.sent, b.have, len(b.settled))
+		}
+		members += len(b.members)
+		bytes += b.size
+		of[b.client]++
+	}
+	if members != c.castMembers || bytes != c.castBytes {
+		return fmt.Errorf("broadcasts have %d members and %d bytes, counted are %d and %d", members, bytes, c.castMembers, c.castBytes)
+	}
+	for id, cl := range c.clients {
+		if cl.casts != of[cl] {
+			return fmt.Errorf("client %s has %d broadcasts, counts %d", id, of[cl], cl.casts)
+		}
+		delete(of, cl)
+	}
+	if len(of) > 0 {
+		return errors.New("a broadcast's client is not known")
+	}
+	return nil
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/limpet-rpc/limpet/client"
+)
+
+// TestMain lets the test binary be the program.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("CELL"); dir != "" {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		err := serve(ctx, dir, os.Getenv("ENDPOINT"), os.Getenv("NAME"))
+		stop()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+const servers = 5
+
+// Five servers on a host elect one master. One of them asks all: five answers,
+// to the one that asked and to no other.
+func TestEverybodyAnswersTheIssuerOnly(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	dir, endpoint := filepath.Join(t.TempDir(), "cell"), freeEndpoint(t)
+	var all []*exec.Cmd
+	for i := range servers {
+		all = append(all, begin(t, dir, endpoint, fmt.Sprint("server-", i+1)))
+	}
+	cl, err := client.Dial(ctx, endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cl.Close() })
+	for len(ask(ctx, t, cl)) < servers { // until all have registered
+		time.Sleep(10 * time.Millisecond)
+	}
+	s, err := cl.Open(ctx, "servers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers, err := client.Call[[]Who](ctx, s, "ask", struct{}{})
+	if err != nil || len(answers) != servers {
+		t.Fatalf("%d answers, %v", len(answers), err)
+	}
+	masters := 0
+	for name, who := range ask(ctx, t, cl) {
+		want := int64(0)
+		if name == s.Route().NodeName {
+			want = servers
+		}
+		if who.Heard != want {
+			t.Errorf("%s was given %d answers, want %d", name, who.Heard, want)
+		}
+		if who.Master {
+			masters++
+		}
+	}
+	if masters != 1 {
+		t.Errorf("%d masters", masters)
+	}
+	_ = s.Close(ctx)
+	for _, p := range all {
+		_ = p.Process.Signal(syscall.SIGTERM)
+	}
+	for _, p := range all {
+		if err := p.Wait(); err != nil {
+			t.Errorf("a server ends with %v", err)
+		}
+	}
+}
+
+// ask has the test itself ask everybody.
+func ask(ctx context.Context, t *testing.T, cl *client.Client) map[string]Who {
+	t.Helper()
+	all := map[string]Who{}
+	cast := client.Broadcast[Who](ctx, cl, "servers", "who", nil)
+	for a, err := range cast.Answers() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[a.Name] = a.Value
+	}
+	if sum, err := cast.Wait(); err != nil || !sum.All() || sum.Members != len(all) {
+		t.Fatalf("%+v, %v", sum, err)
+	}
+	return all
+}
+
+func begin(t *testing.T, dir, endpoint, name string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), "CELL="+dir, "ENDPOINT="+endpoint, "NAME="+name)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return cmd
+}
+
+func freeEndpoint(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return "tcp://" + l.Addr().String()
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/limpet-rpc/limpet/internal/chunk"
 )
 
 // callContext is the context of one call: it ends with the call's deadline or
@@ -14,6 +16,10 @@ type callContext struct {
 	task     *task     // fixed, nil for Open's
 	number   uint64    // fixed, the call's
 	deadline time.Time // fixed, zero: none
+
+	sums bool          // both ways with a checksum; owned by the task
+	arg  *chunk.Reader // its argument, where that comes as chunks; owned by the task
+	out  reply         // what has been written of its reply; nil: nothing; owned by the task
 
 	steps uint64 // of its progress, guarded by the node's mutex
 

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/limpet-rpc/limpet/internal/chunk"
 	"github.com/limpet-rpc/limpet/internal/supervise"
 	"github.com/limpet-rpc/limpet/internal/version"
 	"github.com/limpet-rpc/limpet/internal/wire"
@@ -406,6 +407,12 @@ func (n *node) apply(fx *core.Effects, send sender) {
 	for _, o := range fx.Outs {
 		n.send(o, send)
 	}
+	for i := range fx.Chunks {
+		n.sendChunk(&fx.Chunks[i], send)
+	}
+	for _, tag := range fx.Wake {
+		tag.(chunk.Bell).Ring()
+	}
 	for _, r := range fx.Run {
 		r.Session.Task.(*task).give(order{call: r.Call})
 	}
@@ -437,6 +444,13 @@ func (n *node) apply(fx *core.Effects, send sender) {
 func (n *node) send(o wire.Out, send sender) {
 	if err := send(o.To, o.Env); err != nil {
 		n.log.Debug("not sent", "to", o.To, "kind", wire.KindOf(o.Env), "error", err)
+	}
+}
+
+// sendChunk gives a chunk to the loop. One that is lost is asked for again.
+func (n *node) sendChunk(c *wire.Chunk, send sender) {
+	if err := chunk.Send(c, send); err != nil {
+		n.log.Debug("not sent", "to", c.To, "kind", c.Head.Kind, "error", err)
 	}
 }
 

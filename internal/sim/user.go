@@ -305,7 +305,9 @@ func (k *calling) abandon() {
 		return
 	}
 	c := k.user.client
-	n, sent := c.core.Abandon(k.session, k)
+	var n uint64
+	var sent bool
+	c.step(func(fx *core.Effects) { n, sent = c.core.Abandon(k.session, k, fx) })
 	if n == 0 {
 		c.w.fail("%s: work %d has not ended, and cannot be abandoned", c.name, k.record.id)
 		return

@@ -35,6 +35,8 @@ type Session struct {
 	orphan   Call      // the call that ran for the holder before: its number and way back
 	orphaned uint32    // that holder's epoch
 
+	flows map[uint64]*flow // by call, of what travels as chunks; nil while nothing does
+
 	ward        heartbeat.Ward[*Session] // over the call that runs
 	budget      time.Duration            // that it has
 	exam        *exam                    // of the call that hangs, nil while none does
@@ -60,6 +62,7 @@ type Session struct {
 // tenancy is who has which slot.
 type tenancy struct {
 	// fixed after the offer
+	node        session.NodeID
 	id          session.ID
 	key         session.Key
 	open        session.OpenKey
@@ -85,6 +88,9 @@ func (s *Session) Worker() int { return s.slot }
 
 // Incarnation is how many sessions its slot has served, this one included.
 func (s *Session) Incarnation() uint64 { return s.incarnation }
+
+// Once reports that it ends with the call that it was opened with.
+func (s *Session) Once() bool { return s.once }
 
 // Client is whose session it is.
 func (s *Session) Client() uuid.UUID { return s.open.Client }
@@ -197,7 +203,7 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 	p.count[slot]++
 	limits := p.Limits.Lowered(m.Limits.Session())
 	s := &Session{
-		tenancy: tenancy{id: id, key: secret, open: key, pool: p, slot: slot, incarnation: p.count[slot], limits: limits, epoch: 1},
+		tenancy: tenancy{node: c.cfg.Node, id: id, key: secret, open: key, pool: p, slot: slot, incarnation: p.count[slot], limits: limits, epoch: 1},
 		callee:  session.NewCallee[Call](limits.Window, session.DefaultBytes), started: now, place: -1,
 		try: m.Try,
 	}
@@ -367,6 +373,7 @@ func (c *Core) end(now time.Time, s *Session, code session.Code, text string, fx
 	if s.place >= 0 {
 		heap.Remove(&c.due, s.place)
 	}
+	c.breakAll(s, s.why, fx)
 	numbers, calls := s.callee.Waiting()
 	for i, n := range numbers {
 		s.callee.Cancel(n, code)

@@ -26,6 +26,7 @@ type Outflow struct {
 	ended  bool    // nothing more will be given
 	sum    uint32  // of the whole, once it has ended
 	marked bool    // the end was sent, since the last Rewind
+	told   bool    // the end was sent at all
 	over   bool    // the end was acknowledged
 	kept   []Chunk // from acked on
 	ahead  int     // how many of them were sent, since the last Rewind
@@ -94,7 +95,7 @@ func (f *Outflow) Next() (c Chunk, last, again, ok bool) {
 	if _, ok := f.next(); !ok {
 		return Chunk{}, false, false, false
 	}
-	c.At = f.given
+	c.At, again = f.given, f.told
 	if f.ahead < len(f.kept) {
 		c = f.kept[f.ahead]
 		f.ahead++
@@ -103,7 +104,7 @@ func (f *Outflow) Next() (c Chunk, last, again, ok bool) {
 	f.sent = c.End()
 	f.top = max(f.top, f.sent)
 	last = f.marks && f.ended && f.sent == f.given
-	f.marked = f.marked || last
+	f.marked, f.told = f.marked || last, f.told || last
 	return c, last, again, true
 }
 

@@ -77,6 +77,9 @@ func (f *Outflow) Stuck() {
 	f.count()
 }
 
+// Counted is how many bytes its road counts for it.
+func (f *Outflow) Counted() int { return f.counted }
+
 // count brings the road's account up to date.
 func (f *Outflow) count() {
 	if f.road == nil {

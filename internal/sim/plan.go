@@ -44,6 +44,9 @@ type plan struct {
 	budget time.Duration // of every call without a sign of life; 0: none
 	lanes  int           // that the sessions of a pool share on its node; 0: none
 
+	streams bool          // arguments and replies travel as chunks
+	stall   time.Duration // of a reply of which nothing is taken
+
 	takeovers int  // of a cell's masters
 	renews    bool // parts know when their connections stand again
 }
@@ -203,6 +206,7 @@ func (p *plan) String() string {
 		{"hold", p.hold},
 		{"records", p.records},
 		{"bursts", p.bursts},
+		{"streams", p.streams},
 	} {
 		if h.on {
 			b.WriteString(", " + h.name)

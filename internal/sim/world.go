@@ -17,6 +17,7 @@ type World struct {
 	chance  chance
 	fate    chance // of what came later than the rest: it leaves the draws of chance as they were
 	delays  chance // of calls that hang
+	tides   chance // of streams
 	history io.Writer
 	truth   *truth
 	failure error
@@ -57,7 +58,7 @@ func (w *World) result() Result {
 }
 
 func newWorld(seed uint64, history io.Writer) *World {
-	w := &World{seed: seed, chance: newChance(seed, 1), fate: newChance(seed, 3), delays: newChance(seed, 6), history: history}
+	w := &World{seed: seed, chance: newChance(seed, 1), fate: newChance(seed, 3), delays: newChance(seed, 6), tides: newChance(seed, 7), history: history}
 	w.plan = newPlan(newChance(seed, 2))
 	w.plan.house(newChance(seed, 4))
 	w.plan.hang(newChance(seed, 5))
@@ -66,6 +67,7 @@ func newWorld(seed uint64, history io.Writer) *World {
 		w.plan.lanes = 1 + int(seed/5%2)
 	}
 	w.plan.direct, w.plan.lies = seed%3 == 1, seed%30 == 1
+	w.plan.stream(seed)
 	w.truth = newTruth(w)
 	w.note("seed %d: %s", seed, w.plan.String())
 	return w

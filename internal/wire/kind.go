@@ -89,6 +89,12 @@ func (k Kind) ToWorker() bool { return k >= 64 && k < 80 && k.Known() }
 // the holder.
 func (k Kind) ToHolder() bool { return k >= 80 && k < 96 && k.Known() }
 
+// OfCall reports a kind that is about one call and wants to know what becomes of
+// it.
+func (k Kind) OfCall() bool {
+	return k == KindCall || k == KindCancel || k == KindArgChunk || k == KindReplyCredit
+}
+
 // KindOf returns an envelope's kind; an empty envelope has kind 0.
 func KindOf(env []byte) Kind {
 	if len(env) == 0 {

@@ -106,7 +106,7 @@ func (c *Core) holding(from wire.Peer, h *wire.Header, fx *Effects) *Session {
 		return nil
 	}
 	switch {
-	case h.Epoch < s.epoch && asksFor(h.Kind) && h.Kind != wire.KindCancel && s.orphans(h):
+	case h.Epoch < s.epoch && h.Kind.OfCall() && h.Kind != wire.KindCancel && s.orphans(h):
 		s.orphan.from, s.orphan.via = from, h.Via
 		c.say(from, h, wire.KindHeld, 0, fx)
 		return nil
@@ -124,18 +124,9 @@ func (c *Core) holding(from wire.Peer, h *wire.Header, fx *Effects) *Session {
 	return s
 }
 
-// asksFor reports a kind that is answered with what became of a call.
-func asksFor(k wire.Kind) bool {
-	switch k {
-	case wire.KindCall, wire.KindCancel, wire.KindArgChunk, wire.KindReplyCredit:
-		return true
-	}
-	return false
-}
-
 // ending answers for a session whose last call or Close still runs.
 func (c *Core) ending(from wire.Peer, h *wire.Header, s *Session, fx *Effects) {
-	if n := s.callee.Running(); n == h.Number && n != 0 && asksFor(h.Kind) {
+	if n := s.callee.Running(); n == h.Number && n != 0 && h.Kind.OfCall() {
 		s.callee.Redirect(n, func(call *Call) { call.from, call.via = from, h.Via })
 		c.say(from, h, wire.KindHeld, 0, fx)
 		return
@@ -177,7 +168,7 @@ type replies interface {
 // remains answers a message for such a session: with the stored reply of a call
 // that was done, and with why the session ended for what never ran.
 func (c *Core) remains(from wire.Peer, h *wire.Header, kept replies, why *session.Error, fx *Effects) {
-	if !asksFor(h.Kind) {
+	if !h.Kind.OfCall() {
 		c.failTo(from, h, why.Code, session.NotRun, why.Text, fx)
 		return
 	}

@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 
+	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
 )
 
@@ -18,6 +19,9 @@ type Sizes struct {
 	Declined    int // offers declined of late; bounded
 	Watched     int // calls that run, and last looks at those that ran
 	Quarantined int // slots whose handlers hang
+	Flows       int // calls of which something travels as chunks, or is kept of it
+	Roads       int // peers that replies travel to as chunks
+	FlowBytes   int // kept of them
 }
 
 // Sizes counts what the node holds.
@@ -26,6 +30,11 @@ func (c *Core) Sizes() Sizes {
 		Opens: len(c.opens), Sessions: len(c.sessions), Clients: len(c.clients), Clocks: len(c.due),
 		Past: c.past.all.Len(), PastBytes: c.past.bytes, Declined: len(c.declined.order),
 		Watched: c.dog.Len(), Quarantined: c.quarantined,
+	}
+	s.Flows, s.Roads = len(c.flows), len(c.roads)
+	for _, f := range c.flows {
+		in, out := f.kept()
+		s.FlowBytes += in + out
 	}
 	for _, p := range c.pools {
 		s.Slots += len(p.slots)
@@ -73,7 +82,50 @@ func (c *Core) Audit() error {
 			return fmt.Errorf("session %s at place %d of the clocks says place %d, state %d", s.id, i, s.place, s.state)
 		}
 	}
+	if err := c.auditFlows(); err != nil {
+		return err
+	}
 	return c.past.audit()
+}
+
+// kept is how many bytes a flow keeps, each way.
+func (f *flow) kept() (in, out int) {
+	if f.in != nil {
+		in = f.in.Kept()
+	}
+	if f.out != nil {
+		out = f.out.Kept()
+	}
+	return in, out
+}
+
+func (c *Core) auditFlows() error {
+	listed := 0
+	for _, s := range c.opens {
+		listed += len(s.flows)
+	}
+	if listed != len(c.flows) {
+		return fmt.Errorf("%d flows are listed with their sessions, %d in all", listed, len(c.flows))
+	}
+	flying := map[wire.Peer]int{}
+	for _, f := range c.flows {
+		if f.s.flows[f.number] != f {
+			return fmt.Errorf("the flow of call %d of session %s is not its session's", f.number, f.s.id)
+		}
+		in, out := f.kept()
+		if in > c.cfg.Credit || out > c.cfg.Credit {
+			return fmt.Errorf("the flow of call %d of session %s keeps %d and %d bytes, its bound is %d", f.number, f.s.id, in, out, c.cfg.Credit)
+		}
+		if f.out != nil {
+			flying[f.from] += f.out.Counted()
+		}
+	}
+	for peer, r := range c.roads {
+		if r.Flying() != flying[peer] || r.Flying() > c.cfg.Road+c.cfg.Credit { // those of one that was stuck may count again
+			return fmt.Errorf("%d bytes are on their way to peer %d, counted are %d, at most %d", flying[peer], peer, r.Flying(), c.cfg.Road)
+		}
+	}
+	return nil
 }
 
 func (p *pool) audit(c *Core) (held int, err error) {

@@ -150,6 +150,8 @@ func (c *Core) Give(now time.Time, s *Session, n uint64, body []byte, mem sessio
 		return FlowEnded, errOver(n)
 	case s.orphan.Number == n:
 		return FlowEnded, errMoved
+	case s.state != stateOpen:
+		return FlowEnded, s.why
 	}
 	f := c.flowFor(now, s, n)
 	if f.broken != nil {

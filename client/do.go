@@ -155,7 +155,10 @@ func (w *replyTo) take(ctx context.Context, result any) error {
 		}
 		return w.err
 	}
-	if to, ok := result.(io.Writer); ok && w.raw {
+	if to, ok := result.(io.Writer); ok {
+		if !w.raw {
+			return errNoBytes()
+		}
 		if _, err := to.Write(w.body); err != nil {
 			return &session.Error{Code: session.ErrCancelled, Text: "the call was done, its reply could not be written", Cause: err}
 		}
@@ -165,6 +168,11 @@ func (w *replyTo) take(ctx context.Context, result any) error {
 		return &session.Error{Code: session.ErrBadMessage, Text: fmt.Sprintf("the call was done, its reply does not decode into %T: %s", result, err)}
 	}
 	return nil
+}
+
+// errNoBytes is a reply that was to be read or written as bytes, and is none.
+func errNoBytes() *session.Error {
+	return &session.Error{Code: session.ErrBadMessage, Text: "the call was done, its reply is a MessagePack value and no bytes"}
 }
 
 // isDone reports that err says the client itself was closed.

@@ -281,7 +281,7 @@ func (s *Session) receive(ctx context.Context, w *replyTo, tag waiter, result an
 		err = w.take(ctx, nil)
 	case err != nil:
 	case writes && !w.raw:
-		err = &session.Error{Code: session.ErrBadMessage, Text: "the call was done, its reply is a MessagePack value and no bytes"}
+		err = errNoBytes()
 	case !writes:
 		err = w.take(ctx, result)
 	}
@@ -443,7 +443,7 @@ func (r *Stream) end(why error) error {
 	case w.err != nil:
 		r.err = w.take(r.p.ctx, nil)
 	case errors.Is(why, io.EOF) && !w.raw:
-		r.err = &session.Error{Code: session.ErrBadMessage, Text: "the call was done, its reply is a MessagePack value and no bytes"}
+		r.err = errNoBytes()
 	}
 	if !errors.Is(r.err, io.EOF) {
 		r.err = fmt.Errorf("call %s: %w", r.p.name, r.err)

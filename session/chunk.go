@@ -10,7 +10,7 @@ const (
 	// not acknowledged, or taken and not read.
 	DefaultCredit = 4 << 20
 	// DefaultRoad is how many bytes of all streams are on their way to one peer.
-	DefaultRoad = 4 << 20
+	DefaultRoad = 1 << 20
 )
 
 // Memory is what a chunk lies in where that is counted: whoever keeps the chunk

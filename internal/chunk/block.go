@@ -16,7 +16,11 @@ type Block struct {
 	refs   atomic.Int32
 }
 
-var blocks = sync.Pool{New: func() any { return &Block{memory: make([]byte, wire.ChunkRoom, wire.ChunkRoom+session.MaxChunk)} }}
+// blockSize is a block with its room: the frame that it makes fits a buffer of
+// session.MaxChunk.
+const blockSize = session.MaxChunk
+
+var blocks = sync.Pool{New: func() any { return &Block{memory: make([]byte, wire.ChunkRoom, blockSize)} }}
 
 // NewBlock returns an empty block that its caller holds.
 func NewBlock() *Block {
@@ -38,7 +42,7 @@ func (b *Block) Hold() { b.refs.Add(1) }
 
 // Drop implements session.Memory.
 func (b *Block) Drop() {
-	if b.refs.Add(-1) == 0 && cap(b.memory) == wire.ChunkRoom+session.MaxChunk {
+	if b.refs.Add(-1) == 0 && cap(b.memory) == blockSize {
 		blocks.Put(b)
 	}
 }

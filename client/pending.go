@@ -50,7 +50,7 @@ func (s *Session) Go(ctx context.Context, method string, arg any, opts ...CallOp
 		return fail(gaveUp(err))
 	}
 	if inParts(arg, opts) {
-		if refused := s.beginInParts(p.reply, p, ctx, method, arg, opts); refused != nil {
+		if refused := s.beginInParts(ctx, p.reply, p, method, arg, opts); refused != nil {
 			return fail(refused)
 		}
 		return p
@@ -60,7 +60,7 @@ func (s *Session) Go(ctx context.Context, method string, arg any, opts ...CallOp
 		return fail(&session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: err.Error()})
 	}
 	if len(args) > argMost {
-		if refused := s.beginInParts(p.reply, p, ctx, method, encoded{args, raw}, opts); refused != nil {
+		if refused := s.beginInParts(ctx, p.reply, p, method, encoded{args, raw}, opts); refused != nil {
 			return fail(refused)
 		}
 		return p

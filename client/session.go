@@ -230,7 +230,8 @@ func (s *Session) abandon(w *replyTo, tag waiter, why error) error {
 	s.client.mu.Unlock()
 	s.client.finish(fx)
 	if n == 0 { // it was settled after all
-		for !w.heard(<-w.done) {
+		for !w.over {
+			w.heard(<-w.done)
 		}
 		defer w.release()
 		if w.err != nil {

@@ -98,7 +98,7 @@ func sizeOf(r io.Reader) int64 {
 
 // callInParts is call for an argument that goes in parts.
 func (s *Session) callInParts(ctx context.Context, w *replyTo, method string, arg, result any, opts []CallOption) error {
-	if refused := s.beginInParts(w, w, ctx, method, arg, opts); refused != nil {
+	if refused := s.beginInParts(ctx, w, w, method, arg, opts); refused != nil {
 		w.release()
 		return refused
 	}
@@ -108,7 +108,7 @@ func (s *Session) callInParts(ctx context.Context, w *replyTo, method string, ar
 
 // beginInParts begins a call whose argument goes in parts. Tag is who waits for
 // it in the core.
-func (s *Session) beginInParts(w *replyTo, tag any, ctx context.Context, method string, arg any, opts []CallOption) *session.Error { //nolint:revive // as context is the call's own
+func (s *Session) beginInParts(ctx context.Context, w *replyTo, tag any, method string, arg any, opts []CallOption) *session.Error {
 	p, err := partsOf(arg)
 	if err != nil {
 		return &session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: err.Error()}

@@ -122,14 +122,14 @@ func (f *Inflow) catchUp() {
 
 // kept is a chunk that does not go with what it came in: small ones are copied,
 // so that they do not hold more memory than they count for.
-func (c Chunk) kept() Chunk {
+func (c *Chunk) kept() Chunk {
 	if len(c.Body) <= smallMost {
 		return Chunk{At: c.At, Body: slices.Clone(c.Body)}
 	}
 	if c.Mem != nil {
 		c.Mem.Hold()
 	}
-	return c
+	return *c
 }
 
 // take puts a chunk behind what was taken.

@@ -42,7 +42,10 @@ func replyCredit(h wire.Header, taken, window uint64) []byte {
 // wrong, and is nobody else's trouble.
 func TestBadStreams(t *testing.T) {
 	const all = session.DefaultCredit
-	read := func(h wire.Header) []byte { h.Number = 1; return wire.AppendCall(nil, &h, "read", []byte{0xce, 0x10, 0, 0, 0}) } // 256 MiB
+	read := func(h wire.Header) []byte {
+		h.Number = 1
+		return wire.AppendCall(nil, &h, "read", []byte{0xce, 0x10, 0, 0, 0}) // 256 MiB
+	}
 	c := newCell(t, broker.Options{})
 	c.serve(t, worker.Options{}, streams("a", 2), counters("beside", 1))
 	bystander(t, c.dial(t), "beside")
@@ -149,7 +152,8 @@ func TestHolderStopsReading(t *testing.T) {
 	s.hearKind(wire.KindReplyChunk)
 	s.send(frame(replyCredit(h, 0, 1<<20)))
 	f, body := s.hearHeader(wire.KindFail)
-	if text := wire.ParseFailure(body).Text; f.Code != session.ErrReplyGone || f.Outcome() != session.Done || !strings.Contains(text, "took 0 bytes of the reply, then none for 300ms") {
+	const why = "took 0 bytes of the reply, then none for 300ms"
+	if text := wire.ParseFailure(body).Text; f.Code != session.ErrReplyGone || f.Outcome() != session.Done || !strings.Contains(text, why) {
 		t.Errorf("answered by %s, %s: %q", f.Code, f.Outcome(), text)
 	}
 	if err := <-wrote; !errors.Is(err, session.ErrReplyGone) {
@@ -207,7 +211,9 @@ func TestStreamIsClosedInTheMiddle(t *testing.T) {
 	if _, err := io.Copy(io.Discard, r); !errors.Is(err, context.Canceled) {
 		t.Errorf("a read after the context's end: %v", err)
 	}
-	<-ended
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("its handler's context ended with %v", err)
+	}
 	if _, err := client.Call[int64](t.Context(), s, "drain", noise(1, 1<<62)); err != nil {
 		t.Errorf("an argument that is not read to its end: %v", err)
 	}

@@ -7,7 +7,11 @@ import (
 	"hash/crc32"
 	"io"
 	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/limpet-rpc/limpet/broker"
 	"github.com/limpet-rpc/limpet/client"
@@ -61,6 +65,7 @@ func streamsWith(config worker.Config[struct{}]) worker.Served {
 
 // bothPaths runs a test over the direct path, and over the relay.
 func bothPaths(t *testing.T, test func(t *testing.T, s *client.Session)) {
+	t.Helper()
 	c := newCell(t, broker.Options{})
 	c.serve(t, worker.Options{}, streams("a", 2))
 	t.Run("direct", func(t *testing.T) {
@@ -71,7 +76,7 @@ func bothPaths(t *testing.T, test func(t *testing.T, s *client.Session)) {
 	t.Run("relayed", func(t *testing.T) { test(t, open(t, c.dial(t, client.WithRelayOnly()), "a")) })
 }
 
-const large = 40 << 20
+const large = 12 << 20
 
 // wantNoise checks what was to be noise of that size.
 func wantNoise(t *testing.T, what string, got io.Reader, size int64) {
@@ -84,6 +89,7 @@ func wantNoise(t *testing.T, what string, got io.Reader, size int64) {
 
 func TestLargeReply(t *testing.T) {
 	bothPaths(t, func(t *testing.T, s *client.Session) {
+		t.Helper()
 		for _, size := range []int64{0, 1, session.MaxChunk, session.MaxChunk + 1, large} {
 			for _, method := range []string{"read", "write", "bytes"} {
 				name := fmt.Sprintf("%s of %d bytes", method, size)
@@ -112,6 +118,7 @@ func TestLargeReply(t *testing.T) {
 
 func TestLargeArgument(t *testing.T) {
 	bothPaths(t, func(t *testing.T, s *client.Session) {
+		t.Helper()
 		for _, size := range []int64{0, 1, session.MaxChunk, session.MaxChunk + 1, large} {
 			want, _, _ := checksum(noise(1, size))
 			b, _ := io.ReadAll(noise(1, size))
@@ -132,13 +139,125 @@ func TestLargeArgument(t *testing.T) {
 	})
 }
 
+// A caller that reads slowly, and one that sends slowly, have their handlers wait:
+// for longer than their budget, and nobody takes that for hanging.
+func TestWaitingForTheCallerIsNotHung(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	const budget = 500 * time.Millisecond
+	c.serve(t, worker.Options{}, streamsWith(worker.Config[struct{}]{Pool: "a", Slots: 2, Budget: budget}))
+	s := open(t, c.dial(t), "a")
+	r, err := s.Stream(t.Context(), "write", int64(large))
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * budget) // what is waited for is that nothing happens
+	wantNoise(t, "what was read late", r, large)
+	late, feed := io.Pipe()
+	time.AfterFunc(2*budget, func() {
+		_, _ = io.Copy(feed, noise(1, 1<<20)) // the sum says it
+		_ = feed.Close()
+	})
+	want, _, _ := checksum(noise(1, 1<<20))
+	if got, err := client.Call[tide](t.Context(), s, "sum", late); err != nil || got != (tide{1 << 20, want}) {
+		t.Errorf("what was sent late: %+v, %v", got, err)
+	}
+}
+
+// A stream goes on where it was when its connection breaks: nothing is missing or
+// twice.
+func TestStreamSurvivesItsWay(t *testing.T) {
+	c := newCell(t, broker.Options{})
+
+	way := newProxy(t, strings.TrimPrefix(c.url, "tcp://"))
+	c.serve(t, worker.Options{}, streams("a", 1))
+	s := open(t, dial(t, "tcp://"+way.at, client.WithRelayOnly()), "a")
+	for _, method := range []string{"read", "back"} {
+		var arg any = int64(4 * large)
+		if method == "back" {
+			arg = noise(1, 4*large)
+		}
+		r, err := s.Stream(t.Context(), method, arg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cuts := 0
+		wantNoise(t, method, readerFunc(func(b []byte) (int, error) {
+			if cuts++; cuts == 200 || cuts == 700 {
+				way.cut()
+			}
+			return r.Read(b[:min(len(b), 64<<10)])
+		}), 4*large)
+	}
+}
+
+type readerFunc func(b []byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
+
 // What is sent comes back while more is sent: neither side holds the whole.
 func TestStreamsBothWaysAtOnce(t *testing.T) {
 	bothPaths(t, func(t *testing.T, s *client.Session) {
+		t.Helper()
 		r, err := s.Stream(t.Context(), "back", noise(1, 4*large))
 		if err != nil {
 			t.Fatal(err)
 		}
 		wantNoise(t, "what came back", r, 4*large)
 	})
+}
+
+// proxy passes TCP connections on until they are cut.
+type proxy struct {
+	at string
+
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func newProxy(t *testing.T, to string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{at: l.Addr().String()}
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return // the listener was closed
+			}
+			far, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = near.Close() // it is asked again
+				continue
+			}
+			p.mu.Lock()
+			p.conns = append(p.conns, near, far)
+			p.mu.Unlock()
+			for _, way := range [][2]net.Conn{{near, far}, {far, near}} {
+				all.Go(func() {
+					_, _ = io.Copy(way[0], way[1]) // until one of them is cut
+					_, _ = way[0].Close(), way[1].Close()
+				})
+			}
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		p.cut()
+		all.Wait()
+	})
+	return p
+}
+
+// cut breaks every connection.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		_ = c.Close() // it may be closed already
+	}
+	p.conns = nil
 }

@@ -210,14 +210,14 @@ func copyReply(ctx context.Context, r io.Reader) error {
 		return errors.New("the handler returned no reader")
 	}
 	if closer, ok := r.(io.Closer); ok {
-		defer closer.Close() //nolint:errcheck // it was only read
+		defer closer.Close()
 	}
 	_, err := io.Copy(callOf(ctx).writer(), r)
 	return err
 }
 
 // conclude makes the reply of what a handler has returned or written.
-func (t *task) conclude(ctx *callContext, call *core.Call, body []byte, raw bool) (session.Reply, error) {
+func (t *task) conclude(ctx *callContext, body []byte, raw bool) (session.Reply, error) {
 	if ctx.out == nil && (len(body) > replyMost || ctx.sums) {
 		if _, err := ctx.writer().Write(body); err != nil {
 			return session.Reply{}, err

@@ -192,7 +192,7 @@ func (t *task) handle(call core.Call) (reply session.Reply) {
 	body, raw, err := t.tenant.call(ctx, call.Method, args, raw)
 	inside = false
 	if err == nil {
-		reply, err = t.conclude(ctx, &call, body, raw)
+		reply, err = t.conclude(ctx, body, raw)
 	}
 	ctx.endFlows()
 	if err != nil {

@@ -307,7 +307,9 @@ func (c *Core) streamed(now time.Time, s *Session, h *wire.Header, body []byte, 
 		return
 	}
 	if f.cancelled != 0 || f.tag == nil {
-		c.settle(now, s, h.Number, Result{Err: infer(cmp.Or(f.cancelled, session.ErrCancelled), session.Done, h.Number, "the call was done, its reply is not wanted any more")}, fx)
+		c.settle(now, s, h.Number, Result{
+			Err: infer(cmp.Or(f.cancelled, session.ErrCancelled), session.Done, h.Number, "the call was done, its reply is not wanted any more"),
+		}, fx)
 		return
 	}
 	f, _ = c.flowing(now, s, h)
@@ -316,7 +318,9 @@ func (c *Core) streamed(now time.Time, s *Session, h *wire.Header, body []byte, 
 	d, err := wire.ParseStream(body)
 	if err != nil || d.Size < 0 || !w.in.Finish(uint64(d.Size), d.CRC) {
 		c.bad(0, h.Kind, session.ErrStream, "the end of a reply that cannot be", fx)
-		c.settle(now, s, h.Number, Result{Err: infer(session.ErrStream, session.Done, h.Number, "the reply is said to have %d bytes, %d have come", d.Size, w.in.Taken())}, fx)
+		c.settle(now, s, h.Number, Result{
+			Err: infer(session.ErrStream, session.Done, h.Number, "the reply is said to have %d bytes, %d have come", d.Size, w.in.Taken()),
+		}, fx)
 		return
 	}
 	w.reply = &Result{Raw: h.Flags&wire.FlagRaw != 0, Sum: d.Sum}

@@ -26,7 +26,9 @@ func (p *plan) stream(seed uint64) {
 		return // a handler that waits for its caller is not hung; how long it may is another world's
 	}
 	p.streams = true
-	p.stall = 4 * time.Second
+	if p.stall = 4 * time.Second; seed%8 == 1 {
+		p.stall = -1 // whatever is lost has to come again
+	}
 }
 
 // flowBound is a bound of streams, 0 where they are not made.
@@ -180,7 +182,9 @@ func (d *drinking) take(fx *client.Effects) client.Look {
 func (d *drinking) rest() []byte {
 	d.end = true
 	var fx client.Effects
-	for d.take(&fx) == client.FlowMoves {
+	look := client.FlowMoves
+	for look == client.FlowMoves {
+		look = d.take(&fx)
 	}
 	return d.got
 }

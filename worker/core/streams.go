@@ -334,12 +334,12 @@ func (c *Core) argChunk(now time.Time, from wire.Peer, h *wire.Header, body []by
 	}
 	c.alive(now, f)
 	if len(body) > session.MaxChunk {
-		c.badStream(now, f, fmt.Sprintf("chunk of %d bytes, at most %d", len(body), session.MaxChunk), fx)
+		c.badStream(f, fmt.Sprintf("chunk of %d bytes, at most %d", len(body), session.MaxChunk), fx)
 		return
 	}
 	switch f.in.Arrive(session.Chunk{At: h.Ack, Body: body, Mem: mem}, last, h.Sum()) {
 	case session.ChunkWrong:
-		c.badStream(now, f, fmt.Sprintf("chunk of %d bytes at %d, end %t: beyond what was granted, announced, or told as the end", len(body), h.Ack, last), fx)
+		c.badStream(f, fmt.Sprintf("chunk of %d bytes at %d, end %t: beyond what was granted, announced, or told as the end", len(body), h.Ack, last), fx)
 		return
 	case session.ChunkTaken:
 		f.wakeReader(fx)
@@ -369,7 +369,7 @@ func (c *Core) replyCredit(now time.Time, from wire.Peer, h *wire.Header, fx *Ef
 	}
 	c.alive(now, f)
 	if code := f.out.Credit(h.Ack, h.Window(), false); code != 0 {
-		c.badStream(now, f, fmt.Sprintf("credit of %d bytes beyond %d: at most %d, and %d were sent", h.Window(), h.Ack, session.MaxCredit, f.out.Sent()), fx)
+		c.badStream(f, fmt.Sprintf("credit of %d bytes beyond %d: at most %d, and %d were sent", h.Window(), h.Ack, session.MaxCredit, f.out.Sent()), fx)
 		return
 	}
 	if f.out.Acked() > f.took {
@@ -409,7 +409,7 @@ func (c *Core) renew(s *Session, n uint64, from, via wire.Peer, fx *Effects) {
 }
 
 // badStream ends a call whose holder has sent what cannot be.
-func (c *Core) badStream(now time.Time, f *flow, text string, fx *Effects) {
+func (c *Core) badStream(f *flow, text string, fx *Effects) {
 	c.bad++
 	fx.Events = append(fx.Events, Event{What: EventBad, Peer: f.from, Session: f.s.id, Pool: f.s.pool.Name, Code: session.ErrStream, Text: text})
 	if !f.done {

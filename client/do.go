@@ -138,7 +138,8 @@ func firstCall(ctx context.Context, method string, arg any, opts []CallOption) (
 	f := &core.First{Method: method, Args: args, Raw: raw, Tag: w}
 	if len(args) > argMost {
 		return nil, nil, &session.Error{
-			Code: session.ErrTooLarge, Outcome: session.NotRun, Text: fmt.Sprintf("argument of %d bytes, at most %d without a session that is open", len(args), argMost),
+			Code: session.ErrTooLarge, Outcome: session.NotRun,
+			Text: fmt.Sprintf("argument of %d bytes, at most %d without a session that is open", len(args), argMost),
 		}
 	}
 	f.Deadline, _ = ctx.Deadline()

@@ -410,14 +410,14 @@ func (n *node) apply(fx *core.Effects, send sender) {
 	for i := range fx.Chunks {
 		n.sendChunk(&fx.Chunks[i], send)
 	}
-	for _, tag := range fx.Wake {
-		tag.(chunk.Bell).Ring()
-	}
 	for _, r := range fx.Run {
 		r.Session.Task.(*task).give(order{call: r.Call})
 	}
 	for _, c := range fx.Cancel {
 		c.Session.Task.(*task).cancel(c.Number, c.Why)
+	}
+	for _, tag := range fx.Wake { // their contexts have ended, where they were cancelled
+		tag.(chunk.Bell).Ring()
 	}
 	for _, s := range fx.Stop {
 		s.Session.Task.(*task).give(order{stop: s.Why, over: s.Over})

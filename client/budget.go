@@ -7,7 +7,10 @@ import (
 )
 
 // CallOption says more about one call.
-type CallOption struct{ budget time.Duration }
+type CallOption struct {
+	budget time.Duration
+	sum    bool
+}
 
 // WithBudget gives a call a budget of its own in the place of its method's, be
 // it shorter or longer: how long its handler may run without progress before it
@@ -15,9 +18,15 @@ type CallOption struct{ budget time.Duration }
 // is the context's, and passes whether or not there is progress.
 func WithBudget(d time.Duration) CallOption { return CallOption{budget: d} }
 
+// WithChecksum has the argument and the reply go as parts with a CRC-32C over
+// each, whatever their size. What does not agree ends as session.ErrStream.
+func WithChecksum() CallOption { return CallOption{sum: true} }
+
 // say puts the options into what a call asks for.
 func say(a *core.Ask, opts []CallOption) {
 	for _, o := range opts {
-		a.Patience = o.budget
+		if o.budget != 0 {
+			a.Patience = o.budget
+		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/limpet-rpc/limpet/client/core"
+	"github.com/limpet-rpc/limpet/internal/chunk"
 	"github.com/limpet-rpc/limpet/internal/version"
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/internal/zmqio"
@@ -38,6 +39,7 @@ type Client struct {
 	name    string
 	brokers string
 	log     *slog.Logger
+	most    int // bytes of a reply that is collected
 	loop    *zmqio.Loop
 	stop    context.CancelFunc
 	ended   chan struct{} // closed when the loop has ended
@@ -62,6 +64,7 @@ type config struct {
 	beat   time.Duration
 	misses int
 	relay  bool
+	most   int
 }
 
 // WithName says how status shows this client; default the program's name.
@@ -81,6 +84,14 @@ func WithBeat(every time.Duration, misses int) Option {
 // node, and falls back to the broker by itself.
 func WithRelayOnly() Option { return func(c *config) { c.relay = true } }
 
+// DefaultMaxReply is the bound of a reply that is collected.
+const DefaultMaxReply = 64 << 20
+
+// WithMaxReply bounds a reply that comes in parts and is collected for its
+// caller, in bytes; a larger one ends as ErrTooLarge. Default 64 MiB. Replies
+// that go to an io.Writer, or are read as a Stream, have no such bound.
+func WithMaxReply(bytes int) Option { return func(c *config) { c.most = bytes } }
+
 // Dial connects to a broker, or to the first that answers of several endpoints
 // separated by commas. Empty means the environment variable LIMPET_BROKER, or
 // else DefaultBroker. It blocks until a broker has answered, for DialTimeout
@@ -90,7 +101,7 @@ func Dial(ctx context.Context, broker string, opts ...Option) (*Client, error) {
 	if _, err := zmqio.CheckLibrary(); err != nil {
 		return nil, fmt.Errorf("dial: %w", err)
 	}
-	cfg := config{name: filepath.Base(os.Args[0]), log: slog.Default()}
+	cfg := config{name: filepath.Base(os.Args[0]), log: slog.Default(), most: DefaultMaxReply}
 	for _, o := range opts {
 		o(&cfg)
 	}
@@ -116,7 +127,7 @@ func newClient(broker string, cfg config) (*Client, error) {
 		return nil, fmt.Errorf("draw the client's id: %w", err)
 	}
 	c := &Client{
-		id: id, name: cfg.name, brokers: broker, log: cfg.log, ended: make(chan struct{}), welcome: make(chan struct{}),
+		id: id, name: cfg.name, brokers: broker, log: cfg.log, most: cfg.most, ended: make(chan struct{}), welcome: make(chan struct{}),
 		core: core.New(core.Config{
 			ID: id, Name: cfg.name, Program: "limpet/" + version.String(), Beat: cfg.beat, Misses: cfg.misses, Tick: tick, Relay: cfg.relay,
 		}, rand.Reader),
@@ -235,6 +246,11 @@ func (c *Client) apply(fx *core.Effects) {
 			c.log.Debug("not sent", "kind", wire.KindOf(o.Env), "error", err) // it is sent again
 		}
 	}
+	for i := range fx.Chunks {
+		if err := chunk.Send(&fx.Chunks[i], c.loop.Send); err != nil {
+			c.log.Debug("not sent", "kind", fx.Chunks[i].Head.Kind, "error", err) // it is sent again
+		}
+	}
 	for _, s := range fx.Steps {
 		if p, ok := s.Tag.(*Pending); ok {
 			p.step(s.Body, s.Raw)
@@ -243,6 +259,12 @@ func (c *Client) apply(fx *core.Effects) {
 	for i := range fx.Answers {
 		a := &fx.Answers[i]
 		a.Tag.(*gathering).take(a)
+	}
+	for i := range fx.Begun {
+		fx.Begun[i].Tag.(streamer).begun(fx.Begun[i].Flow)
+	}
+	for _, tag := range fx.Wake {
+		tag.(chunk.Bell).Ring()
 	}
 	for i := range fx.Results {
 		r := &fx.Results[i]
@@ -275,6 +297,10 @@ func (c *Client) dial(d core.Dial) {
 
 // waiter is whoever waits for the end of an open, a call or a close.
 type waiter interface{ settle(r *core.Result) }
+
+// streamer is whoever waits for the end of a call, and is told where its reply
+// comes in parts.
+type streamer interface{ begun(f *core.Flow) }
 
 // Begin implements zmqio.Batcher: one lock for all messages that came at once.
 func (c *Client) Begin() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/limpet-rpc/limpet/client/core"
@@ -123,6 +124,9 @@ func (w *replyTo) givenUp(ctx context.Context) error {
 // firstCall prepares a call that travels with an open. Its waiter is not
 // pooled: an answer may come after everybody has stopped waiting.
 func firstCall(ctx context.Context, method string, arg any, opts []CallOption) (*core.First, *replyTo, error) {
+	if inParts(arg, opts) {
+		return nil, nil, &session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: "an argument that goes in parts needs a session that is open"}
+	}
 	args, raw, err := codec.Append(nil, arg)
 	if err != nil {
 		return nil, nil, &session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: err.Error()}
@@ -132,6 +136,12 @@ func firstCall(ctx context.Context, method string, arg any, opts []CallOption) (
 	}
 	w := newReply()
 	f := &core.First{Method: method, Args: args, Raw: raw, Tag: w}
+	if len(args) > argMost {
+		return nil, nil, &session.Error{
+			Code: session.ErrTooLarge, Outcome: session.NotRun,
+			Text: fmt.Sprintf("argument of %d bytes, at most %d without a session that is open", len(args), argMost),
+		}
+	}
 	f.Deadline, _ = ctx.Deadline()
 	say(f, opts)
 	return f, w, nil
@@ -143,12 +153,29 @@ func (w *replyTo) take(ctx context.Context, result any) error {
 		if w.err.Cause == nil {
 			w.err.Cause = ctx.Err()
 		}
+		if w.feed != nil {
+			w.feed.blame(w.err)
+		}
 		return w.err
+	}
+	if to, ok := result.(io.Writer); ok {
+		if !w.raw {
+			return errNoBytes()
+		}
+		if _, err := to.Write(w.body); err != nil {
+			return &session.Error{Code: session.ErrCancelled, Text: "the call was done, its reply could not be written", Cause: err}
+		}
+		return nil
 	}
 	if err := codec.Decode(w.body, w.raw, result); err != nil {
 		return &session.Error{Code: session.ErrBadMessage, Text: fmt.Sprintf("the call was done, its reply does not decode into %T: %s", result, err)}
 	}
 	return nil
+}
+
+// errNoBytes is a reply that was to be read or written as bytes, and is none.
+func errNoBytes() *session.Error {
+	return &session.Error{Code: session.ErrBadMessage, Text: "the call was done, its reply is a MessagePack value and no bytes"}
 }
 
 // isDone reports that err says the client itself was closed.

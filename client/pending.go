@@ -49,9 +49,21 @@ func (s *Session) Go(ctx context.Context, method string, arg any, opts ...CallOp
 	if err := ctx.Err(); err != nil {
 		return fail(gaveUp(err))
 	}
+	if inParts(arg, opts) {
+		if refused := s.beginInParts(ctx, p.reply, p, method, arg, opts); refused != nil {
+			return fail(refused)
+		}
+		return p
+	}
 	args, raw, err := codec.Append(nil, arg)
 	if err != nil {
 		return fail(&session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: err.Error()})
+	}
+	if len(args) > argMost {
+		if refused := s.beginInParts(ctx, p.reply, p, method, encoded{args, raw}, opts); refused != nil {
+			return fail(refused)
+		}
+		return p
 	}
 	ask := core.Ask{Method: method, Args: args, Raw: raw, Tag: p}
 	ask.Deadline, _ = ctx.Deadline()
@@ -63,6 +75,8 @@ func (s *Session) Go(ctx context.Context, method string, arg any, opts ...CallOp
 }
 
 func (p *Pending) settle(r *core.Result) { p.reply.settle(r) }
+
+func (p *Pending) begun(f *core.Flow) { p.reply.begun(f) }
 
 func (p *Pending) step(body []byte, raw bool) {
 	p.mu.Lock()
@@ -83,6 +97,7 @@ func (p *Pending) step(body []byte, raw bool) {
 func (p *Pending) Wait(reply any) error {
 	p.once.Do(func() {
 		defer close(p.done)
+		defer p.reply.feed.stop()
 		if err := p.s.awaitAs(p.ctx, p.reply, p, reply); err != nil {
 			p.err = fmt.Errorf("call %s: %w", p.name, err)
 		}

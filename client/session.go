@@ -40,11 +40,17 @@ const cancelWait = 250 * time.Millisecond
 
 // replyTo waits for one call.
 type replyTo struct {
-	done  chan struct{} // holds one
-	ended chan struct{} // closed at the end; nil where nobody needs it
-	again *usedAgain    // nil for a waiter that is not
+	done  chan *core.Flow // holds two: the flow of a reply that has begun; nil: the end
+	ended chan struct{}   // closed at the end; nil where nobody needs it
+	again *usedAgain      // nil for a waiter that is not
 	body  []byte
 	raw   bool
+	flow  *core.Flow // of a reply that came in parts: done has brought it, or will
+	sums  bool       // its caller wants checksums
+	sum   bool       // and its worker gives its checksum
+	seen  *core.Flow // owned by who waits, as the next two: done has brought it
+	over  bool       // done has brought the end
+	feed  *feeder    // of an argument that goes in parts
 	err   *session.Error
 }
 
@@ -55,7 +61,7 @@ type usedAgain struct {
 }
 
 // newReply returns a waiter that is not used again.
-func newReply() *replyTo { return &replyTo{done: make(chan struct{}, 1)} }
+func newReply() *replyTo { return &replyTo{done: make(chan *core.Flow, 2)} }
 
 // withEnd lets several wait for the end.
 func (w *replyTo) withEnd() *replyTo {
@@ -63,19 +69,34 @@ func (w *replyTo) withEnd() *replyTo {
 	return w
 }
 
-var replies = sync.Pool{New: func() any { return &replyTo{done: make(chan struct{}, 1), again: new(usedAgain)} }}
+var replies = sync.Pool{New: func() any { return &replyTo{done: make(chan *core.Flow, 2), again: new(usedAgain)} }}
 
 func (w *replyTo) settle(r *core.Result) {
-	w.body, w.raw, w.err = r.Body, r.Raw, r.Err
+	w.body, w.raw, w.flow, w.sum, w.err = r.Body, r.Raw, r.Flow, r.Sum, r.Err
 	if w.ended != nil {
 		close(w.ended)
 	}
-	w.done <- struct{}{}
+	w.done <- nil
+}
+
+func (w *replyTo) begun(f *core.Flow) { w.done <- f }
+
+// heard takes what done has brought, and reports that it is the end.
+func (w *replyTo) heard(news *core.Flow) (ended bool) {
+	if news != nil {
+		w.seen = news
+		return false
+	}
+	if w.flow != nil && w.seen == nil {
+		w.seen = <-w.done // the end has overtaken it
+	}
+	w.over = true
+	return true
 }
 
 func (w *replyTo) release() {
 	if w.again != nil {
-		w.body, w.err = nil, nil
+		w.body, w.flow, w.seen, w.feed, w.over, w.sums, w.err = nil, nil, nil, nil, false, false, nil
 		replies.Put(w)
 	}
 }
@@ -83,6 +104,14 @@ func (w *replyTo) release() {
 // Call runs a method of the session's worker and blocks until its end is
 // known or ctx ends. Arg is encoded as MessagePack, a []byte is sent as it is;
 // the result is decoded into reply, a pointer, or dropped where that is nil.
+//
+// An argument that is an io.Reader goes as bytes in parts, as they are read and as
+// the worker takes them; its Read runs on another goroutine, and where it blocks
+// it may still do so when Call returns before its end. A reply that is an
+// io.Writer gets the result's bytes as they come; where the call fails in the
+// middle, it has got some. What is too large for one message goes in parts too: a
+// reply that is collected may have DefaultMaxReply bytes, see WithMaxReply, an
+// argument what its pool allows.
 //
 // Every error is a *session.Error with an outcome: ErrNotRun, ErrUnknown, or
 // neither: then the call was done, and the error is the method's own
@@ -112,10 +141,16 @@ func (s *Session) call(ctx context.Context, method string, arg, result any, opts
 		return gaveUp(err)
 	}
 	w := replies.Get().(*replyTo)
+	if inParts(arg, opts) {
+		return s.callInParts(ctx, w, method, arg, result, opts)
+	}
 	args, raw, err := codec.Append(w.again.args[:0], arg)
 	if err != nil {
 		w.release()
 		return &session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: err.Error()}
+	}
+	if len(args) > argMost {
+		return s.callInParts(ctx, w, method, encoded{args, raw}, result, opts)
 	}
 	if cap(args) <= argKeep {
 		w.again.args = args
@@ -138,16 +173,24 @@ func (s *Session) await(ctx context.Context, w *replyTo, result any) error {
 // awaitAs does so for a call whose tag in the core is not w itself.
 func (s *Session) awaitAs(ctx context.Context, w *replyTo, tag waiter, result any) error {
 	if ctx.Done() == nil {
-		<-w.done
-		defer w.release()
-		return w.take(ctx, result)
-	}
-	select {
-	case <-w.done:
-	case <-ctx.Done():
-		if !s.giveUp(w, tag, ctx.Err()) {
-			return s.abandon(w, tag, ctx.Err())
+		w.heard(<-w.done)
+	} else {
+		select {
+		case news := <-w.done:
+			w.heard(news)
+		case <-ctx.Done():
+			if !s.giveUp(w, tag, ctx.Err()) {
+				return s.abandon(w, tag, ctx.Err())
+			}
+			defer w.release()
+			if w.seen != nil && w.err == nil {
+				return tooLate(ctx.Err())
+			}
+			return w.take(ctx, result)
 		}
+	}
+	if w.seen != nil {
+		return s.receive(ctx, w, tag, result)
 	}
 	defer w.release()
 	return w.take(ctx, result)
@@ -175,36 +218,48 @@ func (s *Session) giveUp(w *replyTo, tag waiter, why error) bool {
 	s.client.step(func(now time.Time, fx *core.Effects) { s.client.core.Cancel(now, s.core, tag, code, fx) })
 	patience := time.NewTimer(cancelWait)
 	defer patience.Stop()
-	select {
-	case <-w.done:
-		return true
-	case <-patience.C:
-		return false
+	for {
+		select {
+		case begun := <-w.done:
+			if w.heard(begun) {
+				return true
+			}
+		case <-patience.C:
+			return false
+		}
 	}
 }
 
 // abandon stops waiting for a call of which nothing is known.
 func (s *Session) abandon(w *replyTo, tag waiter, why error) error {
 	e := gaveUp(why)
-	c := s.client
-	c.mu.Lock()
-	n, sent := c.core.Abandon(s.core, tag)
-	c.mu.Unlock()
+	fx := s.client.take()
+	s.client.mu.Lock()
+	n, sent := s.client.core.Abandon(s.core, tag, fx)
+	s.client.mu.Unlock()
+	s.client.finish(fx)
 	if n == 0 { // it was settled after all
-		<-w.done
-		err := w.err
-		w.release()
-		if err != nil {
-			return err
+		for !w.over {
+			w.heard(<-w.done)
 		}
-		e.Outcome = session.Done
-		e.Text = "the call was done, too late for its caller"
-		return e
+		defer w.release()
+		if w.err != nil {
+			return w.err
+		}
+		return tooLate(why)
 	}
 	e.Call = n
 	if sent {
 		e.Outcome, e.Text = session.Unknown, "the worker has not said what became of it"
 	}
+	return e
+}
+
+// tooLate is a call that was done after its caller had stopped waiting.
+func tooLate(why error) *session.Error {
+	e := gaveUp(why)
+	e.Outcome = session.Done
+	e.Text = "the call was done, too late for its caller"
 	return e
 }
 

@@ -18,6 +18,8 @@ type Reply struct {
 	Code    Code // 0 where the method returned a value
 	Outcome Outcome
 	Raw     bool   // Body is bytes, not MessagePack
+	Stream  bool   // the value has gone, or goes, as chunks; Body describes it
+	Sum     uint32 // CRC-32C of those; what the owner of the stream makes Body of
 	Body    []byte // the value, or the error's details
 }
 
@@ -192,6 +194,15 @@ func (c *Callee[C]) Finish(n uint64, r Reply) {
 	c.running = 0
 	if e := c.at(n); e != nil && e.state == callRunning {
 		c.settle(e, r)
+	}
+}
+
+// Lose puts r in the place of the reply that is stored for n: what it stood for
+// is gone.
+func (c *Callee[C]) Lose(n uint64, r Reply) {
+	if e := c.at(n); e != nil && e.state == callDone {
+		c.bytes += len(r.Body) - len(e.reply.Body)
+		e.reply = r
 	}
 }
 

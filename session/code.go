@@ -27,6 +27,7 @@ const (
 	ErrAcknowledged  Code = 12 // an acknowledgement of what was never answered
 	ErrEpoch         Code = 13 // an epoch that was never given out
 	ErrTokenInvalid  Code = 14 // a token that is forged, cut short, or from elsewhere
+	ErrStream        Code = 15 // a chunk or a credit that cannot be
 )
 
 // 20 to 39: the session is not, or no longer, the sender's.
@@ -69,6 +70,7 @@ var codeNames = map[Code]string{
 	ErrLabelsUnknown: "no worker with these labels", ErrTooLarge: "too large", ErrFuture: "call number beyond the window",
 	ErrPast: "call number already acknowledged", ErrRepeated: "call number repeated with another body",
 	ErrAcknowledged: "acknowledgement of what was never answered", ErrEpoch: "epoch never given out", ErrTokenInvalid: "invalid token",
+	ErrStream:         "bad stream",
 	ErrSessionUnknown: "unknown session", ErrSessionForeign: "session of somebody else", ErrSessionClosed: "session closed",
 	ErrSessionMoved: "session moved to another holder", ErrSessionExpired: "session expired", ErrSessionDrained: "session drained",
 	ErrOverloaded: "overloaded", ErrNoWorker: "no worker in time", ErrRecovering: "recovering", ErrDraining: "draining",

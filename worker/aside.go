@@ -27,7 +27,7 @@ func HandleCast[S, A, R any](p *Pool[S], method string, f func(ctx context.Conte
 		return
 	}
 	p.asides[method] = func(ctx context.Context, args []byte, raw bool) ([]byte, bool, error) {
-		return typed(method, args, raw, func(arg A) (R, error) { return f(ctx, arg) })
+		return typed(ctx, method, args, raw, func(arg A) (R, error) { return f(ctx, arg) })
 	}
 }
 

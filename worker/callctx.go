@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/limpet-rpc/limpet/internal/chunk"
 	"github.com/limpet-rpc/limpet/worker/core"
 )
 
@@ -19,6 +20,10 @@ type callContext struct {
 	badge    *badge       // fixed
 	number   uint64       // fixed, the call's; 0 for a broadcast's
 	deadline time.Time    // fixed, zero: none
+
+	sums bool          // both ways with a checksum; owned by the task
+	arg  *chunk.Reader // its argument, where that comes as chunks; owned by the task
+	out  reply         // what has been written of its reply; nil: nothing; owned by the task
 
 	steps uint64 // of its progress, guarded by the node's mutex
 

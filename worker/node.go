@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/limpet-rpc/limpet/internal/chunk"
 	"github.com/limpet-rpc/limpet/internal/supervise"
 	"github.com/limpet-rpc/limpet/internal/version"
 	"github.com/limpet-rpc/limpet/internal/wire"
@@ -431,6 +432,9 @@ func (n *node) apply(fx *core.Effects, send sender) {
 	for _, o := range fx.Outs {
 		n.send(o, send)
 	}
+	for i := range fx.Chunks {
+		n.sendChunk(&fx.Chunks[i], send)
+	}
 	for _, r := range fx.Run {
 		r.Session.Task.(*task).give(order{work: work{call: r.Call, errand: r.Errand}})
 	}
@@ -447,6 +451,9 @@ func (n *node) apply(fx *core.Effects, send sender) {
 		default:
 			c.Errand.Task.(*aside).ctx.finish(context.Canceled)
 		}
+	}
+	for _, tag := range fx.Wake { // their contexts have ended, where they were cancelled
+		tag.(chunk.Bell).Ring()
 	}
 	for _, s := range fx.Stop {
 		s.Session.Task.(*task).give(order{stop: s.Why, over: s.Over})
@@ -478,6 +485,13 @@ func (n *node) apply(fx *core.Effects, send sender) {
 func (n *node) send(o wire.Out, send sender) {
 	if err := send(o.To, o.Env); err != nil {
 		n.log.Debug("not sent", "to", o.To, "kind", wire.KindOf(o.Env), "error", err)
+	}
+}
+
+// sendChunk gives a chunk to the loop. One that is lost is asked for again.
+func (n *node) sendChunk(c *wire.Chunk, send sender) {
+	if err := chunk.Send(c, send); err != nil {
+		n.log.Debug("not sent", "to", c.To, "kind", c.Head.Kind, "error", err)
 	}
 }
 

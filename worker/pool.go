@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"reflect"
 	"runtime"
 	"slices"
 	"time"
@@ -91,7 +93,19 @@ type Config[S any] struct {
 	// Default 1 min; below 0 never. Methods may have their own (Pool.Budget), and
 	// calls too (client.WithBudget). At least 480 ms.
 	Budget time.Duration
+
+	// MaxArgument bounds an argument that comes as chunks and is collected for its
+	// handler, in bytes; a larger one ends as session.ErrTooLarge, not run. Default
+	// 64 MiB. A handler that takes an io.Reader has no such bound.
+	MaxArgument int
+	// Stall is how long a caller may take nothing of a reply that comes as chunks
+	// and waits for it, before the reply is given up (session.ErrReplyGone).
+	// Default 30 s; below 0 never.
+	Stall time.Duration
 }
+
+// DefaultMaxArgument is the bound of an argument that is collected.
+const DefaultMaxArgument = 64 << 20
 
 // lanesMost bounds the lanes of a pool: whoever opens a session looks at all.
 const lanesMost = 1024
@@ -103,7 +117,8 @@ const DefaultBudget = time.Minute
 type Pool[S any] struct {
 	config   Config[S]
 	handlers map[string]handler[S]
-	other    anyHandler[S] // for every other method, or nil
+	reads    map[string]bool // methods that take an io.Reader
+	other    anyHandler[S]   // for every other method, or nil
 	budgets  map[string]time.Duration
 	asides   map[string]asideHandler // what broadcasts run beside the sessions
 	wrong    error                   // the first mistake in setting it up; Serve returns it
@@ -123,6 +138,7 @@ type Served interface {
 	locks() (lock, check bool)
 	value() func() string // nil: it says none
 	aside(ctx context.Context, method string, args []byte, raw bool) (body []byte, rawReply bool, err error)
+	argument(method []byte) (reads bool, most int)
 	bare() bool // it has nothing to run when a session opens or closes
 }
 
@@ -146,7 +162,12 @@ func NewPool[S any](c Config[S]) *Pool[S] {
 	if c.Budget == 0 {
 		c.Budget = DefaultBudget
 	}
-	return &Pool[S]{config: c, handlers: map[string]handler[S]{}, asides: map[string]asideHandler{}, budgets: map[string]time.Duration{}}
+	if c.MaxArgument == 0 {
+		c.MaxArgument = DefaultMaxArgument
+	}
+	return &Pool[S]{
+		config: c, handlers: map[string]handler[S]{}, asides: map[string]asideHandler{}, reads: map[string]bool{}, budgets: map[string]time.Duration{},
+	}
 }
 
 // Budget gives one method a budget of its own, see Config.Budget; 0 is the
@@ -165,37 +186,89 @@ func (p *Pool[S]) Budget(method string, d time.Duration) {
 // the handler has returned. The context ends with the call's deadline, with
 // its cancellation, and with its session. An error is the method's own: its
 // text reaches the caller as session.ErrMethod. A panic ends the session.
+//
+// A is io.Reader for an argument of any size that the handler reads as it comes,
+// and R io.Reader for a result that is read, to its end, as its caller takes it;
+// a result that is an io.Closer too is closed. Such values are bytes. The reader
+// of an argument is good until the handler returns. Other arguments that come in
+// parts are collected first, up to Config.MaxArgument, and any result that is too
+// large for one message leaves in parts.
 func Handle[S, A, R any](p *Pool[S], method string, f func(ctx context.Context, state S, arg A) (R, error)) {
-	switch _, twice := p.handlers[method]; {
-	case method == "" || method == anyMethod || len(method) > wire.MaxMethod:
-		p.mistake(fmt.Errorf("method name %.40q: want 1 to %d bytes, and not %q", method, wire.MaxMethod, anyMethod))
-		return
-	case twice:
-		p.mistake(fmt.Errorf("method %q is handled twice", method))
+	if !p.takes(method, isReader[A]()) {
 		return
 	}
 	p.handlers[method] = func(ctx context.Context, state S, args []byte, raw bool) ([]byte, bool, error) {
-		return typed(method, args, raw, func(arg A) (R, error) { return f(ctx, state, arg) })
+		return typed(ctx, method, args, raw, func(arg A) (R, error) { return f(ctx, state, arg) })
 	}
 }
 
 // typed runs a method of typed argument and result on bodies.
-func typed[A, R any](method string, args []byte, raw bool, f func(A) (R, error)) ([]byte, bool, error) {
-	var arg A
-	if err := codec.Decode(args, raw, &arg); err != nil {
-		return nil, false, &session.Error{
-			Code: session.ErrBadArgument, Outcome: session.NotRun, Text: fmt.Sprintf("method %q takes %T: %s", method, arg, err),
-		}
+func typed[A, R any](ctx context.Context, method string, args []byte, raw bool, f func(A) (R, error)) ([]byte, bool, error) {
+	arg, err := decodeArg[A](ctx, method, args, raw)
+	if err != nil {
+		return nil, false, err
 	}
 	result, err := f(arg)
 	if err != nil {
 		return nil, false, err
+	}
+	if isReader[R]() {
+		r, _ := any(result).(io.Reader)
+		return nil, true, copyReply(ctx, r)
 	}
 	body, rawReply, err := codec.Append(nil, result)
 	if err != nil {
 		return nil, false, fmt.Errorf("encode the result of %q: %w", method, err)
 	}
 	return body, rawReply, nil
+}
+
+// HandleStream adds a method that writes its result, which is bytes, as its
+// caller takes it: a Write blocks while he takes none, and fails once the call is
+// cancelled. What is written leaves in chunks of 256 KiB; w is a Flusher for what
+// shall leave before one is full. Otherwise it is as Handle.
+func HandleStream[S, A any](p *Pool[S], method string, f func(ctx context.Context, state S, arg A, w io.Writer) error) {
+	if !p.takes(method, isReader[A]()) {
+		return
+	}
+	p.handlers[method] = func(ctx context.Context, state S, args []byte, raw bool) ([]byte, bool, error) {
+		arg, err := decodeArg[A](ctx, method, args, raw)
+		if err != nil {
+			return nil, false, err
+		}
+		return nil, true, f(ctx, state, arg, callOf(ctx).writer())
+	}
+}
+
+// takes reports whether a handler for method can be added.
+func (p *Pool[S]) takes(method string, reads bool) bool {
+	switch _, twice := p.handlers[method]; {
+	case method == "" || method == anyMethod || len(method) > wire.MaxMethod:
+		p.mistake(fmt.Errorf("method name %.40q: want 1 to %d bytes, and not %q", method, wire.MaxMethod, anyMethod))
+		return false
+	case twice:
+		p.mistake(fmt.Errorf("method %q is handled twice", method))
+		return false
+	}
+	p.reads[method] = reads
+	return true
+}
+
+func decodeArg[A any](ctx context.Context, method string, args []byte, raw bool) (arg A, err error) {
+	if isReader[A]() {
+		var r io.Reader
+		if r, err = callOf(ctx).reader(args, raw); err == nil {
+			return r.(A), nil
+		}
+	} else {
+		err = codec.Decode(args, raw, &arg)
+	}
+	if err != nil {
+		err = &session.Error{
+			Code: session.ErrBadArgument, Outcome: session.NotRun, Text: fmt.Sprintf("method %q takes %s: %s", method, reflect.TypeFor[A](), err),
+		}
+	}
+	return arg, err
 }
 
 // Body is an argument or a result as it travels: bytes, where Raw is set, or
@@ -263,7 +336,7 @@ func (p *Pool[S]) describe() (core.Pool, error) {
 		Name: c.Pool, Slots: c.Slots, Methods: p.methods(), Locked: c.LockThread, Lanes: min(c.Lanes, max(c.Slots, c.MaxSlots)), Bare: p.bare(),
 		Policy: c.Policy, Valued: c.Value != nil, Least: c.MinSlots, Most: c.MaxSlots, GrowAfter: c.GrowAfter, ShrinkAfter: c.ShrinkAfter,
 		Limits: session.Limits{Lease: c.Lease, Idle: c.Idle, MaxAge: c.MaxAge, Window: c.Window},
-		Budget: c.Budget, Budgets: p.budgets,
+		Budget: c.Budget, Budgets: p.budgets, Stall: c.Stall,
 	}, nil
 }
 
@@ -293,6 +366,12 @@ func (p *Pool[S]) bare() bool {
 }
 
 func (p *Pool[S]) value() func() string { return p.config.Value }
+
+// argument reports whether a method reads its argument as it comes, and how
+// large one may be that is collected for it.
+func (p *Pool[S]) argument(method []byte) (reads bool, most int) {
+	return p.reads[string(method)], p.config.MaxArgument
+}
 
 func (p *Pool[S]) warm() (most, slots int) {
 	return min(p.config.Warm, max(p.config.Slots, p.config.MaxSlots)), p.config.Slots

@@ -238,7 +238,9 @@ func (t *task) handle(w *work) (reply session.Reply) {
 		ctx.finish(context.Canceled)
 		if p := recover(); p != nil {
 			reply = t.panicked(call, p)
+			ctx.endFlows()
 		} else if inside {
+			ctx.endFlows()
 			t.node.done(t, call.Number, w.errand, t.panicked(call, errExit))
 			if !t.laned {
 				t.finish()
@@ -251,22 +253,27 @@ func (t *task) handle(w *work) (reply session.Reply) {
 	if !call.Deadline.IsZero() && !time.Now().Before(call.Deadline) {
 		return failure(session.ErrDeadline, session.NotRun, "its time was over before its turn came", "")
 	}
+	args, raw, refused := t.argument(ctx, call)
+	if refused != nil {
+		return *refused
+	}
 	inside = true
 	if w.errand == nil {
 		t.note.Start(call.Number)
 	}
-	body, raw, err := t.tenant.call(ctx, call.Method, call.Args, call.Raw)
+	body, raw, err := t.tenant.call(ctx, call.Method, args, raw)
 	inside = false
+	if err == nil {
+		reply, err = t.conclude(ctx, body, raw)
+	}
+	ctx.endFlows()
 	if w.errand != nil {
-		return answerOf(ctx, body, raw, err)
+		return answerOf(ctx, reply.Body, reply.Raw, err)
 	}
 	if err != nil {
 		return failed(ctx, err)
 	}
-	if len(body) > wire.MaxEnvelope-wire.HeaderSize {
-		return failure(session.ErrTooLarge, session.Done, fmt.Sprintf("reply of %d bytes, at most %d", len(body), wire.MaxEnvelope-wire.HeaderSize), "")
-	}
-	return session.Reply{Raw: raw, Body: body}
+	return reply
 }
 
 // panicked is the reply of a call whose handler ended with p; it ends the
@@ -328,6 +335,9 @@ func (t *task) close(why *session.Error) {
 // code, an error that the call's context caused is named so, everything else
 // is the method's own.
 func failed(ctx *callContext, err error) session.Reply {
+	if e, ok := errors.AsType[flowError](err); ok {
+		return failure(e.why.Code, session.Done, e.why.Text, "")
+	}
 	if e, ok := errors.AsType[*session.Error](err); ok && (e.Code == session.ErrBadArgument || e.Code == session.ErrMethodUnknown) {
 		return failure(e.Code, e.Outcome, e.Text, "")
 	}

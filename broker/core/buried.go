@@ -77,7 +77,7 @@ func (b *buried) shift() {
 // node is gone.
 func (b *buried) tellAgain(from wire.Peer, h *wire.Header, fx *Effects) bool {
 	n := b.nodes[h.Node]
-	if n == nil || h.Kind != wire.KindCall && h.Kind != wire.KindCancel {
+	if n == nil || !h.Kind.OfCall() {
 		return false
 	}
 	started, named := n.started[h.Session]

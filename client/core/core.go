@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"container/heap"
 	"fmt"
 	"io"
@@ -24,6 +25,8 @@ type Config struct {
 	Misses  int           // unanswered beats after which a broker counts as silent; default 3
 	Tick    time.Duration // how often Tick will be called; default 20 ms
 	Relay   bool          // never connect to nodes: all goes by the brokers
+	Credit  int           // bytes kept of one stream; default session.DefaultCredit
+	Road    int           // bytes of streams on their way to one peer; default session.DefaultRoad
 }
 
 // Result is the end of one open, call or close.
@@ -32,6 +35,8 @@ type Result struct {
 	Session *Session // of an open that succeeded
 	Body    []byte   // of a reply; shares the frame's memory
 	Raw     bool
+	Flow    *Flow          // a reply that came as chunks, in the place of Body
+	Sum     bool           // and its worker gives its checksum
 	Err     *session.Error // nil where it succeeded
 }
 
@@ -42,6 +47,8 @@ type Effects struct {
 	Places  []Place
 	Steps   []Step
 	Answers []Answer
+	Begun   []Begun
+	Wake    []any // tags of Feed and Take: look again
 	Dials   []Dial
 	Hangups []wire.Peer // connections of Dials that are not needed any more
 	Events  []Event
@@ -84,6 +91,9 @@ func (fx *Effects) Reset() {
 	clear(fx.Steps)
 	clear(fx.Answers)
 	fx.Answers = fx.Answers[:0]
+	clear(fx.Begun)
+	clear(fx.Wake)
+	fx.Begun, fx.Wake = fx.Begun[:0], fx.Wake[:0]
 	fx.Steps, fx.Dials, fx.Hangups = fx.Steps[:0], fx.Dials[:0], fx.Hangups[:0]
 	fx.Results, fx.Places, fx.Events = fx.Results[:0], fx.Places[:0], fx.Events[:0]
 }
@@ -104,6 +114,8 @@ type Core struct {
 	nodes    map[session.NodeID]*node
 	directs  map[session.NodeID]*direct
 	directAt map[wire.Peer]*direct
+	roads    map[wire.Peer]*session.Road
+	inflows  int // replies that come as chunks
 	retries  wakeHeap
 	beats    *heartbeat.Monitor[wire.Peer]
 	spare    [][]byte // envelopes to use again
@@ -117,6 +129,7 @@ func New(cfg Config, chance io.Reader) *Core {
 	if cfg.Tick <= 0 {
 		cfg.Tick = 20 * time.Millisecond
 	}
+	cfg.Credit, cfg.Road = cmp.Or(cfg.Credit, session.DefaultCredit), cmp.Or(cfg.Road, session.DefaultRoad)
 	return &Core{
 		cfg: cfg, chance: chance,
 		brokers:  map[wire.Peer]*broker{},
@@ -126,6 +139,7 @@ func New(cfg Config, chance io.Reader) *Core {
 		attaches: map[uint64]*attaching{},
 		nodes:    map[session.NodeID]*node{},
 		directs:  map[session.NodeID]*direct{},
+		roads:    map[wire.Peer]*session.Road{},
 		directAt: map[wire.Peer]*direct{},
 		beats:    heartbeat.New[wire.Peer](cfg.Tick),
 	}
@@ -134,6 +148,12 @@ func New(cfg Config, chance io.Reader) *Core {
 // Step takes one envelope from a peer: a broker, or a node on the direct path.
 // Results keep a part of env's memory.
 func (c *Core) Step(now time.Time, from wire.Peer, env []byte, fx *Effects) {
+	c.StepIn(now, from, env, nil, fx)
+}
+
+// StepIn is Step for an envelope whose memory is counted: what is kept of it is
+// held.
+func (c *Core) StepIn(now time.Time, from wire.Peer, env []byte, mem session.Memory, fx *Effects) {
 	kind := wire.KindOf(env)
 	if kind.ToHolder() {
 		h, body, err := wire.ParseHeader(env)
@@ -141,7 +161,7 @@ func (c *Core) Step(now time.Time, from wire.Peer, env []byte, fx *Effects) {
 			c.bad(from, kind, session.ErrBadMessage, err.Error(), fx)
 			return
 		}
-		c.fromWorker(now, from, &h, body, fx)
+		c.fromWorker(now, from, &h, body, mem, fx)
 		return
 	}
 	m, err := wire.ParseControl(env)
@@ -171,7 +191,7 @@ func (c *Core) heardBy(now time.Time, d *direct) {
 	}
 }
 
-func (c *Core) fromWorker(now time.Time, from wire.Peer, h *wire.Header, body []byte, fx *Effects) {
+func (c *Core) fromWorker(now time.Time, from wire.Peer, h *wire.Header, body []byte, mem session.Memory, fx *Effects) {
 	if d := c.directAt[from]; d != nil {
 		if d.node != h.Node {
 			c.usurped(now, d, fx)
@@ -203,11 +223,19 @@ func (c *Core) fromWorker(now time.Time, from wire.Peer, h *wire.Header, body []
 	switch h.Kind {
 	case wire.KindReply:
 		s.denied = nil
+		if h.Flags&wire.FlagStream != 0 {
+			c.streamed(now, s, h, body, fx)
+			return
+		}
 		c.settle(now, s, h.Number, Result{Body: body, Raw: h.Flags&wire.FlagRaw != 0}, fx)
 	case wire.KindFail:
 		c.failed(now, from, s, h, body, fx)
 	case wire.KindProgress:
 		c.progress(now, s, h, body, fx)
+	case wire.KindReplyChunk:
+		c.replyChunk(now, s, h, body, mem, fx)
+	case wire.KindArgCredit:
+		c.argCredit(now, s, h, fx)
 	case wire.KindHeld:
 		s.calls.Postpone(h.Number, now.Add(session.RetryMost))
 	case wire.KindClosed:

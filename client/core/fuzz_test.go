@@ -174,7 +174,7 @@ func (p *program) use(now time.Time, s *Session, what int) {
 	case 5:
 		p.core.Cancel(now, s, p.tag-1, session.ErrCancelled, &p.fx)
 	case 6:
-		p.core.Abandon(s, p.tag-1)
+		p.core.Abandon(s, p.tag-1, &p.fx)
 	default:
 		_ = p.core.Call(now, s, Ask{Method: "m", Args: []byte{1}, Deadline: now.Add(time.Second), Tag: p.tag}, &p.fx)
 	}

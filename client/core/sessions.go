@@ -42,6 +42,7 @@ type flight struct {
 	sent      int
 	cancelled session.Code // why Cancel is sent instead, 0: it is not
 	step      uint64       // of its progress, the last that came
+	flow      *Flow        // nil: nothing of it travels as chunks
 }
 
 // Ask is what one call asks for.
@@ -49,6 +50,7 @@ type Ask struct {
 	Method   string
 	Args     []byte
 	Raw      bool
+	Flow     *Flow         // the argument comes as chunks, Args describes it; nil: Args is it
 	Deadline time.Time     // zero: none
 	Patience time.Duration // how long it may run without progress, as wire.Header has it
 	Tag      any           // comes back with its end
@@ -126,10 +128,14 @@ func (c *Core) start(now time.Time, s *Session, a *Ask, fx *Effects, sent bool) 
 	if a.Raw {
 		h.Flags |= wire.FlagRaw
 	}
+	if a.Flow != nil {
+		h.Flags |= wire.FlagStream
+		a.Flow.s, a.Flow.n = s, n
+	}
 	if !a.Deadline.IsZero() {
 		h.Budget = max(a.Deadline.Sub(now), time.Millisecond)
 	}
-	f := flight{env: wire.AppendCall(c.buffer(size), &h, a.Method, a.Args), tag: a.Tag, deadline: a.Deadline}
+	f := flight{env: wire.AppendCall(c.buffer(size), &h, a.Method, a.Args), tag: a.Tag, deadline: a.Deadline, flow: a.Flow}
 	if sent {
 		f.sent++
 	} else if way, ok := c.way(s); ok {
@@ -150,6 +156,7 @@ func (c *Core) start(now time.Time, s *Session, a *Ask, fx *Effects, sent bool) 
 func (c *Core) Cancel(now time.Time, s *Session, tag any, why session.Code, fx *Effects) (found bool) {
 	for i := range s.pending {
 		if s.pending[i].Tag == tag {
+			c.endFlow(s.pending[i].Flow, false, fx)
 			s.pending = append(s.pending[:i], s.pending[i+1:]...)
 			fx.Results = append(fx.Results, Result{Tag: tag, Err: infer(why, session.NotRun, 0, "never sent")})
 			return true
@@ -161,6 +168,7 @@ func (c *Core) Cancel(now time.Time, s *Session, tag any, why session.Code, fx *
 			continue
 		}
 		f.cancelled = why
+		c.endFlow(f.flow, false, fx)
 		s.calls.Set(n, f)
 		s.calls.Postpone(n, now)
 		c.again(now, s, fx)
@@ -172,10 +180,11 @@ func (c *Core) Cancel(now time.Time, s *Session, tag any, why session.Code, fx *
 // Abandon settles a call as unknown because its owner will not wait for the
 // worker's answer to Cancel. The number stays in flight until it is answered,
 // so that the worker's order is kept.
-func (c *Core) Abandon(s *Session, tag any) (n uint64, sent bool) {
+func (c *Core) Abandon(s *Session, tag any, fx *Effects) (n uint64, sent bool) {
 	for _, n := range s.calls.All() {
 		if f, _ := s.calls.Get(n); f.tag == tag {
 			f.tag = nil
+			c.endFlow(f.flow, false, fx)
 			s.calls.Set(n, f)
 			return n, f.sent > 0
 		}
@@ -223,12 +232,13 @@ func (c *Core) resend(now time.Time, s *Session, n uint64, f flight, way wire.Pe
 	}
 	if f.cancelled == 0 && !f.deadline.IsZero() && !now.Before(f.deadline) {
 		f.cancelled = session.ErrDeadline
+		c.endFlow(f.flow, false, fx)
 	}
 	if f.cancelled != 0 {
 		h := s.head
 		h.Kind, h.Code, h.Number, h.Ack = wire.KindCancel, f.cancelled, n, s.calls.Ack()
 		fx.Session(way, &h, nil)
-	} else {
+	} else if !c.flowAgain(f.flow, fx) {
 		var budget time.Duration
 		if !f.deadline.IsZero() {
 			budget = max(f.deadline.Sub(now), time.Millisecond)
@@ -248,6 +258,7 @@ func (c *Core) settle(now time.Time, s *Session, n uint64, r Result, fx *Effects
 		return
 	}
 	c.recycle(f.env)
+	c.endFlow(f.flow, r.Err == nil, fx)
 	if f.tag != nil {
 		r.Tag = f.tag
 		fx.Results = append(fx.Results, r)
@@ -255,6 +266,7 @@ func (c *Core) settle(now time.Time, s *Session, n uint64, r Result, fx *Effects
 	for len(s.pending) > 0 && s.ended == nil {
 		p := &s.pending[0]
 		if !p.Deadline.IsZero() && !now.Before(p.Deadline) {
+			c.endFlow(p.Flow, false, fx)
 			fx.Results = append(fx.Results, Result{Tag: p.Tag, Err: infer(session.ErrDeadline, session.NotRun, 0, "never sent")})
 		} else if !c.start(now, s, p, fx, false) {
 			break
@@ -353,6 +365,7 @@ func (c *Core) over(s *Session, why *session.Error, fx *Effects) {
 	}
 	c.unhold(s)
 	for _, p := range s.pending {
+		c.endFlow(p.Flow, false, fx)
 		fx.Results = append(fx.Results, Result{Tag: p.Tag, Err: s.refusal()})
 	}
 	s.pending = nil

@@ -15,6 +15,8 @@ type Sizes struct {
 	Leases   int // nodes whose leases are kept
 	Directs  int // nodes that have a direct path, or had one lately
 	Retries  int // sessions with something to send again
+	Inflows  int // replies that come as chunks
+	Roads    int // peers that arguments travel to as chunks
 	Spare    int // buffers kept for reuse; bounded
 }
 
@@ -22,7 +24,7 @@ type Sizes struct {
 func (c *Core) Sizes() Sizes {
 	return Sizes{
 		Opens: len(c.opens), Casts: len(c.casts), Attaches: len(c.attaches), Sessions: len(c.sessions), Leases: len(c.nodes), Directs: len(c.directs),
-		Retries: len(c.retries), Spare: len(c.spare),
+		Inflows: c.inflows, Roads: len(c.roads), Retries: len(c.retries), Spare: len(c.spare),
 	}
 }
 
@@ -52,9 +54,40 @@ func (c *Core) Audit() error {
 	if err := c.auditDirects(); err != nil {
 		return err
 	}
+	if err := c.auditFlows(); err != nil {
+		return err
+	}
 	for i, s := range c.retries {
 		if s.place != i || c.sessions[s.route.Session] != s {
 			return fmt.Errorf("session %s at place %d of the retries says place %d, or is over", s.route.Session, i, s.place)
+		}
+	}
+	return nil
+}
+
+func (c *Core) auditFlows() error {
+	inflows := 0
+	for _, s := range c.sessions {
+		for _, n := range s.calls.All() {
+			f, _ := s.calls.Get(n)
+			w := f.flow
+			if w == nil || w.over {
+				continue
+			}
+			if w.in != nil {
+				inflows++
+			}
+			if w.in != nil && w.in.Kept() > c.cfg.Credit || w.out != nil && w.out.Kept() > c.cfg.Credit {
+				return fmt.Errorf("the flow of call %d of session %s keeps more than %d bytes", n, s.route.Session, c.cfg.Credit)
+			}
+		}
+	}
+	if inflows != c.inflows {
+		return fmt.Errorf("%d replies come as chunks, %d are counted", inflows, c.inflows)
+	}
+	for peer, r := range c.roads {
+		if r.Empty() || r.Flying() > c.cfg.Road+c.cfg.Credit {
+			return fmt.Errorf("%d bytes are on their way to peer %d, at most %d", r.Flying(), peer, c.cfg.Road)
 		}
 	}
 	return nil

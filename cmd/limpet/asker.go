@@ -85,14 +85,9 @@ func shut(ctx context.Context, c *client.Client, s *client.Session) error {
 }
 
 // call makes one call and writes its reply as one line of JSON, or as it is.
-func (a *asker) call(ctx context.Context, s *client.Session, method string, arg any, out io.Writer) error {
-	if a.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, a.timeout)
-		defer cancel()
-	}
+func (a *asker) call(ctx context.Context, s *client.Session, method string, arg any, out io.Writer, opts ...client.CallOption) error {
 	var reply codec.Body
-	if err := s.Call(ctx, method, arg, &reply); err != nil {
+	if err := a.callTo(ctx, s, method, arg, &reply, opts...); err != nil {
 		return err
 	}
 	text, err := a.shown(reply)
@@ -101,6 +96,16 @@ func (a *asker) call(ctx context.Context, s *client.Session, method string, arg 
 	}
 	_, err = out.Write(text)
 	return err
+}
+
+// callTo makes one call within its time.
+func (a *asker) callTo(ctx context.Context, s *client.Session, method string, arg, reply any, opts ...client.CallOption) error {
+	if a.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, a.timeout)
+		defer cancel()
+	}
+	return s.Call(ctx, method, arg, reply, opts...)
 }
 
 // shown is a reply as it is written.

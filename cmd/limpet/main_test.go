@@ -47,6 +47,7 @@ func serveLab() {
 	})
 	worker.Handle(lab, "echo", func(_ context.Context, _ *int, v any) (any, error) { return v, nil })
 	worker.Handle(lab, "bytes", func(_ context.Context, _ *int, b []byte) ([]byte, error) { return b, nil })
+	worker.Handle(lab, "back", func(_ context.Context, _ *int, r io.Reader) (io.Reader, error) { return r, nil })
 	worker.Handle(lab, "nested", func(context.Context, *int, any) (any, error) {
 		return map[int]any{7: []any{[]byte("\x00\xff"), nil, true, 1.5, float32(0.1), time.Unix(1, 5).UTC()}}, nil
 	})

@@ -26,7 +26,7 @@ func (c *clientPart) proc() *process { return &c.process }
 func (w *World) newClient() *clientPart {
 	c := &clientPart{process: process{w: w, name: fmt.Sprintf("client%d", len(w.clients)+1)}}
 	c.id, _ = uuid.NewRandomFromReader(w.chance)
-	c.core = core.New(core.Config{ID: c.id, Name: c.name, Tick: tick}, w.chance)
+	c.core = core.New(core.Config{ID: c.id, Name: c.name, Tick: tick, Credit: w.flowBound(flowCredit), Road: w.flowBound(flowRoad)}, w.chance)
 	c.start(c.turn)
 	w.note("%-8s + starts as %s", c.name, c.id)
 	for i, b := range w.brokers {
@@ -60,7 +60,9 @@ func (c *clientPart) receive(from wire.Peer, env []byte) {
 	if c.w.history != nil {
 		c.w.note("%-8s < %-4d       %s", c.name, from, env)
 	}
-	c.step(func(fx *core.Effects) { c.core.Step(c.now(), from, env, fx) })
+	mem := newFlood(&c.held)
+	c.step(func(fx *core.Effects) { c.core.StepIn(c.now(), from, env, mem, fx) })
+	mem.Drop()
 }
 
 func (c *clientPart) renewed(peer wire.Peer) {
@@ -82,15 +84,18 @@ func (c *clientPart) step(f func(fx *core.Effects)) {
 // not entered again from here.
 func (c *clientPart) apply() {
 	for _, o := range c.fx.Outs {
-		l := dialled(c.links, o.To)
-		if l == nil {
-			c.w.fail("%s sends to peer %d, which it does not have: %s", c.name, o.To, describe(o.Env))
-			continue
+		c.send(o.To, o.Env)
+	}
+	for i := range c.fx.Chunks {
+		o := &c.fx.Chunks[i]
+		c.send(o.To, append(o.Head.Append(nil), o.Body...))
+		if o.Mem != nil {
+			o.Mem.Drop()
 		}
-		if c.w.history != nil {
-			c.w.note("%-8s > %-8s   %s", c.name, l.at.proc().name, o.Env)
-		}
-		l.send(c.w.keep(o.Env))
+	}
+	c.wake(c.fx.Wake)
+	for _, b := range c.fx.Begun {
+		b.Tag.(*calling).begun(b.Flow)
 	}
 	for _, d := range c.fx.Dials {
 		c.after(0, func() { c.dial(d) })
@@ -121,6 +126,18 @@ func (c *clientPart) apply() {
 		}
 	}
 	c.w.auditClient(c)
+}
+
+func (c *clientPart) send(to wire.Peer, env []byte) {
+	l := dialled(c.links, to)
+	if l == nil {
+		c.w.fail("%s sends to peer %d, which it does not have: %s", c.name, to, describe(env))
+		return
+	}
+	if c.w.history != nil {
+		c.w.note("%-8s > %-8s   %s", c.name, l.at.proc().name, env)
+	}
+	l.send(c.w.keep(env))
 }
 
 // dial connects to a node, which may not be the one that it is said to be.

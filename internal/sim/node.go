@@ -45,9 +45,9 @@ func (w *World) newNode(name string) *nodePart {
 func (n *nodePart) boot() {
 	w := n.w
 	n.id = session.NodeID(w.chance.Uint64() | 1)
-	cfg := core.Config{Node: n.id, Name: n.name, Host: n.host, PID: 1, Tick: tick, Endpoint: w.endpointOf(n)}
+	cfg := core.Config{Node: n.id, Name: n.name, Host: n.host, PID: 1, Tick: tick, Endpoint: w.endpointOf(n), Credit: w.flowBound(flowCredit), Road: w.flowBound(flowRoad)}
 	for _, pool := range w.pools() {
-		cfg.Pools = append(cfg.Pools, core.Pool{Name: pool, Slots: w.plan.slots, Lanes: w.plan.lanes, Bare: w.plan.bare, Budget: w.plan.budget, Limits: session.Limits{
+		cfg.Pools = append(cfg.Pools, core.Pool{Name: pool, Slots: w.plan.slots, Lanes: w.plan.lanes, Bare: w.plan.bare, Budget: w.plan.budget, Stall: w.plan.stall, Limits: session.Limits{
 			Lease: w.plan.lease, Idle: w.plan.idle, MaxAge: w.plan.maxAge, Window: w.plan.window,
 		}})
 	}
@@ -88,11 +88,13 @@ func (n *nodePart) receive(from wire.Peer, env []byte) {
 	}
 	older := from < callersFrom && n.heardOf(env)
 	n.fx.Reset()
-	n.core.Step(n.now(), from, env, &n.fx)
+	mem := newFlood(&n.held)
+	n.core.StepIn(n.now(), from, env, mem, &n.fx)
 	if older {
 		n.disobeys(env)
 	}
 	n.apply()
+	mem.Drop()
 }
 
 func (n *nodePart) turn() {
@@ -111,21 +113,16 @@ func (n *nodePart) apply() {
 		taskOf(s).open()
 	}
 	for _, o := range n.fx.Outs {
-		l := dialled(n.links, o.To)
-		if l == nil && o.To > callersFrom {
-			n.answer(o)
-			continue
-		}
-		if l == nil {
-			w.fail("%s sends to peer %d, which it does not have: %s", n.name, o.To, describe(o.Env))
-			continue
-		}
-		if w.history != nil {
-			w.note("%-8s > %-8s   %s", n.name, l.at.proc().name, o.Env)
-		}
-		n.claim(o.Env)
-		l.send(w.keep(o.Env))
+		n.send(o)
 	}
+	for i := range n.fx.Chunks {
+		o := &n.fx.Chunks[i]
+		n.send(wire.Out{To: o.To, Env: append(o.Head.Append(nil), o.Body...)})
+		if o.Mem != nil {
+			o.Mem.Drop()
+		}
+	}
+	n.wake(n.fx.Wake)
 	for i := range n.fx.Events {
 		n.happened(&n.fx.Events[i])
 	}
@@ -182,6 +179,22 @@ func (n *nodePart) happened(e *core.Event) {
 	case core.EventEnded:
 		w.truth.ended(e.Session, e.Code, e.Text)
 	}
+}
+
+func (n *nodePart) send(o wire.Out) {
+	w, l := n.w, dialled(n.links, o.To)
+	switch {
+	case l == nil && o.To > callersFrom:
+		n.answer(o)
+		return
+	case l == nil:
+		w.fail("%s sends to peer %d, which it does not have: %s", n.name, o.To, describe(o.Env))
+		return
+	case w.history != nil:
+		w.note("%-8s > %-8s   %s", n.name, l.at.proc().name, o.Env)
+	}
+	n.claim(o.Env)
+	l.send(w.keep(o.Env))
 }
 
 // claim has the truth judge what the node says of a session.

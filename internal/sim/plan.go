@@ -45,9 +45,11 @@ type plan struct {
 	budget time.Duration // of every call without a sign of life; 0: none
 	lanes  int           // that the sessions of a pool share on its node; 0: none
 
-	policy string // of the pools' own; empty: the brokers'
-	grows  int    // slots that a pool may have beyond those that it begins with; 0: it does not grow
-	shared bool   // by all pools of a node
+	policy  string        // of the pools' own; empty: the brokers'
+	grows   int           // slots that a pool may have beyond those that it begins with; 0: it does not grow
+	shared  bool          // by all pools of a node
+	streams bool          // arguments and replies travel as chunks
+	stall   time.Duration // of a reply of which nothing is taken
 
 	takeovers int  // of a cell's masters
 	renews    bool // parts know when their connections stand again
@@ -209,6 +211,7 @@ func (p *plan) String() string {
 		{"hold", p.hold},
 		{"records", p.records},
 		{"bursts", p.bursts},
+		{"streams", p.streams},
 	} {
 		if h.on {
 			b.WriteString(", " + h.name)

@@ -11,6 +11,7 @@ type process struct {
 	stopped bool
 	life    int           // how often it was started
 	skew    time.Duration // of its clock
+	held    int           // chunks whose memory is held, in this life
 	inbox   []func()      // what came while it was stopped
 	ticking func()        // one tick of its core
 }
@@ -28,6 +29,7 @@ func (p *process) now() time.Time { return beginning.Add(p.w.now + p.skew) }
 func (p *process) start(ticking func()) {
 	p.life++
 	p.alive, p.stopped, p.inbox, p.ticking = true, false, nil, ticking
+	p.held = 0
 	life := p.life
 	due := p.w.chance.between(0, tick)
 	var turn func()

@@ -38,13 +38,13 @@ func (w *World) settle() {
 // rest names the first thing that is not over.
 func (w *World) rest() string {
 	for _, c := range w.clients {
-		if s := c.core.Sizes(); c.alive && s.Opens+s.Attaches+s.Sessions+s.Leases+s.Retries+s.Casts > 0 {
-			return fmt.Sprintf("%s still holds %+v", c.name, s)
+		if s := c.core.Sizes(); c.alive && s.Opens+s.Attaches+s.Sessions+s.Leases+s.Retries+s.Casts+s.Inflows+s.Roads+c.held > 0 {
+			return fmt.Sprintf("%s still holds %+v, and %d chunks", c.name, s, c.held)
 		}
 	}
 	for _, n := range w.nodes {
-		if s := n.core.Sizes(); s.Free != s.Slots || s.Opens+s.Sessions+s.Clients+s.Clocks+s.Errands+s.Aside > 0 {
-			return fmt.Sprintf("%s still holds %+v", n.name, s)
+		if s := n.core.Sizes(); s.Free != s.Slots || s.Opens+s.Sessions+s.Clients+s.Clocks+s.Errands+s.Aside+s.Flows+s.Roads+n.held > 0 {
+			return fmt.Sprintf("%s still holds %+v, and %d chunks", n.name, s, n.held)
 		}
 	}
 	if n := len(w.masters()); w.cell != nil && n != 1 {

@@ -172,13 +172,23 @@ func (t *task) recall(e *core.Errand) {
 
 // handle runs one call.
 func (t *task) handle(call core.Call) {
-	w, n := t.node.w, t.node
+	n := t.node
 	t.busy = true
 	t.enter("a call")
 	if !call.Deadline.IsZero() && n.now().After(call.Deadline) { // it was handed over, and the process stopped
 		n.after(0, func() { t.expired(call) })
 		return
 	}
+	if call.Stream != nil {
+		(&reading{t: t, call: call}).turn()
+		return
+	}
+	t.work(call)
+}
+
+// work runs the handler of a call.
+func (t *task) work(call core.Call) {
+	w, n := t.node.w, t.node
 	r := &running{call: call, work: parseWork(call.Args), epoch: t.record.epoch}
 	t.current = r
 	if w.history != nil {
@@ -192,7 +202,13 @@ func (t *task) handle(call core.Call) {
 			return
 		}
 		ended = true
-		t.done(r, counter, code)
+		if size := w.truth.call(r.work.id).flows.reply; code == 0 && size >= 0 && !t.session.Once() {
+			g := &giving{t: t, r: r, left: swell(appendReply(nil, r.work.id, counter), r.work.id, size)}
+			g.end = func(code session.Code) { t.done(r, counter, code, code == 0) }
+			g.turn()
+			return
+		}
+		t.done(r, counter, code, false)
 	}
 	n.after(r.work.takes, func() { r.end(r.work.fails()) })
 	if w.plan.steps && w.chance.in(0.4) {
@@ -244,9 +260,12 @@ func (t *task) cancel(n uint64) {
 }
 
 // done takes the end of a handler.
-func (t *task) done(r *running, counter uint64, code session.Code) {
+func (t *task) done(r *running, counter uint64, code session.Code, streamed bool) {
 	w, n := t.node.w, t.node
 	reply := session.Reply{Raw: true, Body: appendReply(nil, r.work.id, counter)}
+	if streamed {
+		reply = session.Reply{Raw: true, Stream: true}
+	}
 	if code != 0 {
 		reply = session.Reply{Code: code, Outcome: session.Done, Body: wire.AppendFailure(nil, "as told", "")}
 	}

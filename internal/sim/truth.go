@@ -39,6 +39,7 @@ type callRecord struct {
 	ended    bool
 	outcome  session.Outcome
 	client   *clientPart
+	flows    flows
 }
 
 // sessionRecord is one session on its slot.
@@ -177,6 +178,7 @@ func (t *truth) routed(c *clientPart, r session.Route) {
 func (t *truth) calling(by *clientPart, id session.ID) *callRecord {
 	c := &callRecord{id: uint64(len(t.calls) + 1), client: by, session: id}
 	t.calls = append(t.calls, c)
+	t.w.tide(c)
 	return c
 }
 
@@ -336,6 +338,10 @@ func (t *truth) calmEnd(k *calling, err *session.Error) {
 			t.w.fail("work %d ends in a calm world: %v", k.record.id, err)
 		}
 	case session.ErrSessionClosed: // its own user closed early
+	case session.ErrReplyGone: // it was done, and then its caller read nothing for long, or left
+		if f := k.record.flows; f.reply < 0 || !f.slow && !p.deadlines && !p.cancels && !p.attaches && k.session.Ended() == nil {
+			t.w.fail("work %d ends in a calm world: %v", k.record.id, err)
+		}
 	case session.ErrSessionMoved:
 		if !p.attaches {
 			t.w.fail("work %d ends in a calm world: %v", k.record.id, err)

@@ -6,6 +6,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/limpet-rpc/limpet/client/core"
+	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
 )
 
@@ -237,6 +238,7 @@ type calling struct {
 	opening   *opening // that it came along with
 	abandoned bool
 	step      uint64 // of its progress, the last one heard of
+	drinking  *drinking
 }
 
 func (u *user) call() {
@@ -252,13 +254,25 @@ func (u *user) call() {
 	u.flying++
 	w.note("%-8s . user %d calls: work %d", c.name, u.number, k.id)
 	args := k.append(make([]byte, 0, workSize))
+	ask := core.Ask{Method: "work", Args: args, Raw: true, Deadline: deadline, Tag: call}
+	var feed *feeding
+	if more := call.record.flows.argument; more >= 0 {
+		feed = &feeding{k: call, flow: c.core.NewFlow(), left: swell(args, k.id, more)}
+		ask.Flow, ask.Args = feed.flow, wire.AppendStream(nil, wire.Stream{Size: int64(len(feed.left))})
+		if w.tides.in(0.3) {
+			ask.Args = wire.AppendStream(nil, wire.Stream{Size: -1})
+		}
+	}
 	c.step(func(fx *core.Effects) {
-		if refused := c.core.Call(c.now(), u.session, core.Ask{Method: "work", Args: args, Raw: true, Deadline: deadline, Tag: call}, fx); refused != nil {
+		if refused := c.core.Call(c.now(), u.session, ask, fx); refused != nil {
 			call.end(refused)
 		}
 	})
 	if call.record.ended {
 		return
+	}
+	if feed != nil {
+		c.after(0, feed.turn)
 	}
 	if !deadline.IsZero() {
 		c.after(deadline.Sub(c.now()), call.giveUp)
@@ -306,7 +320,9 @@ func (k *calling) abandon() {
 		return
 	}
 	c := k.user.client
-	n, sent := c.core.Abandon(k.session, k)
+	var n uint64
+	var sent bool
+	c.step(func(fx *core.Effects) { n, sent = c.core.Abandon(k.session, k, fx) })
 	if n == 0 {
 		c.w.fail("%s: work %d has not ended, and cannot be abandoned", c.name, k.record.id)
 		return
@@ -329,7 +345,11 @@ func (k *calling) settle(r *core.Result) {
 		k.end(r.Err)
 		return
 	}
-	k.user.client.w.truth.replied(k, r.Body)
+	body := r.Body
+	if r.Flow != nil {
+		body = k.streamed(r.Flow)
+	}
+	k.user.client.w.truth.replied(k, body)
 	k.next()
 }
 

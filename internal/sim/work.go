@@ -68,6 +68,8 @@ func describeWork(args []byte) string {
 	return fmt.Sprintf("work %d takes %s obeys=%v %s", k.id, k.takes.Round(time.Millisecond), k.obeys, [...]string{"replies", "errs", "panics"}[k.how])
 }
 
+const replySize = 8 + 8
+
 // appendReply is the body of a reply: which call it answers, and the session's
 // counter after it.
 func appendReply(dst []byte, id, counter uint64) []byte {
@@ -75,7 +77,7 @@ func appendReply(dst []byte, id, counter uint64) []byte {
 }
 
 func parseReply(body []byte) (id, counter uint64, ok bool) {
-	if len(body) != 16 {
+	if len(body) != replySize {
 		return 0, 0, false
 	}
 	return binary.BigEndian.Uint64(body), binary.BigEndian.Uint64(body[8:]), true

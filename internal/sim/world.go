@@ -21,6 +21,7 @@ type World struct {
 	delays  chance // of calls that hang
 	shaping chance // of what nodes say and opens want
 	casts   chance // of broadcasts
+	tides   chance // of streams
 	history io.Writer
 	truth   *truth
 	failure error
@@ -65,7 +66,10 @@ func (w *World) result() Result {
 }
 
 func newWorld(seed uint64, history io.Writer) *World {
-	w := &World{seed: seed, chance: newChance(seed, 1), fate: newChance(seed, 3), delays: newChance(seed, 6), shaping: newChance(seed, 8), casts: newChance(seed, 10), history: history}
+	w := &World{
+		seed: seed, chance: newChance(seed, 1), fate: newChance(seed, 3), delays: newChance(seed, 6), tides: newChance(seed, 7),
+		shaping: newChance(seed, 8), casts: newChance(seed, 10), history: history,
+	}
 	w.plan = newPlan(newChance(seed, 2))
 	w.plan.house(newChance(seed, 4))
 	w.plan.hang(newChance(seed, 5))
@@ -76,6 +80,7 @@ func newWorld(seed uint64, history io.Writer) *World {
 	}
 	w.plan.casts = seed%4 == 2
 	w.plan.direct, w.plan.lies = seed%3 == 1, seed%30 == 1
+	w.plan.stream(seed)
 	w.truth = newTruth(w)
 	w.note("seed %d: %s", seed, w.plan.String())
 	return w

@@ -6,8 +6,9 @@ import "github.com/limpet-rpc/limpet/session"
 // Its owner resets it before the step and sends Outs afterwards; their memory
 // is the batch's and good until the next Reset.
 type Batch struct {
-	Outs []Out
-	buf  []byte
+	Outs   []Out
+	Chunks []Chunk // to be sent behind them
+	buf    []byte
 }
 
 // batchKeep is how much memory a batch keeps from one step to the next.
@@ -19,7 +20,8 @@ func (b *Batch) Reset() {
 		b.buf = nil
 	}
 	clear(b.Outs)
-	b.Outs, b.buf = b.Outs[:0], b.buf[:0]
+	clear(b.Chunks)
+	b.Outs, b.Chunks, b.buf = b.Outs[:0], b.Chunks[:0], b.buf[:0]
 }
 
 // Control adds a control message.

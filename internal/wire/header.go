@@ -20,6 +20,7 @@ const (
 	FlagNotRun  Flags = 1 << 2 // a fail's outcome: certainly not run
 	FlagUnknown Flags = 1 << 3 // a fail's outcome: may have run
 	FlagAgain   Flags = 1 << 4 // sent again
+	FlagStream  Flags = 1 << 5 // the body comes as chunks; of a chunk or credit: with its end
 )
 
 // HeaderSize is the fixed part of every session message; TraceSize is what
@@ -41,7 +42,7 @@ const (
 	offKey      = 40 // 16 bytes; zero towards the holder
 	offNumber   = 56 // uint64
 	offAck      = 64 // uint64
-	offBudget   = 72 // uint32: milliseconds that are left, 0 = no limit
+	offBudget   = 72 // uint32: milliseconds that are left, 0 = no limit; of a credit its window, of the last chunk the sum
 	offPatience = 76 // uint32: milliseconds without progress, 0 = the method's own, all ones = for ever
 )
 

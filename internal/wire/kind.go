@@ -47,6 +47,9 @@ const (
 	KindLease  Kind = 67 // a client's beat for all its sessions on one node
 	KindAttach Kind = 68 // by token: the session is mine from now on
 
+	KindArgChunk    Kind = 69 // a part of a call's argument
+	KindReplyCredit Kind = 70 // so much of a reply was taken, so much more may come
+
 	KindReply   Kind = 80
 	KindFail    Kind = 81
 	KindHeld    Kind = 82 // I have this call already; its answer will come
@@ -56,6 +59,9 @@ const (
 
 	KindAttached Kind = 86
 	KindProgress Kind = 87 // of a call that runs
+
+	KindReplyChunk Kind = 88 // a part of a call's reply
+	KindArgCredit  Kind = 89 // so much of an argument was taken, so much more may come
 )
 
 var kindNames = [256]string{
@@ -68,6 +74,7 @@ var kindNames = [256]string{
 	KindCall: "call", KindCancel: "cancel", KindClose: "close", KindLease: "lease", KindAttach: "attach",
 	KindReply: "reply", KindFail: "fail", KindHeld: "held", KindClosed: "closed", KindLeased: "leased", KindExpired: "expired",
 	KindAttached: "attached", KindProgress: "progress",
+	KindArgChunk: "arg-chunk", KindReplyCredit: "reply-credit", KindReplyChunk: "reply-chunk", KindArgCredit: "arg-credit",
 }
 
 // String is the kind's name in docs, logs and metrics.
@@ -88,6 +95,12 @@ func (k Kind) ToWorker() bool { return k >= 64 && k < 80 && k.Known() }
 // ToHolder reports whether envelopes of this kind travel from the worker to
 // the holder.
 func (k Kind) ToHolder() bool { return k >= 80 && k < 96 && k.Known() }
+
+// OfCall reports a kind that is about one call and wants to know what becomes of
+// it.
+func (k Kind) OfCall() bool {
+	return k == KindCall || k == KindCancel || k == KindArgChunk || k == KindReplyCredit
+}
 
 // KindOf returns an envelope's kind; an empty envelope has kind 0.
 func KindOf(env []byte) Kind {

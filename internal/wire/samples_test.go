@@ -112,6 +112,14 @@ func sessionSamples() map[Kind][]byte {
 	keep(closing, nil)
 	keep(Header{Kind: KindLease, Node: sampleNode, Session: sampleClient, Number: 1, Ack: 0xde55000000004004}, sampleSession[:])
 
+	chunk := held
+	chunk.Kind, chunk.Ack = KindArgChunk, 262144
+	keep(chunk, []byte("abc"))
+	credit := held
+	credit.Kind, credit.Ack = KindReplyCredit, 262144
+	credit.SetWindow(4 << 20)
+	keep(credit, nil)
+
 	attach := held
 	attach.Kind, attach.Number, attach.Ack = KindAttach, 0, 0
 	keep(attach, nil)
@@ -119,6 +127,14 @@ func sessionSamples() map[Kind][]byte {
 	keep(answer(KindAttached), nil)
 	keep(answer(KindProgress), nil)
 	keep(answer(KindReply), []byte{8})
+	last := answer(KindReplyChunk)
+	last.Flags, last.Ack = FlagStream, 524288
+	last.SetSum(0x364b3fb7)
+	keep(last, []byte("abc"))
+	granted := answer(KindArgCredit)
+	granted.Ack = 524291
+	granted.SetWindow(4 << 20)
+	keep(granted, nil)
 	fail := answer(KindFail)
 	fail.Code = session.ErrDeadline
 	fail.SetOutcome(session.NotRun)

@@ -209,6 +209,7 @@ func TestSpecificationListsTheFlags(t *testing.T) {
 		{fmt.Sprint(FlagNotRun), "notrun"},
 		{fmt.Sprint(FlagUnknown), "unknown"},
 		{fmt.Sprint(FlagAgain), "again"},
+		{fmt.Sprint(FlagStream), "stream"},
 	}
 	rows := table(t, "\n## Session messages\n", "| flag |")
 	if len(rows) != len(want) {
@@ -239,7 +240,7 @@ func TestSpecificationListsTheBounds(t *testing.T) {
 	want := map[string]int{
 		"MaxEnvelope": MaxEnvelope, "MaxFrame": MaxFrame, "MaxName": MaxName, "MaxMethod": MaxMethod, "MaxText": MaxText, "MaxStack": MaxStack, "MaxDump": MaxDump,
 		"MaxLabels": MaxLabels, "MaxPools": MaxPools, "MaxMethods": MaxMethods, "MaxSlots": MaxSlots, "MaxList": MaxList, "MaxDepth": MaxDepth,
-		"MaxWindow": session.MaxWindow, "MaxMembers": MaxMembers,
+		"MaxWindow": session.MaxWindow, "MaxMembers": MaxMembers, "MaxChunk": session.MaxChunk, "MaxCredit": session.MaxCredit,
 	}
 	rows := table(t, "\n## Bounds\n")
 	if len(rows) != len(want) {

@@ -43,6 +43,7 @@ func commands() []command {
 		{"many", "100,000 open sessions on one node: memory, opens and calls beside few sessions", runMany},
 		{"handover", "time from a slot's release to the waiting client's Open", runHandover},
 		{"opens", "sessions of one call, in three trips and in one, beside plain calls", runOpens},
+		{"large", "one reply of 1 GiB, direct and relayed, beside io.Copy over TCP and a gRPC stream: rate, memory, small calls", runLarge},
 		{"failover", "time from the death, or the stop, of a cell's master to the next reply", runFailover},
 		{"lost", "time from kill -9 of a node to the typed error of its calls", runLost},
 		{"hang", "time from the end of a hung call's budget to its caller's error, with the stack", runHang},

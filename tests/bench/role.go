@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -84,6 +85,7 @@ func roles() map[string]Role {
 		"failover-node":      failoverNodeRole,
 		"failover-client":    failoverClientRole,
 	}
+	maps.Copy(all, largeRoles())
 	for _, peer := range peers() {
 		for _, s := range peer.Servers() {
 			all[peer.Name()+"/"+s.Name] = s.Serve

@@ -56,6 +56,7 @@ const movesMost = 32
 // move makes holder the session's holder.
 func (c *Core) move(now time.Time, s *Session, holder uuid.UUID, nonce uint64, fx *Effects) {
 	const text = "another holder attached to it"
+	c.breakAll(s, errMoved, fx)
 	numbers, calls := s.callee.Waiting()
 	for i, n := range numbers {
 		c.fail(s, calls[i].from, calls[i].via, n, session.ErrSessionMoved, session.NotRun, text, fx)

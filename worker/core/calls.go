@@ -41,9 +41,18 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 	if h.Budget > 0 {
 		call.Deadline = now.Add(h.Budget)
 	}
+	if h.Flags&wire.FlagStream != 0 {
+		d, err := wire.ParseStream(args)
+		if err != nil {
+			c.failTo(from, h, session.ErrBadMessage, session.NotRun, err.Error(), fx)
+			return
+		}
+		call.Stream, call.Args = &d, nil
+	}
 	verdict, reply, code := s.callee.Arrive(h.Number, h.Ack, hashOf(method, args), len(rest), call.Deadline, call)
 	if verdict != session.Refused {
 		s.heard(from, h.Via)
+		c.forgiven(s)
 	}
 	switch verdict {
 	case session.Queued:
@@ -53,9 +62,11 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 		s.clocks.Beat(now)
 		s.callee.Redirect(h.Number, func(call *Call) { call.from, call.via = from, h.Via })
 		c.say(from, h, wire.KindHeld, 0, fx)
+		c.renew(s, h.Number, from, h.Via, fx)
 	case session.Replayed:
 		s.clocks.Beat(now)
 		c.reply(s, from, h.Via, h.Number, reply, fx)
+		c.renew(s, h.Number, from, h.Via, fx)
 	case session.Refused:
 		c.failTo(from, h, code, c.outcomeOf(code), c.explain(s, h, code), fx)
 	}
@@ -97,7 +108,7 @@ func (c *Core) holding(from wire.Peer, h *wire.Header, fx *Effects) *Session {
 		return nil
 	}
 	switch {
-	case h.Epoch < s.epoch && h.Kind == wire.KindCall && s.orphans(h):
+	case h.Epoch < s.epoch && h.Kind.OfCall() && h.Kind != wire.KindCancel && s.orphans(h):
 		s.orphan.from, s.orphan.via = from, h.Via
 		c.say(from, h, wire.KindHeld, 0, fx)
 		return nil
@@ -117,7 +128,7 @@ func (c *Core) holding(from wire.Peer, h *wire.Header, fx *Effects) *Session {
 
 // ending answers for a session whose last call or Close still runs.
 func (c *Core) ending(from wire.Peer, h *wire.Header, s *Session, fx *Effects) {
-	if n := s.callee.Running(); n == h.Number && n != 0 && (h.Kind == wire.KindCall || h.Kind == wire.KindCancel) {
+	if n := s.callee.Running(); n == h.Number && n != 0 && h.Kind.OfCall() {
 		s.callee.Redirect(n, func(call *Call) { call.from, call.via = from, h.Via })
 		c.say(from, h, wire.KindHeld, 0, fx)
 		return
@@ -159,7 +170,7 @@ type replies interface {
 // remains answers a message for such a session: with the stored reply of a call
 // that was done, and with why the session ended for what never ran.
 func (c *Core) remains(from wire.Peer, h *wire.Header, kept replies, why *session.Error, fx *Effects) {
-	if h.Kind != wire.KindCall && h.Kind != wire.KindCancel {
+	if !h.Kind.OfCall() {
 		c.failTo(from, h, why.Code, session.NotRun, why.Text, fx)
 		return
 	}
@@ -212,6 +223,9 @@ func (c *Core) start(now time.Time, s *Session, fx *Effects) {
 	}
 	s.yields = false
 	c.guard(now, s, &call)
+	if call.Stream != nil {
+		c.receive(now, s, &call, fx)
+	}
 	fx.Run = append(fx.Run, Run{Session: s, Call: call})
 }
 
@@ -247,6 +261,7 @@ func (c *Core) Done(now time.Time, s *Session, n uint64, r session.Reply, fx *Ef
 		s.vacate()
 		defer c.grant(now, s.lane, fx)
 	}
+	r = c.concluded(s, n, r)
 	if s.quarantined {
 		return
 	}
@@ -333,6 +348,8 @@ func (c *Core) cancel(now time.Time, from wire.Peer, h *wire.Header, fx *Effects
 	if h.Code == session.ErrDeadline {
 		code = h.Code
 	}
+	c.forgiven(s)
+	c.cancelFlow(s, h.Number, code, fx)
 	switch s.callee.Cancel(h.Number, code) {
 	case session.CancelRefused:
 		c.failTo(from, h, session.ErrFuture, session.NotRun, c.explain(s, h, session.ErrFuture), fx)
@@ -432,6 +449,9 @@ func (c *Core) answer(to wire.Peer, of *wire.Header, sign session.Key, r session
 	h := wire.Header{Kind: wire.KindReply, Via: of.Via, Node: c.cfg.Node, Session: of.Session, Key: sign, Epoch: of.Epoch, Number: of.Number}
 	if r.Raw {
 		h.Flags |= wire.FlagRaw
+	}
+	if r.Stream {
+		h.Flags |= wire.FlagStream
 	}
 	if r.Code != 0 {
 		h.Kind, h.Code = wire.KindFail, r.Code

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"container/heap"
 	"errors"
 	"fmt"
@@ -35,6 +36,7 @@ type Pool struct {
 	Why                    string // it has these slots, where it began with none
 	GrowAfter, ShrinkAfter time.Duration
 
+	Stall   time.Duration            // of a reply of which nothing is taken; 0: DefaultStall, below: for ever
 	Budget  time.Duration            // of a call without progress; 0 or less: for ever
 	Budgets map[string]time.Duration // by method, where it is another
 }
@@ -57,6 +59,8 @@ type Config struct {
 	Beat     time.Duration // default 1 s
 	Misses   int           // default 3
 	Tick     time.Duration // how often Tick will be called; default 20 ms
+	Credit   int           // bytes kept of one stream; default session.DefaultCredit
+	Road     int           // bytes of streams on their way to one peer; default session.DefaultRoad
 }
 
 // StillMost caps how long leases stand still while the node has no broker.
@@ -68,6 +72,7 @@ type Call struct {
 	Method   []byte
 	Args     []byte
 	Raw      bool
+	Stream   *wire.Stream  // the argument comes as chunks: Take has them
 	Deadline time.Time     // zero: none
 	Patience time.Duration // without progress: 0 as its method has it, below 0 for ever
 	Trace    [wire.TraceSize]byte
@@ -114,6 +119,7 @@ type Effects struct {
 	// lost until their handlers return.
 	Quarantine []Stop
 	Resized    []Resized
+	Wake       []any  // tags of Take and Give: look again
 	Drain      *Drain // a broker asks the node to end
 	Events     []Event
 }
@@ -141,6 +147,8 @@ func (fx *Effects) Reset() {
 	clear(fx.Errands)
 	fx.Errands = fx.Errands[:0]
 	clear(fx.Quarantine)
+	clear(fx.Wake)
+	fx.Wake = fx.Wake[:0]
 	fx.Hung, fx.Quarantine = fx.Hung[:0], fx.Quarantine[:0]
 	fx.Drain, fx.Resized = nil, fx.Resized[:0]
 	fx.Open, fx.Start, fx.Run, fx.Cancel, fx.Stop, fx.Events = fx.Open[:0], fx.Start[:0], fx.Run[:0], fx.Cancel[:0], fx.Stop[:0], fx.Events[:0]
@@ -190,6 +198,8 @@ type Core struct {
 	dog         *heartbeat.Watchdog[*Session]
 	sizer       *sizing.Sizer // nil: no pool grows
 	exams       []*exam       // oldest first
+	flows       []*flow       // oldest first
+	roads       map[wire.Peer]*session.Road
 	quarantined int
 	draining    bool
 	still       time.Time // since when no broker is there; zero while one is
@@ -210,6 +220,7 @@ func New(now time.Time, cfg Config, chance io.Reader) *Core {
 	if cfg.Tick <= 0 {
 		cfg.Tick = 20 * time.Millisecond
 	}
+	cfg.Credit, cfg.Road = cmp.Or(cfg.Credit, session.DefaultCredit), cmp.Or(cfg.Road, session.DefaultRoad)
 	c := &Core{
 		cfg: cfg, chance: chance,
 		brokers:  map[wire.Peer]*broker{},
@@ -217,6 +228,7 @@ func New(now time.Time, cfg Config, chance io.Reader) *Core {
 		sessions: map[session.ID]*Session{},
 		opens:    map[session.OpenKey]*Session{},
 		clients:  map[uuid.UUID]*client{},
+		roads:    map[wire.Peer]*session.Road{},
 		past:     newPast(),
 		castings: newCastings(cfg.Tick),
 		beats:    heartbeat.New[wire.Peer](cfg.Tick),
@@ -236,6 +248,12 @@ func New(now time.Time, cfg Config, chance io.Reader) *Core {
 // Step takes one envelope from a peer: a broker, or a holder on the direct
 // path. Calls keep a part of env's memory.
 func (c *Core) Step(now time.Time, from wire.Peer, env []byte, fx *Effects) {
+	c.StepIn(now, from, env, nil, fx)
+}
+
+// StepIn is Step for an envelope whose memory is counted: what is kept of it is
+// held.
+func (c *Core) StepIn(now time.Time, from wire.Peer, env []byte, mem session.Memory, fx *Effects) {
 	kind := wire.KindOf(env)
 	if kind.ToWorker() {
 		h, rest, err := wire.ParseHeader(env)
@@ -243,7 +261,7 @@ func (c *Core) Step(now time.Time, from wire.Peer, env []byte, fx *Effects) {
 			c.badFrom(from, kind, session.ErrBadMessage, err, fx)
 			return
 		}
-		c.holder(now, from, &h, rest, fx)
+		c.holder(now, from, &h, rest, mem, fx)
 		return
 	}
 	m, err := wire.ParseControl(env)
@@ -262,7 +280,7 @@ func (c *Core) Step(now time.Time, from wire.Peer, env []byte, fx *Effects) {
 	c.fromStranger(from, m, fx)
 }
 
-func (c *Core) holder(now time.Time, from wire.Peer, h *wire.Header, rest []byte, fx *Effects) {
+func (c *Core) holder(now time.Time, from wire.Peer, h *wire.Header, rest []byte, mem session.Memory, fx *Effects) {
 	if h.Node != c.cfg.Node {
 		c.failTo(from, h, session.ErrSessionUnknown, session.Unknown, "this is node "+c.cfg.Node.String(), fx)
 		return
@@ -278,6 +296,10 @@ func (c *Core) holder(now time.Time, from wire.Peer, h *wire.Header, rest []byte
 		c.lease(now, from, h, rest, fx)
 	case wire.KindAttach:
 		c.attach(now, from, h, rest, fx)
+	case wire.KindArgChunk:
+		c.argChunk(now, from, h, rest, mem, fx)
+	case wire.KindReplyCredit:
+		c.replyCredit(now, from, h, fx)
 	default:
 		c.badFrom(from, h.Kind, session.ErrKindUnknown, errors.New("a node takes no "+h.Kind.String()), fx)
 	}
@@ -325,10 +347,12 @@ func (c *Core) Malformed(from wire.Peer, err error, fx *Effects) {
 
 // Tick lets time pass. It wants to be called several times per beat.
 func (c *Core) Tick(now time.Time, fx *Effects) {
-	c.late = max(c.late, now.Sub(c.lastTick)-c.cfg.Tick)
+	late := now.Sub(c.lastTick) - c.cfg.Tick
+	c.late = max(c.late, late)
 	c.lastTick = now
 	c.tellUntold(fx)
 	c.watchBrokers(now, fx)
+	c.watchFlows(now, max(0, late), fx)
 	c.watchCalls(now, fx)
 	c.resize(now, fx)
 	c.watchErrands(now, fx)

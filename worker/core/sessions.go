@@ -34,6 +34,8 @@ type Session struct {
 	moves    []uint64  // for the latest holders before this one: the first number of theirs that had not started
 	orphan   *orphan   // the call that ran for the holder before, nil before there was one
 
+	flows map[uint64]*flow // by call, of what travels as chunks; nil while nothing does
+
 	ward   heartbeat.Ward[*Session] // over the call that runs
 	budget time.Duration            // that it has
 	exam   *exam                    // of the call that hangs, nil while none does
@@ -71,6 +73,7 @@ type orphan struct {
 // tenancy is who has which slot.
 type tenancy struct {
 	// fixed after the offer
+	node        session.NodeID
 	id          session.ID
 	key         session.Key
 	open        session.OpenKey
@@ -219,7 +222,7 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 	p.count[slot]++
 	limits := p.Limits.Lowered(m.Limits.Session())
 	s := &Session{
-		tenancy: tenancy{id: id, key: secret, open: key, pool: p, slot: slot, incarnation: p.count[slot], limits: limits, epoch: 1},
+		tenancy: tenancy{node: c.cfg.Node, id: id, key: secret, open: key, pool: p, slot: slot, incarnation: p.count[slot], limits: limits, epoch: 1},
 		callee:  session.NewCallee[Call](limits.Window, session.DefaultBytes), place: -1,
 		try: m.Try,
 	}
@@ -392,6 +395,7 @@ func (c *Core) end(now time.Time, s *Session, code session.Code, text string, fx
 	if s.place >= 0 {
 		heap.Remove(&c.due, s.place)
 	}
+	c.breakAll(s, s.why, fx)
 	numbers, calls := s.callee.Waiting()
 	for i, n := range numbers {
 		s.callee.Cancel(n, code)

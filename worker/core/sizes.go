@@ -3,6 +3,7 @@ package core
 import (
 	"fmt"
 
+	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
 )
 
@@ -21,6 +22,9 @@ type Sizes struct {
 	Errands     int // of broadcasts, not over
 	Aside       int // that hold a place on the side lane, those that hang among them
 	Castings    int // broadcasts that are remembered; bounded
+	Flows       int // calls of which something travels as chunks, or is kept of it
+	Roads       int // peers that replies travel to as chunks
+	FlowBytes   int // kept of them
 }
 
 // Sizes counts what the node holds.
@@ -35,6 +39,11 @@ func (c *Core) Sizes() Sizes {
 		if e != nil {
 			s.Aside++
 		}
+	}
+	s.Flows, s.Roads = len(c.flows), len(c.roads)
+	for _, f := range c.flows {
+		in, out := f.kept()
+		s.FlowBytes += in + out
 	}
 	for _, p := range c.pools {
 		s.Slots += p.Slots
@@ -92,7 +101,50 @@ func (c *Core) Audit() error {
 	if err := c.auditErrands(); err != nil {
 		return err
 	}
+	if err := c.auditFlows(); err != nil {
+		return err
+	}
 	return c.past.audit()
+}
+
+// kept is how many bytes a flow keeps, each way.
+func (f *flow) kept() (in, out int) {
+	if f.in != nil {
+		in = f.in.Kept()
+	}
+	if f.out != nil {
+		out = f.out.Kept()
+	}
+	return in, out
+}
+
+func (c *Core) auditFlows() error {
+	listed := 0
+	for _, s := range c.opens {
+		listed += len(s.flows)
+	}
+	if listed != len(c.flows) {
+		return fmt.Errorf("%d flows are listed with their sessions, %d in all", listed, len(c.flows))
+	}
+	flying := map[wire.Peer]int{}
+	for _, f := range c.flows {
+		if f.s.flows[f.number] != f {
+			return fmt.Errorf("the flow of call %d of session %s is not its session's", f.number, f.s.id)
+		}
+		in, out := f.kept()
+		if in > c.cfg.Credit || out > c.cfg.Credit {
+			return fmt.Errorf("the flow of call %d of session %s keeps %d and %d bytes, its bound is %d", f.number, f.s.id, in, out, c.cfg.Credit)
+		}
+		if f.out != nil {
+			flying[f.from] += f.out.Counted()
+		}
+	}
+	for peer, r := range c.roads {
+		if r.Flying() != flying[peer] || r.Flying() > c.cfg.Road+c.cfg.Credit { // those of one that was stuck may count again
+			return fmt.Errorf("%d bytes are on their way to peer %d, counted are %d, at most %d", flying[peer], peer, r.Flying(), c.cfg.Road)
+		}
+	}
+	return nil
 }
 
 func (p *pool) audit(c *Core) (held int, err error) {

@@ -1,0 +1,94 @@
+package session
+
+// Road is what several streams to one peer share: together they have no more
+// bytes on their way than its bound, and take turns chunk by chunk. So no stream
+// fills the peer's buffer, and none waits for another to end. Bytes of a stream
+// whose far end has stopped acknowledging do not count any more, see Stuck.
+//
+// It is not safe for concurrent use; its owner locks.
+type Road struct {
+	most   int
+	flying int
+	flows  []*Outflow
+	turn   int
+}
+
+// NewRoad returns an empty road for at most so many bytes; one chunk may always
+// be on its way.
+func NewRoad(most int) *Road { return &Road{most: most} }
+
+// Join puts a stream on the road, and takes it off the one that it was on.
+func (r *Road) Join(f *Outflow) {
+	if f.road == r {
+		return
+	}
+	f.Leave()
+	f.road = r
+	r.flows = append(r.flows, f)
+	f.count()
+}
+
+// Empty reports that no stream is left.
+func (r *Road) Empty() bool { return len(r.flows) == 0 }
+
+// Flying is how many bytes are on their way.
+func (r *Road) Flying() int { return r.flying }
+
+// Next is the next chunk that may be sent, of whichever stream has its turn.
+func (r *Road) Next() (f *Outflow, c Chunk, last, again, ok bool) {
+	for range r.flows {
+		if r.turn >= len(r.flows) {
+			r.turn = 0
+		}
+		f = r.flows[r.turn]
+		if size, waits := f.next(); waits && (r.flying == 0 || size == 0 || r.flying+size <= r.most) {
+			c, last, again, ok = f.Next()
+			f.count()
+		}
+		r.turn++
+		if ok {
+			return f, c, last, again, true
+		}
+	}
+	return nil, Chunk{}, false, false, false
+}
+
+// Leave takes the stream off its road.
+func (f *Outflow) Leave() {
+	r := f.road
+	if r == nil {
+		return
+	}
+	for i, other := range r.flows {
+		if other == f {
+			r.flows = append(r.flows[:i], r.flows[i+1:]...)
+			break
+		}
+	}
+	r.flying -= f.counted
+	f.road, f.counted = nil, 0
+}
+
+// Stuck says that what is on its way has not been acknowledged for long: it is
+// lost, or lies where it fills no buffer of this side. The next acknowledgement
+// takes it back.
+func (f *Outflow) Stuck() {
+	f.stuck = true
+	f.count()
+}
+
+// Counted is how many bytes its road counts for it.
+func (f *Outflow) Counted() int { return f.counted }
+
+// count brings the road's account up to date.
+func (f *Outflow) count() {
+	if f.road == nil {
+		return
+	}
+	flying := f.Flying()
+	if f.stuck {
+		flying = 0
+	}
+	f.road.flying += flying - f.counted
+	f.counted = flying
+}

@@ -1,0 +1,263 @@
+package tests
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/limpet-rpc/limpet/broker"
+	"github.com/limpet-rpc/limpet/client"
+	"github.com/limpet-rpc/limpet/session"
+	"github.com/limpet-rpc/limpet/worker"
+)
+
+// noise reads as so many bytes that are the same for the same seed.
+func noise(seed uint64, size int64) io.Reader {
+	var key [32]byte
+	key[0] = byte(seed)
+	return io.LimitReader(rand.NewChaCha8(key), size)
+}
+
+func checksum(r io.Reader) (sum uint32, size int64, err error) {
+	h := crc32.NewIEEE()
+	size, err = io.Copy(h, r)
+	return h.Sum32(), size, err
+}
+
+// tide is what a handler of the pool of streams says of the argument it has read.
+type tide struct {
+	Size int64  `json:"size"`
+	Sum  uint32 `json:"sum"`
+}
+
+// streams is a pool whose methods read and write large things.
+func streams(name string, slots int) worker.Served {
+	return streamsWith(worker.Config[struct{}]{Pool: name, Slots: slots})
+}
+
+func streamsWith(config worker.Config[struct{}]) worker.Served {
+	p := worker.NewPool(config)
+	worker.Handle(p, "read", func(_ context.Context, _ struct{}, size int64) (io.Reader, error) { return noise(1, size), nil })
+	worker.HandleStream(p, "write", func(_ context.Context, _ struct{}, size int64, w io.Writer) error {
+		_, err := io.Copy(w, struct{ io.Reader }{noise(1, size)})
+		return err
+	})
+	worker.Handle(p, "bytes", func(_ context.Context, _ struct{}, size int64) ([]byte, error) { return io.ReadAll(noise(1, size)) })
+	worker.Handle(p, "sum", func(_ context.Context, _ struct{}, arg io.Reader) (tide, error) {
+		sum, size, err := checksum(arg)
+		return tide{size, sum}, err
+	})
+	worker.Handle(p, "sum bytes", func(_ context.Context, _ struct{}, arg []byte) (tide, error) {
+		sum, size, err := checksum(bytes.NewReader(arg))
+		return tide{size, sum}, err
+	})
+	worker.Handle(p, "back", func(_ context.Context, _ struct{}, arg io.Reader) (io.Reader, error) { return arg, nil })
+	return p
+}
+
+// bothPaths runs a test over the direct path, and over the relay.
+func bothPaths(t *testing.T, test func(t *testing.T, s *client.Session)) {
+	t.Helper()
+	c := newCell(t, broker.Options{})
+	c.serve(t, worker.Options{}, streams("a", 2))
+	t.Run("direct", func(t *testing.T) {
+		s := open(t, c.dial(t), "a")
+		direct(t, s)
+		test(t, s)
+	})
+	t.Run("relayed", func(t *testing.T) { test(t, open(t, c.dial(t, client.WithRelayOnly()), "a")) })
+}
+
+const large = 12 << 20
+
+// wantNoise checks what was to be noise of that size.
+func wantNoise(t *testing.T, what string, got io.Reader, size int64) {
+	t.Helper()
+	want, _, _ := checksum(noise(1, size))
+	if sum, n, err := checksum(got); err != nil || n != size || sum != want {
+		t.Errorf("%s: %d bytes with the checksum %08x, %v; want %d with %08x", what, n, sum, err, size, want)
+	}
+}
+
+func TestLargeReply(t *testing.T) {
+	bothPaths(t, func(t *testing.T, s *client.Session) {
+		t.Helper()
+		for _, size := range []int64{0, 1, session.MaxChunk, session.MaxChunk + 1, large} {
+			for _, method := range []string{"read", "write", "bytes"} {
+				name := fmt.Sprintf("%s of %d bytes", method, size)
+				var b []byte
+				if err := s.Call(t.Context(), method, size, &b); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				wantNoise(t, name+", collected", bytes.NewReader(b), size)
+			}
+			var to bytes.Buffer
+			if err := s.Call(t.Context(), "write", size, &to); err != nil {
+				t.Fatal(err)
+			}
+			wantNoise(t, "written", &to, size)
+			r, err := s.Stream(t.Context(), "read", size, client.WithChecksum())
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantNoise(t, "read", r, size)
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+func TestLargeArgument(t *testing.T) {
+	bothPaths(t, func(t *testing.T, s *client.Session) {
+		t.Helper()
+		for _, size := range []int64{0, 1, session.MaxChunk, session.MaxChunk + 1, large} {
+			want, _, _ := checksum(noise(1, size))
+			b, _ := io.ReadAll(noise(1, size))
+			for what, arg := range map[string]any{"bytes": b, "a sized reader": bytes.NewReader(b), "a reader": noise(1, size)} {
+				for _, method := range []string{"sum", "sum bytes"} {
+					if r, ok := arg.(*bytes.Reader); ok {
+						r.Reset(b)
+					} else if _, ok := arg.(io.Reader); ok {
+						arg = noise(1, size)
+					}
+					got, err := client.Call[tide](t.Context(), s, method, arg, client.WithChecksum())
+					if err != nil || got != (tide{size, want}) {
+						t.Errorf("%s of %s, %d bytes: %+v, %v; want %08x", method, what, size, got, err, want)
+					}
+				}
+			}
+		}
+	})
+}
+
+// A caller that reads slowly, and one that sends slowly, have their handlers wait:
+// for longer than their budget, and nobody takes that for hanging.
+func TestWaitingForTheCallerIsNotHung(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	const budget = 500 * time.Millisecond
+	c.serve(t, worker.Options{}, streamsWith(worker.Config[struct{}]{Pool: "a", Slots: 2, Budget: budget}))
+	s := open(t, c.dial(t), "a")
+	r, err := s.Stream(t.Context(), "write", int64(large))
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * budget) // what is waited for is that nothing happens
+	wantNoise(t, "what was read late", r, large)
+	late, feed := io.Pipe()
+	time.AfterFunc(2*budget, func() {
+		_, _ = io.Copy(feed, noise(1, 1<<20)) // the sum says it
+		_ = feed.Close()
+	})
+	want, _, _ := checksum(noise(1, 1<<20))
+	if got, err := client.Call[tide](t.Context(), s, "sum", late); err != nil || got != (tide{1 << 20, want}) {
+		t.Errorf("what was sent late: %+v, %v", got, err)
+	}
+}
+
+// A stream goes on where it was when its connection breaks: nothing is missing or
+// twice.
+func TestStreamSurvivesItsWay(t *testing.T) {
+	c := newCell(t, broker.Options{})
+
+	way := newProxy(t, strings.TrimPrefix(c.url, "tcp://"))
+	c.serve(t, worker.Options{}, streams("a", 1))
+	s := open(t, dial(t, "tcp://"+way.at, client.WithRelayOnly()), "a")
+	for _, method := range []string{"read", "back"} {
+		var arg any = int64(4 * large)
+		if method == "back" {
+			arg = noise(1, 4*large)
+		}
+		r, err := s.Stream(t.Context(), method, arg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cuts := 0
+		wantNoise(t, method, readerFunc(func(b []byte) (int, error) {
+			if cuts++; cuts == 200 || cuts == 700 {
+				way.cut()
+			}
+			return r.Read(b[:min(len(b), 64<<10)])
+		}), 4*large)
+	}
+}
+
+type readerFunc func(b []byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
+
+// What is sent comes back while more is sent: neither side holds the whole.
+func TestStreamsBothWaysAtOnce(t *testing.T) {
+	bothPaths(t, func(t *testing.T, s *client.Session) {
+		t.Helper()
+		r, err := s.Stream(t.Context(), "back", noise(1, 4*large))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantNoise(t, "what came back", r, 4*large)
+	})
+}
+
+// proxy passes TCP connections on until they are cut.
+type proxy struct {
+	at string
+
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func newProxy(t *testing.T, to string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{at: l.Addr().String()}
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return // the listener was closed
+			}
+			far, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = near.Close() // it is asked again
+				continue
+			}
+			p.mu.Lock()
+			p.conns = append(p.conns, near, far)
+			p.mu.Unlock()
+			for _, way := range [][2]net.Conn{{near, far}, {far, near}} {
+				all.Go(func() {
+					_, _ = io.Copy(way[0], way[1]) // until one of them is cut
+					_, _ = way[0].Close(), way[1].Close()
+				})
+			}
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		p.cut()
+		all.Wait()
+	})
+	return p
+}
+
+// cut breaks every connection.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		_ = c.Close() // it may be closed already
+	}
+	p.conns = nil
+}

@@ -31,7 +31,10 @@ func cast() [][]byte {
 		&wire.Ended{Seq: 2, Session: id(3), Pool: "p", Code: session.ErrSessionClosed},
 		&wire.Beat{Seq: 2},
 		&wire.Broadcast{Client: id(1), Request: id(4), Pool: "p", Method: "m"},
-		&wire.Broadcast{Client: id(1), Request: id(5), Pool: "p", Method: "m", Sessions: true, Budget: 50, Missing: wire.AppendMember(nil, session.MemberID{Node: 7, Session: id(3)})},
+		&wire.Broadcast{
+			Client: id(1), Request: id(5), Pool: "p", Method: "m", Sessions: true, Budget: 50,
+			Missing: wire.AppendMember(nil, session.MemberID{Node: 7, Session: id(3)}),
+		},
 		&wire.Answer{Client: id(1), Request: id(4), Members: []wire.Member{{Fate: session.FateAnswered, Body: []byte{1}}}},
 		&wire.Heard{Client: id(1), Request: id(4), Have: 1, Done: true},
 		&wire.Opened{Request: id(2), Node: 7, Pool: "p", Session: id(3)},

@@ -106,10 +106,9 @@ func measureCasts(ctx context.Context, members int, calls bool, o *options) ([]C
 func reportCasts(o *options, members, few int, runs []CastRun, out io.Writer) error {
 	var large, small, calls, open, shares []float64
 	for _, r := range runs {
-		switch {
-		case r.Calls == 0:
+		if r.Calls == 0 {
 			large = append(large, milliseconds(r.Complete))
-		default:
+		} else {
 			small, calls, shares = append(small, milliseconds(r.Complete)), append(calls, milliseconds(r.Calls)), append(shares, r.share())
 			open = append(open, milliseconds(r.Open))
 		}

@@ -7,7 +7,10 @@ import (
 )
 
 // CallOption says more about one call.
-type CallOption struct{ budget time.Duration }
+type CallOption struct {
+	budget time.Duration
+	hops   int // the limit and one, 0: not said
+}
 
 // WithBudget gives a call a budget of its own in the place of its method's, be
 // it shorter or longer: how long its handler may run without progress before it
@@ -18,6 +21,18 @@ func WithBudget(d time.Duration) CallOption { return CallOption{budget: d} }
 // say puts the options into what a call asks for.
 func say(a *core.Ask, opts []CallOption) {
 	for _, o := range opts {
-		a.Patience = o.budget
+		if o.budget != 0 {
+			a.Patience = o.budget
+		}
 	}
+}
+
+// hopsOf is the hop limit that options say, and one; 0 for none.
+func hopsOf(opts []CallOption) (hops int) {
+	for _, o := range opts {
+		if o.hops != 0 {
+			hops = o.hops
+		}
+	}
+	return hops
 }

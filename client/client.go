@@ -40,7 +40,8 @@ type Client struct {
 	log     *slog.Logger
 	loop    *zmqio.Loop
 	stop    context.CancelFunc
-	ended   chan struct{} // closed when the loop has ended
+	ended   chan struct{}  // closed when the loop has ended
+	walks   sync.WaitGroup // calls that are gone apart from their callers; added to under mu, while not closed
 
 	mu     sync.Mutex
 	core   *core.Core
@@ -196,6 +197,7 @@ func (c *Client) Close() error {
 	c.finish(fx)
 	c.stop()
 	<-c.ended
+	c.walks.Wait()
 	return nil
 }
 
@@ -236,7 +238,7 @@ func (c *Client) apply(fx *core.Effects) {
 		}
 	}
 	for _, s := range fx.Steps {
-		if p, ok := s.Tag.(*Pending); ok {
+		if p, ok := s.Tag.(stepper); ok {
 			p.step(s.Body, s.Raw)
 		}
 	}
@@ -271,6 +273,9 @@ func (c *Client) dial(d core.Dial) {
 
 // waiter is whoever waits for the end of an open, a call or a close.
 type waiter interface{ settle(r *core.Result) }
+
+// stepper is whoever takes the progress of a call, and does not wait.
+type stepper interface{ step(body []byte, raw bool) }
 
 // Begin implements zmqio.Batcher: one lock for all messages that came at once.
 func (c *Client) Begin() {

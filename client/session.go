@@ -46,7 +46,13 @@ type replyTo struct {
 	fx    core.Effects  // of the step that sends the call, likewise
 	body  []byte
 	raw   bool
+	next  bool // the body says where the work goes on
 	err   *session.Error
+
+	failure error // of a call whose way was gone apart
+
+	on   onward                      // how it does
+	told func(body []byte, raw bool) // gets the progress of a call that came with its open, or nil
 }
 
 // newReply returns a waiter that is not used again.
@@ -57,16 +63,22 @@ func newReply() *replyTo {
 var replies = sync.Pool{New: func() any { return &replyTo{done: make(chan struct{}, 1)} }}
 
 func (w *replyTo) settle(r *core.Result) {
-	w.body, w.raw, w.err = r.Body, r.Raw, r.Err
+	w.body, w.raw, w.next, w.err = r.Body, r.Raw, r.Next, r.Err
 	if w.ended != nil {
 		close(w.ended)
 	}
 	w.done <- struct{}{}
 }
 
+func (w *replyTo) step(body []byte, raw bool) {
+	if w.told != nil {
+		w.told(body, raw)
+	}
+}
+
 func (w *replyTo) release() {
 	if w.ended == nil {
-		w.body, w.err = nil, nil
+		w.body, w.err, w.on = nil, nil, onward{}
 		replies.Put(w)
 	}
 }
@@ -114,6 +126,7 @@ func (s *Session) call(ctx context.Context, method string, arg, result any, opts
 	ask := core.Ask{Method: method, Args: args, Raw: raw, Tag: w}
 	ask.Deadline, _ = ctx.Deadline()
 	say(&ask, opts)
+	w.on = onward{client: s.client, pool: s.route.Pool, method: method, hops: hopsOf(opts)}
 	if refused := s.send(ask, &w.fx); refused != nil {
 		w.release()
 		return refused
@@ -183,7 +196,10 @@ func (s *Session) abandon(w *replyTo, tag waiter, why error) error {
 	c.mu.Unlock()
 	if n == 0 { // it was settled after all
 		<-w.done
-		err := w.err
+		err := w.failure
+		if w.err != nil {
+			err = w.err
+		}
 		w.release()
 		if err != nil {
 			return err

@@ -18,6 +18,7 @@ type Reply struct {
 	Code    Code // 0 where the method returned a value
 	Outcome Outcome
 	Raw     bool   // Body is bytes, not MessagePack
+	Next    bool   // Body says where the work goes on
 	Body    []byte // the value, or the error's details
 }
 

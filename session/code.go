@@ -61,6 +61,7 @@ const (
 	ErrCancelled   Code = 65 // the caller cancelled it
 	ErrClientDone  Code = 66 // the client itself was closed
 	ErrWorkerDied  Code = 67 // the program that served the session has ended; its node lives
+	ErrHops        Code = 68 // the caller went on from pool to pool as often as it does
 )
 
 var codeNames = map[Code]string{
@@ -76,7 +77,7 @@ var codeNames = map[Code]string{
 	ErrReplyGone: "done, reply gone",
 	ErrMethod:    "method failed", ErrWorkerPanic: "worker panicked", ErrWorkerLost: "worker lost", ErrWorkerHung: "worker hung",
 	ErrDeadline: "deadline passed", ErrCancelled: "cancelled", ErrClientDone: "client closed",
-	ErrWorkerDied: "worker died",
+	ErrWorkerDied: "worker died", ErrHops: "hop limit passed",
 }
 
 // Error is the code's name, as logs and metrics write it.

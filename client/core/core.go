@@ -32,6 +32,7 @@ type Result struct {
 	Session *Session // of an open that succeeded
 	Body    []byte   // of a reply; shares the frame's memory
 	Raw     bool
+	Next    bool           // the body is a wire.Next: the call goes on elsewhere
 	Err     *session.Error // nil where it succeeded
 }
 
@@ -198,7 +199,7 @@ func (c *Core) fromWorker(now time.Time, from wire.Peer, h *wire.Header, body []
 	switch h.Kind {
 	case wire.KindReply:
 		s.denied = nil
-		c.settle(now, s, h.Number, Result{Body: body, Raw: h.Flags&wire.FlagRaw != 0}, fx)
+		c.settle(now, s, h.Number, resultOf(h, body), fx)
 	case wire.KindFail:
 		c.failed(now, from, s, h, body, fx)
 	case wire.KindProgress:
@@ -383,4 +384,9 @@ func (c *Core) recycle(env []byte) {
 
 func infer(code session.Code, o session.Outcome, call uint64, format string, args ...any) *session.Error {
 	return &session.Error{Code: code, Outcome: o, Call: call, Text: fmt.Sprintf(format, args...)}
+}
+
+// resultOf is what a reply says.
+func resultOf(h *wire.Header, body []byte) Result {
+	return Result{Body: body, Raw: h.Flags&wire.FlagRaw != 0, Next: h.Flags&wire.FlagNext != 0}
 }

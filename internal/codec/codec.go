@@ -16,11 +16,17 @@ import (
 
 var encoders = sync.Pool{New: func() any { return msgpack.NewEncoder(nil) }}
 
-// Append encodes v behind dst. A []byte is appended as it is and raw is true.
+// Append encodes v behind dst. A []byte is appended as it is and raw is true, and
+// so is a Body with its own raw.
 func Append(dst []byte, v any) (out []byte, raw bool, err error) {
 	switch v := v.(type) {
 	case []byte:
 		return append(dst, v...), true, nil
+	case Body:
+		if !v.Raw && len(v.Bytes) == 0 {
+			return append(dst, 0xc0), false, nil
+		}
+		return append(dst, v.Bytes...), v.Raw, nil
 	case nil:
 		return append(dst, 0xc0), false, nil
 	case string:

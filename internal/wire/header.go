@@ -20,6 +20,7 @@ const (
 	FlagNotRun  Flags = 1 << 2 // a fail's outcome: certainly not run
 	FlagUnknown Flags = 1 << 3 // a fail's outcome: may have run
 	FlagAgain   Flags = 1 << 4 // sent again
+	FlagNext    Flags = 1 << 6 // a reply's body is a Next: the call goes on elsewhere
 )
 
 // HeaderSize is the fixed part of every session message; TraceSize is what

@@ -207,6 +207,7 @@ func TestSpecificationListsTheFlags(t *testing.T) {
 		{fmt.Sprint(FlagNotRun), "notrun"},
 		{fmt.Sprint(FlagUnknown), "unknown"},
 		{fmt.Sprint(FlagAgain), "again"},
+		{fmt.Sprint(FlagNext), "next"},
 	}
 	rows := table(t, "\n## Session messages\n", "| flag |")
 	if len(rows) != len(want) {
@@ -237,7 +238,7 @@ func TestSpecificationListsTheBounds(t *testing.T) {
 	want := map[string]int{
 		"MaxEnvelope": MaxEnvelope, "MaxFrame": MaxFrame, "MaxName": MaxName, "MaxMethod": MaxMethod, "MaxText": MaxText, "MaxStack": MaxStack, "MaxDump": MaxDump,
 		"MaxLabels": MaxLabels, "MaxPools": MaxPools, "MaxMethods": MaxMethods, "MaxSlots": MaxSlots, "MaxList": MaxList, "MaxDepth": MaxDepth,
-		"MaxWindow": session.MaxWindow,
+		"MaxWindow": session.MaxWindow, "MaxBranches": MaxBranches,
 	}
 	rows := table(t, "\n## Bounds\n")
 	if len(rows) != len(want) {

@@ -333,3 +333,11 @@ func (c *Client) Gone(wire.Peer) {}
 func (c *Client) Tick(now time.Time) {
 	c.onLoop(func() { c.core.Tick(now, &c.fx) })
 }
+
+// Connected reports whether a broker answers just now.
+func (c *Client) Connected() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ok, _ := c.core.Connected()
+	return ok && !c.closed
+}

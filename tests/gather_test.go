@@ -60,7 +60,7 @@ func TestGatherWhereOneFails(t *testing.T) {
 	eventually(t, "all slots are free", func() bool { return c.pool(t, "a").Free == 4 })
 	for len(a.began) > 0 {
 		<-a.began
-		await(t, a.ended, "it has ended")
+		_ = await(t, a.ended, "it has ended")
 	}
 	var got, stood job
 	bad := client.NewPart("bad", "b", "fail", j0).Or(job{N: -1}).Into(&stood)

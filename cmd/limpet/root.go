@@ -79,7 +79,8 @@ func newRoot(parsed *bool) *cobra.Command {
 		},
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(newBroker(), newExec(), newStatus(), newInspect(), newEvents(), newDrain(), newCall(), newSession(), newBench(), newVersion(), newExitCodes())
+	root.AddCommand(newBroker(), newExec(), newHTTP(), newStatus(), newInspect(), newEvents(), newDrain(), newCall(), newSession(),
+		newBench(), newVersion(), newExitCodes())
 	describeEnvironment(root)
 	return root
 }

@@ -176,3 +176,9 @@ func CodeOf(err error) Code {
 	}
 	return 0
 }
+
+// Errorf is an error with a code: a handler that returns one with ErrBadArgument
+// says that its caller's argument is wrong, in its own words.
+func Errorf(code Code, format string, args ...any) error {
+	return &Error{Code: code, Text: fmt.Sprintf(format, args...)}
+}

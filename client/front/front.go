@@ -26,6 +26,7 @@ type Front struct {
 	mux      *http.ServeMux
 	room     chan struct{} // as many as there may be requests at once
 	sessions map[string]*table
+	keepers  []*keeper
 
 	served, failed atomic.Uint64
 	quiet          quiet.Log
@@ -61,6 +62,9 @@ func New(c *client.Client, routes *Routes, log *slog.Logger) (*Front, error) {
 // Close ends the sessions that the front keeps. Requests under way should have
 // ended.
 func (f *Front) Close(ctx context.Context) error {
+	for _, k := range f.keepers {
+		k.close()
+	}
 	var all []error
 	for _, t := range f.sessions {
 		all = append(all, t.close(ctx))
@@ -101,7 +105,8 @@ type way struct {
 	reader *reader
 	opts   []client.OpenOption
 	calls  []client.CallOption
-	table  *table // nil: every request is a session of one call
+	table  *table  // of its users' sessions, or nil
+	keeper *keeper // of its own, or nil: every request is a session of one call
 }
 
 func (f *Front) way(r *Route) *way {
@@ -115,6 +120,10 @@ func (f *Front) way(r *Route) *way {
 	}
 	y.opts = []client.OpenOption{
 		client.WithLatePools(), client.WithWait(wait), client.WithPriority(r.Priority), client.WithLabels(r.Labels), client.WithCall(y.calls...),
+	}
+	if r.Keep > 0 {
+		y.keeper = newKeeper(f.client, r, y.opts)
+		f.keepers = append(f.keepers, y.keeper)
 	}
 	return y
 }
@@ -147,31 +156,12 @@ func (y *way) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serve makes the call and answers with its result; where that is an error
-// nothing has been written.
+// serve makes the call and answers with its result, and makes it again where it
+// was lost and that is allowed; where it returns an error nothing has been written.
 func (y *way) serve(w http.ResponseWriter, r *http.Request, arg any) error {
-	begin := y.begin
-	if y.table != nil {
-		k, err := y.table.of(w, r)
-		if err != nil {
-			return err
-		}
-		defer y.leave(k)
-		begin = func(ctx context.Context, arg any) *client.Pending {
-			return k.session.Go(ctx, y.route.Method, arg, y.calls...)
-		}
-	}
-	if y.route.Events || strings.Contains(r.Header.Get("Accept"), typeEvents) {
-		return y.events(w, begin(r.Context(), arg))
-	}
-	var result client.Body
 	for try := 1; ; try++ {
-		err := begin(r.Context(), arg).Wait(&result)
-		if err == nil {
-			y.route.result(w, result)
-			return nil
-		}
-		if try == triesMost || y.table != nil || !y.again(err) || r.Context().Err() != nil {
+		err := y.try(w, r, arg)
+		if err == nil || try == triesMost || y.table != nil || !y.again(err) || r.Context().Err() != nil {
 			return err
 		}
 	}
@@ -180,10 +170,59 @@ func (y *way) serve(w http.ResponseWriter, r *http.Request, arg any) error {
 // triesMost is how often a call is made whose worker was lost.
 const triesMost = 4
 
-// begin makes the request's call a session of its own.
-func (y *way) begin(ctx context.Context, arg any) *client.Pending {
-	return y.front.client.Go(ctx, y.route.Pool, y.route.Method, arg, y.opts...)
+func (y *way) try(w http.ResponseWriter, r *http.Request, arg any) error {
+	s, leave, err := y.session(w, r)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	ctx, route := r.Context(), y.route
+	if route.Events || strings.Contains(r.Header.Get("Accept"), typeEvents) {
+		if s != nil {
+			return y.events(w, s.Go(ctx, route.Method, arg, y.calls...))
+		}
+		return y.events(w, y.front.client.Go(ctx, route.Pool, route.Method, arg, y.opts...))
+	}
+	var result client.Body
+	if s != nil {
+		err = s.Call(ctx, route.Method, arg, &result, y.calls...)
+	} else {
+		result, err = client.Do[client.Body](ctx, y.front.client, route.Pool, route.Method, arg, y.opts...)
+	}
+	if err == nil {
+		route.result(w, result)
+	}
+	return err
 }
+
+// session is the one that the request's call is to be made in, nil: one of its
+// own. The caller calls leave after that.
+func (y *way) session(w http.ResponseWriter, r *http.Request) (s *client.Session, leave func(), err error) {
+	switch {
+	case y.table != nil:
+		k, err := y.table.of(w, r)
+		if err != nil {
+			return nil, nil, err
+		}
+		return k.session, func() { y.leave(k) }, nil
+	case y.keeper != nil:
+		ctx := r.Context()
+		if wait := y.route.Wait.Duration; wait > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeoutCause(ctx, wait, errNoTurn)
+			defer cancel()
+		}
+		h, err := y.keeper.take(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		return h.session, func() { y.keeper.leave(h) }, nil
+	}
+	return nil, func() {}, nil
+}
+
+// errNoTurn ends the wait of a route for a session.
+var errNoTurn = errors.New("no session came free in time")
 
 // again reports that a call whose worker was lost may be made once more.
 func (y *way) again(err error) bool {

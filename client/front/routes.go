@@ -42,6 +42,8 @@ type Route struct {
 	Priority int               `toml:"priority"` // -8 to 8
 	Labels   map[string]string `toml:"labels"`   // that the worker's node must have
 	Hops     int               `toml:"hops"`     // steps that a call may go on; default 64
+	Keep     int               `toml:"keep"`     // sessions that are kept open for the route, see the package; default 0
+	Ahead    int               `toml:"ahead"`    // calls that one of them may have at once; default 1
 
 	Idempotent     bool    `toml:"idempotent"`      // running it twice does no harm
 	Type           string  `toml:"type"`            // the Content-Type of a result
@@ -301,6 +303,12 @@ func (r *Route) check(sessions map[string]Sessions, m *mistakes) {
 	}
 	if r.Hops < 0 {
 		wrong("hops", "want a number above 0, not %d", r.Hops)
+	}
+	if r.Keep < 0 || r.Keep > 0 && r.Session != "" {
+		wrong("keep", "want a number above 0, and no session beside it")
+	}
+	if r.Ahead < 0 || r.Ahead > 0 && r.Keep == 0 {
+		wrong("ahead", "want a number above 0, and keep beside it")
 	}
 	if r.FallbackStatus < 200 || r.FallbackStatus > 599 {
 		wrong("fallback_status", "want a status from 200 to 599, not %d", r.FallbackStatus)

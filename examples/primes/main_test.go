@@ -369,8 +369,8 @@ func TestShortOnesBesideLongOnes(t *testing.T) {
 	var rounds atomic.Int64
 	for range 4 {
 		all.Go(func() {
-			for ctx.Err() == nil { // 1,131 steps each: the gap behind 1693182318746371
-				if _, body := ask(t, s.url+"/next?from=1693182318746372"); body == "1693182318747503" {
+			for ctx.Err() == nil { // 112 steps each: the gap behind 370261
+				if _, body := ask(t, s.url+"/next?from=370262"); body == "370373" {
 					rounds.Add(1)
 				}
 			}

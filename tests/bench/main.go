@@ -45,6 +45,7 @@ func commands() []command {
 		{"failover", "time from the death, or the stop, of a cell's master to the next reply", runFailover},
 		{"lost", "time from kill -9 of a node to the typed error of its calls", runLost},
 		{"hang", "time from the end of a hung call's budget to its caller's error, with the stack", runHang},
+		{"primes", "the HTTP front and 8 worker processes beside net/http alone; 504s past their deadline; short jobs beside long ones", runPrimes},
 		{"processes", "worker processes that hang or die: until the client is told, and the slot is replaced", runProcesses},
 	}
 }

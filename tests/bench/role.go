@@ -76,6 +76,11 @@ func roles() map[string]Role {
 		"processes-node":  processesNodeRole,
 		"hang-node":       hangNodeRole,
 
+		"primes-alone": primesAloneRole,
+		"primes-node":  primesNodeRole,
+		"primes-front": primesFrontRole,
+		"primes-load":  primesLoadRole,
+
 		"failover-candidate": failoverCandidateRole,
 		"failover-node":      failoverNodeRole,
 		"failover-client":    failoverClientRole,

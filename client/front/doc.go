@@ -64,12 +64,12 @@
 // A session for each request is two messages to the broker and two from it, which is
 // most of the cost where a method takes microseconds. A route that keeps sessions
 // (keep) opens as many as it has requests at once, up to that number, and makes its
-// calls in them by the direct path, one at a time in each, or ahead at once, one
-// behind the other. After 100 ms a session is closed and another one opened, and
-// without a call after 50 ms: whoever else waits for a slot of the pool gets it then.
-// It is for methods that keep nothing between calls and are about as long as each
-// other: those that wait for a kept session wait in the front, first come, first
-// served, and priority counts at the broker only.
+// calls in them by the direct path, one at a time in each, or, with ahead, up to so
+// many at once that run one behind the other; as few sessions as will do. After 100 ms a session is closed and another one opened, and
+// without a call after 50 ms: whoever else waits for a slot of the pool gets it then,
+// for the open queues with the lowest priority. It is for methods that keep nothing
+// between calls and are about as long as each other: those that wait for a kept
+// session wait in the front, first come, first served.
 //
 // What it does not do: TLS, authentication, static files, and no state beside the
 // table of sessions: a front may be killed, and there may be several of them, if a

@@ -95,9 +95,6 @@ func (f *Front) health(w http.ResponseWriter, _ *http.Request) {
 	send(w, status, text)
 }
 
-// writeTime is how long a client may take to read an answer.
-const writeTime = 30 * time.Second
-
 // way serves one route.
 type way struct {
 	front  *Front
@@ -144,9 +141,6 @@ func (y *way) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), y.route.Deadline.Duration)
 	defer cancel()
 	r = r.WithContext(ctx)
-	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(y.route.Deadline.Duration + writeTime)) // where the server can
-	defer control.SetWriteDeadline(time.Time{})                                         //nolint:errcheck // as above
 	arg, err := y.reader.argument(w, r)
 	if err == nil {
 		err = y.serve(w, r, arg)

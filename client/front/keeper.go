@@ -2,6 +2,7 @@ package front
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,6 +15,10 @@ const (
 	keepTurn = 100 * time.Millisecond // after that it is closed, and somebody else has his turn
 	keepRest = 50 * time.Millisecond  // without a call it is given back
 )
+
+// lastPriority has a session that serves many requests queue behind everybody
+// whose session serves one.
+const lastPriority = -8
 
 // keeper makes the calls of one route in sessions that it keeps open for a
 // moment, each for one call at a time and a few behind it: where calls are short,
@@ -56,7 +61,8 @@ type taken struct {
 }
 
 func newKeeper(c *client.Client, r *Route, opts []client.OpenOption) *keeper {
-	k := &keeper{client: c, pool: r.Pool, most: r.Keep, ahead: max(r.Ahead, 1), opts: opts}
+	last := append(slices.Clone(opts), client.WithPriority(lastPriority))
+	k := &keeper{client: c, pool: r.Pool, most: r.Keep, ahead: max(r.Ahead, 1), opts: last}
 	k.ctx, k.stop = context.WithCancel(context.Background())
 	return k
 }
@@ -65,11 +71,11 @@ func newKeeper(c *client.Client, r *Route, opts []client.OpenOption) *keeper {
 // caller leaves it.
 func (k *keeper) take(ctx context.Context) (*held, error) {
 	k.mu.Lock()
-	h := k.idlest()
-	if (h == nil || h.calls > 0) && len(k.open)+k.opening < k.most && !k.closed {
+	h := k.fullest()
+	if h == nil && len(k.open)+k.opening < k.most && !k.closed {
 		k.begin()
 	}
-	if h != nil && h.calls < k.ahead {
+	if h != nil {
 		h.enter()
 		k.mu.Unlock()
 		return h, nil
@@ -110,8 +116,10 @@ func timeUp(ctx context.Context) error {
 	return &session.Error{Code: code, Outcome: session.NotRun, Cause: ctx.Err()}
 }
 
-// idlest is the open session with the fewest calls.
-func (k *keeper) idlest() (best *held) {
+// fullest is the open session with the most calls that takes one more, nil if
+// there is none: calls that go together to one worker cost less than those that go
+// to several, and a session that is not needed is given back. With mu.
+func (k *keeper) fullest() (best *held) {
 	for i := 0; i < len(k.open); i++ {
 		h := k.open[i]
 		if h.session.Err() != nil {
@@ -119,7 +127,7 @@ func (k *keeper) idlest() (best *held) {
 			i--
 			continue
 		}
-		if best == nil || h.calls < best.calls {
+		if h.calls < k.ahead && (best == nil || h.calls > best.calls) {
 			best = h
 		}
 	}

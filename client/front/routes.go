@@ -295,6 +295,21 @@ func (r *Route) check(sessions map[string]Sessions, m *mistakes) {
 	if !r.form().known() {
 		wrong("argument", `want params, "param NAME", json, raw, all or none, not %q`, r.Argument)
 	}
+	r.checkNumbers(m)
+	for key, span := range map[string]Span{"deadline": r.Deadline, "wait": r.Wait} {
+		if span.wrong != nil {
+			wrong(key, "%w", span.wrong)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Need)) {
+		if err := r.Need[name].wrong; err != nil {
+			wrong("need", "%s: %w", name, err)
+		}
+	}
+}
+
+func (r *Route) checkNumbers(m *mistakes) {
+	wrong := m.addf
 	if r.Size < 0 {
 		wrong("size", "want a number of bytes above 0, not %d", r.Size)
 	}
@@ -312,16 +327,6 @@ func (r *Route) check(sessions map[string]Sessions, m *mistakes) {
 	}
 	if r.FallbackStatus < 200 || r.FallbackStatus > 599 {
 		wrong("fallback_status", "want a status from 200 to 599, not %d", r.FallbackStatus)
-	}
-	for key, span := range map[string]Span{"deadline": r.Deadline, "wait": r.Wait} {
-		if span.wrong != nil {
-			wrong(key, "%w", span.wrong)
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(r.Need)) {
-		if err := r.Need[name].wrong; err != nil {
-			wrong("need", "%s: %w", name, err)
-		}
 	}
 }
 

@@ -56,7 +56,8 @@ func TestHTTPRoutesWithMistakes(t *testing.T) {
 	if got := none.limpet(t, "", "http"); got.code != exitUsage || !strings.Contains(got.err, "--routes is missing") {
 		t.Errorf("%+v", got)
 	}
-	if got := none.limpet(t, "", "http", "--check", "--routes", routesFile(t, webRoutes)); got.code != exitOK || !strings.Contains(got.out, "2 routes, no mistakes") {
+	got := none.limpet(t, "", "http", "--check", "--routes", routesFile(t, webRoutes))
+	if got.code != exitOK || !strings.Contains(got.out, "2 routes, no mistakes") {
 		t.Errorf("%+v", got)
 	}
 }
@@ -84,37 +85,36 @@ func TestHTTP(t *testing.T) {
 		}
 	}
 	go func() { _, _ = io.Copy(io.Discard, errs) }() // ends with it
-	ask := func(r *http.Response, err error) string {
+	var cookies []*http.Cookie
+	ask := func(method, path, body string) string {
 		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, url+path, strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = r.Body.Close() }()
-		b, err := io.ReadAll(r.Body)
+		for _, c := range cookies {
+			r.AddCookie(c)
+		}
+		answer, err := http.DefaultClient.Do(r)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return r.Status + " " + string(b)
+		defer func() { _ = answer.Body.Close() }()
+		b, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cookies = append(cookies, answer.Cookies()...)
+		return answer.Status + " " + string(b)
 	}
-	if got := ask(http.Get(url + "/add/7")); got != "200 OK 7" {
-		t.Error(got)
-	}
-	r, err := http.Post(url+"/total", "application/json", strings.NewReader("40"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := http.NewRequest(http.MethodPost, url+"/total", strings.NewReader("2"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, cookie := range r.Cookies() {
-		again.AddCookie(cookie)
-	}
-	if got := ask(r, nil); got != "200 OK 40" {
-		t.Error(got)
-	}
-	if got := ask(http.DefaultClient.Do(again)); got != "200 OK 42" {
-		t.Error(got)
+	for _, q := range [][4]string{
+		{http.MethodGet, "/add/7", "", "200 OK 7"},
+		{http.MethodPost, "/total", "40", "200 OK 40"},
+		{http.MethodPost, "/total", "2", "200 OK 42"},
+	} {
+		if got := ask(q[0], q[1], q[2]); got != q[3] {
+			t.Errorf("%s: %s", q[1], got)
+		}
 	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)

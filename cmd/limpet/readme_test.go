@@ -37,7 +37,7 @@ func TestReadme(t *testing.T) {
 	}
 	var none *cell
 	help := ""
-	for _, cmd := range []string{"broker", "exec", "status", "call", "session", "bench"} {
+	for _, cmd := range []string{"broker", "exec", "http", "status", "call", "session", "bench"} {
 		help += none.limpet(t, "", cmd, "--help").out
 	}
 	for _, flag := range regexp.MustCompile(`--[a-z][a-z-]+`).FindAllString(readme, -1) {

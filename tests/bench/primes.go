@@ -35,8 +35,8 @@ const (
 // Jobs of `primes`: a step takes its time without the processor, as one does that
 // waits for a disk; a long one takes many steps through a cycle.
 const (
-	jobStep  = 2 * time.Millisecond
-	jobSteps = 50
+	jobStep  = 10 * time.Millisecond
+	jobSteps = 20
 	jobsLong = 64 // at once
 )
 
@@ -52,9 +52,9 @@ type Primes struct {
 func runPrimes(ctx context.Context, args []string, out io.Writer) error {
 	o := newOptions("primes", 3, out)
 	to := o.set.Uint64("to", primesTo, "the odd numbers from 3 up to this one, each a request")
-	connections := o.set.Int("connections", 64, "kept alive, a request at a time on each")
-	shorts := o.set.Int("shorts", 2000, "short jobs whose p99 is taken")
-	if err := o.parse(args, map[string]string{"repeats": "1", "to": "99999", "shorts": "500"}); err != nil {
+	connections := o.set.Int("connections", 16*primesWorkers, "kept alive, a request at a time on each")
+	shorts := o.set.Int("shorts", 500, "short jobs whose p99 is taken")
+	if err := o.parse(args, map[string]string{"repeats": "1", "to": "99999", "shorts": "200"}); err != nil {
 		return err
 	}
 	if *to < 3 || *connections < 1 || *shorts < 1 {
@@ -179,10 +179,10 @@ func (got *Primes) beside(ctx context.Context, url string, shorts int) error {
 		running <- atOnce(jobsLong, func() error {
 			for {
 				status, body, _, err := webAsk(ctx, url+"/job?steps="+strconv.Itoa(jobSteps))
-				if ctx.Err() != nil {
-					return nil
-				}
-				if err != nil || status != http.StatusOK {
+				switch {
+				case ctx.Err() != nil:
+					return nil //nolint:nilerr // it was told to end
+				case err != nil || status != http.StatusOK:
 					return fmt.Errorf("a long job: %d %s %w", status, body, err)
 				}
 				if long.Add(1) >= jobsLong {
@@ -242,7 +242,7 @@ func reportPrimes(o *options, to uint64, connections int, all []Primes, out io.W
 		{"limpet http and 8 worker processes, requests/s", behind, 0},
 		{"÷ net/http alone", ratio, 2},
 		{"504 past its deadline of 200 ms, nobody serves: ms", late, 1},
-		{"p99 of jobs of one step (2 ms), idle: ms", idle, 1},
+		{fmt.Sprintf("p99 of jobs of one step (%v), idle: ms", jobStep), idle, 1},
 		{fmt.Sprintf("beside %d jobs of %d steps each: ms", jobsLong, jobSteps), beside, 1},
 		{"÷ idle", worse, 2},
 	} {
@@ -317,7 +317,7 @@ method     = "is_prime"
 argument   = "param possible_prime"
 type       = "text/plain"
 keep       = 8
-ahead      = 8
+ahead      = 16
 idempotent = true
 
 [[route]]
@@ -381,4 +381,88 @@ func primesLoadRole(ctx context.Context, p *Process) error {
 	p.Ready("")
 	<-ctx.Done()
 	return nil
+}
+
+// The bound of `primes-soak`: resident memory at the end against that after the
+// first of the requests.
+const (
+	soakGrowth = 1.1
+	soakFirst  = 12 // one in so many
+)
+
+// PrimesSoak is the memory of one process.
+type PrimesSoak struct {
+	Process     string
+	First, Last Memory
+}
+
+// runPrimesSoak makes many requests and looks at what the processes hold.
+func runPrimesSoak(ctx context.Context, args []string, out io.Writer) error {
+	o := newOptions("primes-soak", 1, out)
+	requests := o.set.Uint64("requests", 600_000, "on connections that are kept alive")
+	connections := o.set.Int("connections", 16*primesWorkers, "kept alive, a request at a time on each")
+	if err := o.parse(args, map[string]string{"requests": "60000"}); err != nil {
+		return err
+	}
+	if *requests < soakFirst || *connections < 1 {
+		return usageError{fmt.Errorf("-requests must be at least %d, -connections positive", soakFirst)}
+	}
+	family, server, err := primesSite(ctx, o.verbose)
+	if err != nil {
+		return err
+	}
+	defer family.Stop()
+	load, err := family.Add(ctx, "primes-load", Setup{})
+	if err != nil {
+		return err
+	}
+	watched := []*Child{family.Members[0], family.Members[1], server}
+	soaks := []PrimesSoak{{Process: "broker"}, {Process: "a worker"}, {Process: "front"}}
+	look := func(of func(*PrimesSoak) *Memory) error {
+		for i, child := range watched {
+			if err := child.Ask(ctx, "memory", nil, of(&soaks[i]), readyWait); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	order := WebOrder{URL: server.Endpoint, From: 3, To: 2 * (*requests) / soakFirst, Connections: *connections}
+	var first, rest WebLoad
+	err = load.Ask(ctx, "load", order, &first, loadWait)
+	if err == nil {
+		err = look(func(s *PrimesSoak) *Memory { return &s.First })
+	}
+	if err == nil {
+		order.From, order.To = order.To+1, 2*(*requests)
+		err = load.Ask(ctx, "load", order, &rest, loadWait)
+	}
+	if err == nil {
+		err = look(func(s *PrimesSoak) *Memory { return &s.Last })
+	}
+	if err != nil {
+		return err
+	}
+	return reportPrimesSoak(o, first, rest, soaks, out)
+}
+
+func reportPrimesSoak(o *options, first, rest WebLoad, soaks []PrimesSoak, out io.Writer) error {
+	m := thisMachine()
+	fmt.Fprintf(out, "%d requests on connections that are kept alive, then %d more; KiB of resident memory after forced collections\n%v\n\n",
+		first.Requests, rest.Requests, m)
+	fmt.Fprintf(out, "%-12s %12s %12s %10s\n", "", "after first", "at the end", "growth")
+	worst := 0.0
+	for _, s := range soaks {
+		growth := float64(s.Last.Settled) / float64(s.First.Settled)
+		worst = max(worst, growth)
+		fmt.Fprintf(out, "%-12s %12d %12d %10.3f\n", s.Process, s.First.Settled>>10, s.Last.Settled>>10, growth)
+	}
+	fmt.Fprintln(out)
+	if err := o.write(struct {
+		Machine     Machine
+		First, Rest WebLoad
+		Processes   []PrimesSoak
+	}{m, first, rest, soaks}); err != nil {
+		return err
+	}
+	return o.verdict(out, worst <= soakGrowth, fmt.Sprintf("resident memory grows by a factor of %.3f at most, bound %.1f", worst, soakGrowth))
 }

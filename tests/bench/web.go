@@ -17,9 +17,10 @@ import (
 
 // WebOrder is a load of HTTP requests: is each of these odd numbers a prime?
 type WebOrder struct {
-	URL         string
-	From, To    uint64
-	Connections int
+	URL         string `json:"url"`
+	From        uint64 `json:"from"`
+	To          uint64 `json:"to"`
+	Connections int    `json:"connections"`
 }
 
 // WebLoad is what came of it.

@@ -91,6 +91,9 @@ func newSite(t *testing.T, change func(*front.Route)) *site {
 	return &site{b, web.URL}
 }
 
+// patient is for tests of what is answered, not when.
+func patient(r *front.Route) { r.Deadline.Duration = 30 * time.Second }
+
 // serve starts a process of workers and waits until it is registered.
 func (s *site) serve(t *testing.T, workers int) *os.Process {
 	t.Helper()
@@ -194,7 +197,7 @@ func (s *site) primesAmong(t *testing.T, from, to uint64) int64 {
 // limpet-bench primes.
 func TestPrimesOfOneAndOfEight(t *testing.T) {
 	for _, workers := range []int{1, 8} {
-		s := newSite(t, nil)
+		s := newSite(t, patient)
 		s.serve(t, workers)
 		if n := s.primesAmong(t, 3, 1_999); n != 302 {
 			t.Errorf("%d workers: %d primes from 3 to 1999, want 302", workers, n)
@@ -215,7 +218,7 @@ func TestPrimesOfOneAndOfEight(t *testing.T) {
 
 // What ab -k -n 1000 -c 8 does.
 func TestKeepAlive(t *testing.T) {
-	s := newSite(t, nil)
+	s := newSite(t, patient)
 	s.serve(t, 8)
 	var kept, fresh atomic.Int64
 	var all sync.WaitGroup
@@ -246,7 +249,7 @@ func TestKeepAlive(t *testing.T) {
 }
 
 func TestRequests(t *testing.T) {
-	s := newSite(t, nil)
+	s := newSite(t, patient)
 	s.serve(t, 2)
 	post := func(body io.Reader) (int, string) {
 		return exchange(t, browser, http.MethodPost, s.url+"/is_prime", body)
@@ -296,7 +299,7 @@ func TestNoWorkers(t *testing.T) {
 
 // A worker that is killed while it idles is nobody's trouble.
 func TestIdleWorkerKilled(t *testing.T) {
-	s := newSite(t, func(r *front.Route) { r.Deadline.Duration = 30 * time.Second })
+	s := newSite(t, patient)
 	one := s.serve(t, 1)
 	s.serve(t, 1)
 	if err := one.Kill(); err != nil {
@@ -338,7 +341,7 @@ func TestOnlyWorkerStopped(t *testing.T) {
 // A slow request and a fast one behind it on one connection are answered in
 // order; a connection that is to be closed is.
 func TestPipelined(t *testing.T) {
-	s := newSite(t, nil)
+	s := newSite(t, patient)
 	s.serve(t, 2)
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 	if err != nil {
@@ -368,7 +371,7 @@ func TestPipelined(t *testing.T) {
 // Requests of one step are served while long ones go round: every step of those
 // queues anew, behind them.
 func TestShortOnesBesideLongOnes(t *testing.T) {
-	s := newSite(t, nil)
+	s := newSite(t, patient)
 	s.serve(t, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup

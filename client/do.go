@@ -14,7 +14,9 @@ import (
 // Do runs one method on a session of its own: open, call and close in one
 // trip. It blocks as Open and Call do, and its errors are theirs: what ends
 // before a worker began is ErrNotRun, and a call of which nothing can be known
-// any more is ErrUnknown, never a second run.
+// any more is ErrUnknown, never a second run. Where the method goes on with others
+// (worker.Next, worker.Fan), the result is that of the last; what fails on the way
+// is a StageError.
 func Do[R, A any](ctx context.Context, c *Client, pool, method string, arg A, opts ...OpenOption) (R, error) {
 	var result R
 	err := c.do(ctx, pool, method, arg, &result, opts)

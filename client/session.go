@@ -92,7 +92,7 @@ func (w *replyTo) release() {
 // (ErrMethod, ErrWorkerPanic). A context that ends reaches the handler; the
 // error says what became of the call, if the worker says so in a moment. A call
 // that hangs ends with ErrWorkerHung, as ErrUnknown; where it hangs is in the
-// error's Stack.
+// error's Stack. A call that goes on elsewhere ends as with Do.
 func (s *Session) Call(ctx context.Context, method string, arg, reply any, opts ...CallOption) error {
 	if err := s.call(ctx, method, arg, reply, opts); err != nil {
 		return fmt.Errorf("call %s: %w", method, err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/limpet-rpc/limpet/broker"
 	"github.com/limpet-rpc/limpet/client"
+	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
 	"github.com/limpet-rpc/limpet/worker"
 )
@@ -353,5 +354,19 @@ func TestProgressOfSteps(t *testing.T) {
 	}
 	if err := p.Wait(nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// A client that knows nothing of next steps gets the flag and the map.
+func TestForeignClientSeesTheNextStep(t *testing.T) {
+	c, _, _ := pipeline(t, broker.Options{})
+	s := connectStranger(t, c.url)
+	h := holderOf(s.openRaw("a"))
+	h.Number = 1
+	s.send(frame(callMessage(h, "split-join", 0)))
+	a, body := s.hearHeader(wire.KindReply)
+	n, err := wire.ParseNext(body)
+	if err != nil || a.Flags&wire.FlagNext == 0 || a.Flags&wire.FlagRaw != 0 || len(n.Steps) != 2 || n.Steps[1].Name != "right" || n.Join.Method != "join" {
+		t.Errorf("flags %b, %+v, %v", a.Flags, n, err)
 	}
 }

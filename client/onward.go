@@ -307,9 +307,14 @@ func (c *Client) insist(ctx context.Context, cfg *openConfig, hop int, try func(
 	if end, has := ctx.Deadline(); has && !end.After(until.Add(deadlineMargin)) {
 		until = end.Add(deadlineMargin) // the wait was the context's: so is its end
 	}
+	var refusal error
 	for pause := pauseFirst; ; pause = min(2*pause, pauseMost) {
 		err := try()
-		if err == nil || !curable(err, cfg.late, hop) || time.Until(until) < pause {
+		if refusal != nil && ctx.Err() != nil && errors.Is(err, session.NotRun) {
+			return timeUp(ctx, refusal) // it ended while this was asked once more
+		}
+		refusal = err
+		if err == nil || !curable(err, cfg.late, hop) || short(ctx, until, pause) {
 			return c.rest(ctx, until, err, cfg.late)
 		}
 		again := time.NewTimer(pause)
@@ -324,6 +329,13 @@ func (c *Client) insist(ctx context.Context, cfg *openConfig, hop int, try func(
 			cfg.wish.Wait = max(time.Until(until), time.Millisecond)
 		}
 	}
+}
+
+// short reports that there is no time for one more try after a pause: one that
+// the deadline cuts off would leave its caller with less than he knows by now.
+func short(ctx context.Context, until time.Time, pause time.Duration) bool {
+	end, has := ctx.Deadline()
+	return time.Until(until) < pause || has && time.Until(end) < pause+pauseFirst
 }
 
 // rest waits until a refusal is final: who waits for a pool waits for as long as

@@ -226,7 +226,7 @@ func TestFrontOutcomes(t *testing.T) {
 	check("/missing", 502, "not run", false, "missing")
 	check("/block", 504, "done or unknown outcome", false, "deadline passed")
 	check("/block-fallback", 202, "done or unknown outcome", false, `{"success": false}`)
-	check("/nowhere", 504, "not run", false, `no node serves a pool`)
+	check("/nowhere", 504, "not run or unknown outcome", false, "deadline passed")
 	check("/gpu", 503, "not run", true, "labels")
 	busy := open(t, cl, "web")
 	check("/wait", 503, "not run", true, "no worker in time")

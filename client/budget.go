@@ -10,6 +10,7 @@ import (
 type CallOption struct {
 	budget time.Duration
 	sum    bool
+	hops   int // the limit and one, 0: not said
 }
 
 // WithBudget gives a call a budget of its own in the place of its method's, be
@@ -29,4 +30,14 @@ func say(a *core.Ask, opts []CallOption) {
 			a.Patience = o.budget
 		}
 	}
+}
+
+// hopsOf is the hop limit that options say, and one; 0 for none.
+func hopsOf(opts []CallOption) (hops int) {
+	for _, o := range opts {
+		if o.hops != 0 {
+			hops = o.hops
+		}
+	}
+	return hops
 }

@@ -42,7 +42,8 @@ type Client struct {
 	most    int // bytes of a reply that is collected
 	loop    *zmqio.Loop
 	stop    context.CancelFunc
-	ended   chan struct{} // closed when the loop has ended
+	ended   chan struct{}  // closed when the loop has ended
+	walks   sync.WaitGroup // calls that are gone apart from their callers; added to under mu, while not closed
 
 	mu     sync.Mutex
 	core   *core.Core
@@ -207,6 +208,7 @@ func (c *Client) Close() error {
 	c.finish(fx)
 	c.stop()
 	<-c.ended
+	c.walks.Wait()
 	return nil
 }
 
@@ -252,7 +254,7 @@ func (c *Client) apply(fx *core.Effects) {
 		}
 	}
 	for _, s := range fx.Steps {
-		if p, ok := s.Tag.(*Pending); ok {
+		if p, ok := s.Tag.(stepper); ok {
 			p.step(s.Body, s.Raw)
 		}
 	}
@@ -301,6 +303,9 @@ type waiter interface{ settle(r *core.Result) }
 // streamer is whoever waits for the end of a call, and is told where its reply
 // comes in parts.
 type streamer interface{ begun(f *core.Flow) }
+
+// stepper is whoever takes the progress of a call, and does not wait.
+type stepper interface{ step(body []byte, raw bool) }
 
 // Begin implements zmqio.Batcher: one lock for all messages that came at once.
 func (c *Client) Begin() {
@@ -357,4 +362,12 @@ func (c *Client) Gone(wire.Peer) {}
 // Tick implements zmqio.Handler.
 func (c *Client) Tick(now time.Time) {
 	c.onLoop(func() { c.core.Tick(now, &c.fx) })
+}
+
+// Connected reports whether a broker answers just now.
+func (c *Client) Connected() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ok, _ := c.core.Connected()
+	return ok && !c.closed
 }

@@ -15,7 +15,9 @@ import (
 // Do runs one method on a session of its own: open, call and close in one
 // trip. It blocks as Open and Call do, and its errors are theirs: what ends
 // before a worker began is ErrNotRun, and a call of which nothing can be known
-// any more is ErrUnknown, never a second run.
+// any more is ErrUnknown, never a second run. Where the method goes on with others
+// (worker.Next, worker.Fan), the result is that of the last; what fails on the way
+// is a StageError.
 func Do[R, A any](ctx context.Context, c *Client, pool, method string, arg A, opts ...OpenOption) (R, error) {
 	var result R
 	err := c.do(ctx, pool, method, arg, &result, opts)
@@ -26,34 +28,84 @@ func Do[R, A any](ctx context.Context, c *Client, pool, method string, arg A, op
 }
 
 func (c *Client) do(ctx context.Context, pool, method string, arg, result any, opts []OpenOption) error {
+	a, err := c.whole(ctx, pool, method, arg, nil, opts)
+	if err != nil {
+		return err
+	}
+	return a.decode(result)
+}
+
+// whole runs a method on a session of one call, and what its handlers go on
+// with, to the end. Told gets the progress of all that, or is nil.
+func (c *Client) whole(
+	ctx context.Context, pool, method string, arg any, told func(body []byte, raw bool), opts []OpenOption,
+) (answer, error) {
 	cfg, err := c.wish(ctx, pool, opts)
 	if err != nil {
-		return err
+		return answer{}, err
 	}
-	first, w, err := firstCall(ctx, method, arg, cfg.call)
+	args, raw, err := encode(arg, cfg.call)
 	if err != nil {
-		return err
+		return answer{}, err
 	}
-	cfg.wish.First, cfg.wish.Once = first, true
+	a, err := c.once(ctx, cfg, request{method: method, args: args, raw: raw, opts: cfg.call, told: told})
+	if err != nil || !a.next {
+		return a, err
+	}
+	on := onward{client: c, pool: pool, method: method, cfg: &cfg, hops: hopsOf(cfg.call), told: told}
+	return on.follow(ctx, a)
+}
+
+// request is one call that travels with its session's open.
+type request struct {
+	method string
+	args   []byte
+	raw    bool
+	opts   []CallOption
+	told   func(body []byte, raw bool) // gets its progress, or nil
+	hop    int                         // 0: it is the first
+}
+
+// once runs one method on a session of its own, and again where that was refused
+// for a reason that a moment cures.
+func (c *Client) once(ctx context.Context, cfg openConfig, r request) (a answer, err error) {
+	cfg.wish.Once = true
+	err = c.insist(ctx, &cfg, r.hop, func() error {
+		var err error
+		a, err = c.tryOnce(ctx, cfg, r)
+		return err
+	})
+	return a, err
+}
+
+func (c *Client) tryOnce(ctx context.Context, cfg openConfig, r request) (answer, error) {
+	if err := ctx.Err(); err != nil {
+		return answer{}, gaveUp(err)
+	}
+	first, w, err := firstCall(ctx, r)
+	if err != nil {
+		return answer{}, err
+	}
+	cfg.wish.First = first
 	var o *core.Opening
 	var refused *session.Error
 	if !c.step(func(now time.Time, fx *core.Effects) { o, refused = c.core.Open(now, cfg.wish, nil, fx) }) {
-		return errDone
+		return answer{}, errDone
 	}
 	if refused != nil {
-		return refused
+		return answer{}, refused
 	}
 	select {
 	case <-w.done:
-		return w.take(ctx, result)
+		return w.answered(ctx)
 	case <-ctx.Done():
 	}
 	code := gaveUp(ctx.Err()).Code
 	c.step(func(now time.Time, fx *core.Effects) { c.core.GiveUpFirst(now, o, code, fx) })
 	if e := w.lastWord(ctx); e != nil {
-		return e
+		return answer{}, e
 	}
-	return w.take(ctx, result)
+	return w.answered(ctx)
 }
 
 // lastWord waits a moment for what becomes of a call whose open was given up.
@@ -85,11 +137,15 @@ func (w *replyTo) lastWord(ctx context.Context) *session.Error {
 // ends with an error of its own, the session is open and returned with it.
 func (c *Client) OpenCall(ctx context.Context, pool, method string, arg, reply any, opts ...OpenOption) (*Session, error) {
 	cfg, err := c.wish(ctx, pool, opts)
+	if err != nil {
+		return nil, fmt.Errorf("open session in pool %q with %s: %w", pool, method, err)
+	}
+	args, raw, err := encode(arg, cfg.call)
 	if err == nil {
-		var first *core.First
 		var w *replyTo
-		if first, w, err = firstCall(ctx, method, arg, cfg.call); err == nil {
-			cfg.wish.First = first
+		if cfg.wish.First, w, err = firstCall(ctx, request{method: method, args: args, raw: raw, opts: cfg.call}); err == nil {
+			steps := cfg
+			w.on = onward{client: c, pool: pool, method: method, cfg: &steps, hops: hopsOf(cfg.call)}
 			return c.openCall(ctx, pool, method, cfg, w, reply)
 		}
 	}
@@ -123,32 +179,41 @@ func (w *replyTo) givenUp(ctx context.Context) error {
 
 // firstCall prepares a call that travels with an open. Its waiter is not
 // pooled: an answer may come after everybody has stopped waiting.
-func firstCall(ctx context.Context, method string, arg any, opts []CallOption) (*core.First, *replyTo, error) {
-	if inParts(arg, opts) {
-		return nil, nil, &session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: "an argument that goes in parts needs a session that is open"}
-	}
-	args, raw, err := codec.Append(nil, arg)
-	if err != nil {
-		return nil, nil, &session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: err.Error()}
-	}
-	if method == "" {
+func firstCall(ctx context.Context, r request) (*core.First, *replyTo, error) {
+	if r.method == "" {
 		return nil, nil, &session.Error{Code: session.ErrMethodUnknown, Outcome: session.NotRun, Text: "no method named"}
 	}
-	w := newReply()
-	f := &core.First{Method: method, Args: args, Raw: raw, Tag: w}
-	if len(args) > argMost {
+	if len(r.args) > argMost {
 		return nil, nil, &session.Error{
 			Code: session.ErrTooLarge, Outcome: session.NotRun,
-			Text: fmt.Sprintf("argument of %d bytes, at most %d without a session that is open", len(args), argMost),
+			Text: fmt.Sprintf("argument of %d bytes, at most %d without a session that is open", len(r.args), argMost),
 		}
 	}
+	w := newReply()
+	w.told = r.told
+	f := &core.First{Method: r.method, Args: r.args, Raw: r.raw, Tag: w}
 	f.Deadline, _ = ctx.Deadline()
-	say(f, opts)
+	say(f, r.opts)
 	return f, w, nil
 }
 
-// take decodes what a call has ended with.
-func (w *replyTo) take(ctx context.Context, result any) error {
+// encode writes an argument.
+func encode(arg any, opts []CallOption) (args []byte, raw bool, err error) {
+	if inParts(arg, opts) {
+		return nil, false, &session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: "an argument that goes in parts needs a session that is open"}
+	}
+	args, raw, err = codec.Append(nil, arg)
+	if err != nil {
+		return nil, false, &session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: err.Error()}
+	}
+	return args, raw, nil
+}
+
+// answered is what a call has ended with.
+func (w *replyTo) answered(ctx context.Context) (answer, error) {
+	if w.failure != nil {
+		return answer{}, w.failure
+	}
 	if w.err != nil {
 		if w.err.Cause == nil {
 			w.err.Cause = ctx.Err()
@@ -156,18 +221,35 @@ func (w *replyTo) take(ctx context.Context, result any) error {
 		if w.feed != nil {
 			w.feed.blame(w.err)
 		}
-		return w.err
+		return answer{}, w.err
 	}
+	return answer{w.body, w.raw, w.next}, nil
+}
+
+// take decodes what a call has ended with, once what its handler went on with
+// has ended too.
+func (w *replyTo) take(ctx context.Context, result any) error {
+	a, err := w.answered(ctx)
+	if err == nil && a.next {
+		a, err = w.on.follow(ctx, a)
+	}
+	if err != nil {
+		return err
+	}
+	return a.decode(result)
+}
+
+func (a answer) decode(result any) error {
 	if to, ok := result.(io.Writer); ok {
-		if !w.raw {
+		if !a.raw {
 			return errNoBytes()
 		}
-		if _, err := to.Write(w.body); err != nil {
+		if _, err := to.Write(a.body); err != nil {
 			return &session.Error{Code: session.ErrCancelled, Text: "the call was done, its reply could not be written", Cause: err}
 		}
 		return nil
 	}
-	if err := codec.Decode(w.body, w.raw, result); err != nil {
+	if err := codec.Decode(a.body, a.raw, result); err != nil {
 		return &session.Error{Code: session.ErrBadMessage, Text: fmt.Sprintf("the call was done, its reply does not decode into %T: %s", result, err)}
 	}
 	return nil

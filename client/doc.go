@@ -21,6 +21,24 @@
 // for them. Hooks (jobhooks.go) are a session of their own, on a pool beside the
 // job's: feed scatters in it, the reader's goroutine gathers.
 //
+// # Calls that go on
+//
+// A handler may answer with where the work goes on (worker.Next, worker.Fan) in
+// the place of a result. The client then walks on, as a browser does with a
+// redirect (onward.go): every step is a session of one call of its own, opened
+// with what is left of the call's deadline, ended by its cancellation, and the
+// last answer goes to whoever called. So there is no state of a pipeline that
+// could be lost with a broker or a node; every step ends as any call does, once or
+// you know; a stage whose queue is full holds up its callers and no one else; and
+// steps of jobs that go in circles queue behind those of jobs that have just
+// begun, a step of priority a hop, until waiting has made up for it. What it
+// costs is a trip to the caller between two stages.
+//
+//	call -> reply, next{one step}  -> open of that step -> reply: the result
+//	call -> reply, next{branches}  -> opens at once, joined by name -> (one step more) -> the result
+//
+// Gather makes the caller the one who names the branches.
+//
 // What it does not do: it runs no method, and it never moves a session to
 // another worker: a call runs where its session's route says, or it fails.
 package client

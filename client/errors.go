@@ -35,6 +35,7 @@ const (
 	ErrDeadline       = session.ErrDeadline
 	ErrCancelled      = session.ErrCancelled
 	ErrClientDone     = session.ErrClientDone
+	ErrHops           = session.ErrHops
 
 	ErrNotRun  = session.NotRun  // the call certainly never started
 	ErrUnknown = session.Unknown // the call may have run, no answer is known

@@ -17,6 +17,7 @@ type openConfig struct {
 	wish  core.Wish
 	place func(int)
 	call  []CallOption
+	late  bool // pools that no node serves are waited for
 }
 
 // WithCall says more about the call that Do and OpenCall send along.
@@ -43,6 +44,12 @@ func WithPriority(p int) OpenOption { return func(o *openConfig) { o.wish.Priori
 // ErrNoWorker. Without it the context's deadline counts, and without that the
 // broker's default of 30 s.
 func WithWait(d time.Duration) OpenOption { return func(o *openConfig) { o.wish.Wait = d } }
+
+// WithLatePools waits for a pool that no node serves, or for the labels asked
+// for, as for a worker: within WithWait or the context's deadline, or 30 s.
+// Without it that is ErrPoolUnknown or ErrLabelsUnknown at once. Of a call that
+// goes on it holds for all steps.
+func WithLatePools() OpenOption { return func(o *openConfig) { o.late = true } }
 
 // WithPlace has f called with the place in the queue while Open waits, 1 for
 // the next. It is called from the client's loop and must not block.
@@ -82,7 +89,12 @@ func (c *Client) Open(ctx context.Context, pool string, opts ...OpenOption) (*Se
 	if err != nil {
 		return nil, fmt.Errorf("open session in pool %q: %w", pool, err)
 	}
-	s, err := c.open(ctx, cfg)
+	var s *Session
+	err = c.insist(ctx, &cfg, 0, func() error {
+		var err error
+		s, err = c.open(ctx, cfg)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open session in pool %q: %w", pool, err)
 	}

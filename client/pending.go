@@ -15,11 +15,11 @@ import (
 // oldest make room.
 const stepsMost = 256
 
-// Pending is a call that was begun with Session.Go. One goroutine may read its
-// progress while another waits for its end.
+// Pending is a call that was begun with Session.Go or Client.Go. One goroutine
+// may read its progress while another waits for its end.
 type Pending struct {
 	reply *replyTo
-	s     *Session
+	s     *Session        // nil: the call has one of its own
 	ctx   context.Context //nolint:containedctx // the call's own, as in net/http's Request
 	name  string
 
@@ -36,32 +36,32 @@ type progress struct {
 	raw  bool
 }
 
+func newPending(ctx context.Context, s *Session, method string) *Pending {
+	return &Pending{reply: newReply().withEnd(), s: s, ctx: ctx, name: method, news: make(chan struct{}, 1), done: make(chan struct{})}
+}
+
 // Go begins a call and does not wait for it: many may be in flight, and they
 // run in the order of their Go. It blocks for nothing; what cannot be begun
 // ends at once, with the error that Wait returns.
 func (s *Session) Go(ctx context.Context, method string, arg any, opts ...CallOption) *Pending {
-	p := &Pending{reply: newReply().withEnd(), s: s, ctx: ctx, name: method, news: make(chan struct{}, 1), done: make(chan struct{})}
-	fail := func(e *session.Error) *Pending {
-		own := *e
-		p.reply.settle(&core.Result{Err: &own})
-		return p
-	}
+	p := newPending(ctx, s, method)
 	if err := ctx.Err(); err != nil {
-		return fail(gaveUp(err))
+		return p.fail(gaveUp(err))
 	}
+	p.reply.on = onward{client: s.client, pool: s.route.Pool, method: method, hops: hopsOf(opts), told: p.step}
 	if inParts(arg, opts) {
 		if refused := s.beginInParts(ctx, p.reply, p, method, arg, opts); refused != nil {
-			return fail(refused)
+			return p.fail(refused)
 		}
 		return p
 	}
 	args, raw, err := codec.Append(nil, arg)
 	if err != nil {
-		return fail(&session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: err.Error()})
+		return p.fail(&session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: err.Error()})
 	}
 	if len(args) > argMost {
 		if refused := s.beginInParts(ctx, p.reply, p, method, encoded{args, raw}, opts); refused != nil {
-			return fail(refused)
+			return p.fail(refused)
 		}
 		return p
 	}
@@ -69,12 +69,60 @@ func (s *Session) Go(ctx context.Context, method string, arg any, opts ...CallOp
 	ask.Deadline, _ = ctx.Deadline()
 	say(&ask, opts)
 	if refused := s.send(ask, new(core.Effects)); refused != nil {
-		return fail(refused)
+		return p.fail(refused)
 	}
 	return p
 }
 
-func (p *Pending) settle(r *core.Result) { p.reply.settle(r) }
+// Go is Do that does not wait: a call in a session of its own, whose progress,
+// and that of the steps that it goes on with, can be read while it runs.
+func (c *Client) Go(ctx context.Context, pool, method string, arg any, opts ...OpenOption) *Pending {
+	p := newPending(ctx, nil, method)
+	if !c.apart(func() {
+		a, err := c.whole(ctx, pool, method, arg, p.step, opts)
+		p.end(a, err)
+	}) {
+		return p.fail(errDone)
+	}
+	return p
+}
+
+// apart runs f on a goroutine that Close waits for. It is false once the client
+// is closed.
+func (c *Client) apart(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.walks.Go(f)
+	return true
+}
+
+func (p *Pending) fail(e *session.Error) *Pending {
+	own := *e
+	p.reply.settle(&core.Result{Err: &own})
+	return p
+}
+
+// settle takes the call's end. One that goes on elsewhere has not ended: the
+// rest of its way is gone apart from the loop, which must not wait.
+func (p *Pending) settle(r *core.Result) {
+	if !r.Next {
+		p.reply.settle(r)
+		return
+	}
+	a := answer{r.Body, r.Raw, true}
+	if !p.reply.on.client.apart(func() { p.end(p.reply.on.follow(p.ctx, a)) }) {
+		p.fail(errDone)
+	}
+}
+
+// end takes the end of a call whose way was gone apart.
+func (p *Pending) end(a answer, err error) {
+	p.reply.failure = err
+	p.reply.settle(&core.Result{Body: a.body, Raw: a.raw})
+}
 
 func (p *Pending) begun(f *core.Flow) { p.reply.begun(f) }
 
@@ -92,18 +140,26 @@ func (p *Pending) step(body []byte, raw bool) {
 }
 
 // Wait blocks until the call has ended, or its context has, and decodes the
-// result into reply, a pointer or nil. Its errors are those of Session.Call.
-// Only the first Wait decodes; every one returns the same error.
+// result into reply, a pointer or nil. Its errors are those of Session.Call, or of
+// Do. Only the first Wait decodes; every one returns the same error.
 func (p *Pending) Wait(reply any) error {
 	p.once.Do(func() {
 		defer close(p.done)
 		defer p.reply.feed.stop()
-		if err := p.s.awaitAs(p.ctx, p.reply, p, reply); err != nil {
+		if err := p.wait(reply); err != nil {
 			p.err = fmt.Errorf("call %s: %w", p.name, err)
 		}
 	})
 	<-p.done
 	return p.err
+}
+
+func (p *Pending) wait(reply any) error {
+	if p.s != nil {
+		return p.s.awaitAs(p.ctx, p.reply, p, reply)
+	}
+	<-p.reply.done // it looks at its context itself
+	return p.reply.take(p.ctx, reply)
 }
 
 // Progress yields the values that the handler sends with worker.Progress, as

@@ -51,7 +51,13 @@ type replyTo struct {
 	seen  *core.Flow // owned by who waits, as the next two: done has brought it
 	over  bool       // done has brought the end
 	feed  *feeder    // of an argument that goes in parts
+	next  bool       // the body says where the work goes on
 	err   *session.Error
+
+	failure error // of a call whose way was gone apart
+
+	on   onward                      // how it does
+	told func(body []byte, raw bool) // gets the progress of a call that came with its open, or nil
 }
 
 // usedAgain is what a waiter keeps from one call for the next.
@@ -72,7 +78,7 @@ func (w *replyTo) withEnd() *replyTo {
 var replies = sync.Pool{New: func() any { return &replyTo{done: make(chan *core.Flow, 2), again: new(usedAgain)} }}
 
 func (w *replyTo) settle(r *core.Result) {
-	w.body, w.raw, w.flow, w.sum, w.err = r.Body, r.Raw, r.Flow, r.Sum, r.Err
+	w.body, w.raw, w.next, w.flow, w.sum, w.err = r.Body, r.Raw, r.Next, r.Flow, r.Sum, r.Err
 	if w.ended != nil {
 		close(w.ended)
 	}
@@ -94,9 +100,15 @@ func (w *replyTo) heard(news *core.Flow) (ended bool) {
 	return true
 }
 
+func (w *replyTo) step(body []byte, raw bool) {
+	if w.told != nil {
+		w.told(body, raw)
+	}
+}
+
 func (w *replyTo) release() {
 	if w.again != nil {
-		w.body, w.flow, w.seen, w.feed, w.over, w.sums, w.err = nil, nil, nil, nil, false, false, nil
+		*w = replyTo{done: w.done, again: w.again}
 		replies.Put(w)
 	}
 }
@@ -118,7 +130,7 @@ func (w *replyTo) release() {
 // (ErrMethod, ErrWorkerPanic). A context that ends reaches the handler; the
 // error says what became of the call, if the worker says so in a moment. A call
 // that hangs ends with ErrWorkerHung, as ErrUnknown; where it hangs is in the
-// error's Stack.
+// error's Stack. A call that goes on elsewhere ends as with Do.
 func (s *Session) Call(ctx context.Context, method string, arg, reply any, opts ...CallOption) error {
 	if err := s.call(ctx, method, arg, reply, opts); err != nil {
 		return fmt.Errorf("call %s: %w", method, err)
@@ -141,6 +153,7 @@ func (s *Session) call(ctx context.Context, method string, arg, result any, opts
 		return gaveUp(err)
 	}
 	w := replies.Get().(*replyTo)
+	w.on = onward{client: s.client, pool: s.route.Pool, method: method, hops: hopsOf(opts)}
 	if inParts(arg, opts) {
 		return s.callInParts(ctx, w, method, arg, result, opts)
 	}
@@ -243,8 +256,11 @@ func (s *Session) abandon(w *replyTo, tag waiter, why error) error {
 			w.heard(<-w.done)
 		}
 		defer w.release()
-		if w.err != nil {
+		switch {
+		case w.err != nil:
 			return w.err
+		case w.failure != nil:
+			return w.failure
 		}
 		return tooLate(why)
 	}

@@ -20,6 +20,7 @@ type Reply struct {
 	Raw     bool   // Body is bytes, not MessagePack
 	Stream  bool   // the value has gone, or goes, as chunks; Body describes it
 	Sum     uint32 // CRC-32C of those; what the owner of the stream makes Body of
+	Next    bool   // Body says where the work goes on
 	Body    []byte // the value, or the error's details
 }
 

@@ -62,6 +62,7 @@ const (
 	ErrCancelled   Code = 65 // the caller cancelled it
 	ErrClientDone  Code = 66 // the client itself was closed
 	ErrWorkerDied  Code = 67 // the program that served the session has ended; its node lives
+	ErrHops        Code = 68 // the caller went on from pool to pool as often as it does
 )
 
 var codeNames = map[Code]string{
@@ -78,7 +79,7 @@ var codeNames = map[Code]string{
 	ErrReplyGone: "done, reply gone",
 	ErrMethod:    "method failed", ErrWorkerPanic: "worker panicked", ErrWorkerLost: "worker lost", ErrWorkerHung: "worker hung",
 	ErrDeadline: "deadline passed", ErrCancelled: "cancelled", ErrClientDone: "client closed",
-	ErrWorkerDied: "worker died",
+	ErrWorkerDied: "worker died", ErrHops: "hop limit passed",
 }
 
 // Error is the code's name, as logs and metrics write it.
@@ -176,4 +177,10 @@ func CodeOf(err error) Code {
 		return c
 	}
 	return 0
+}
+
+// Errorf is an error with a code: a handler that returns one with ErrBadArgument
+// says that its caller's argument is wrong, in its own words.
+func Errorf(code Code, format string, args ...any) error {
+	return &Error{Code: code, Text: fmt.Sprintf(format, args...)}
 }

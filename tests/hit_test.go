@@ -15,8 +15,8 @@ import (
 	"github.com/limpet-rpc/limpet/worker"
 )
 
-// front is a web server whose handler works in the hit's session.
-func front(t *testing.T, cl *client.Client, handler func(w http.ResponseWriter, r *http.Request)) *httptest.Server {
+// perHit is a web server whose handler works in the hit's session.
+func perHit(t *testing.T, cl *client.Client, handler func(w http.ResponseWriter, r *http.Request)) *httptest.Server {
 	t.Helper()
 	s := httptest.NewUnstartedServer(client.PerHit(cl, "tally")(http.HandlerFunc(handler)))
 	s.Config.ErrorLog = nil
@@ -47,7 +47,7 @@ func TestPerHit(t *testing.T) {
 	y := newTally("tally", 1)
 	c.serve(t, worker.Options{}, y.pool)
 	away := make(chan struct{})
-	s := front(t, c.dial(t), func(w http.ResponseWriter, r *http.Request) {
+	s := perHit(t, c.dial(t), func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/nothing" {
 			return
 		}
@@ -139,7 +139,7 @@ func closing(c <-chan struct{}) <-chan bool {
 func TestPerHitWithoutSlot(t *testing.T) {
 	c := newCell(t, broker.Options{Recovery: 1})
 	cl := c.dial(t)
-	s := front(t, cl, func(w http.ResponseWriter, r *http.Request) {
+	s := perHit(t, cl, func(w http.ResponseWriter, r *http.Request) {
 		_, first := client.HitSession(r.Context())
 		_, second := client.HitSession(r.Context())
 		if !errors.Is(first, session.ErrPoolUnknown) || !errors.Is(second, session.ErrPoolUnknown) {

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/pprof"
 	"time"
@@ -95,7 +96,9 @@ const answerMost = wire.MaxEnvelope - wire.MaxText
 
 // answerOf is the reply of a broadcast's method.
 func answerOf(ctx *callContext, body []byte, raw bool, err error) session.Reply {
-	switch {
+	switch o, goesOn := errors.AsType[*Onward](err); {
+	case goesOn && o != nil:
+		return failure(session.ErrMethod, session.Done, "the method goes on elsewhere, which a member of a broadcast cannot", "")
 	case err != nil:
 		return failed(ctx, err)
 	case len(body) > answerMost:

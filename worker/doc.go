@@ -57,5 +57,13 @@
 // GOMAXPROCS is the program's to choose: the runtime's own waiting stays. Whoever does not need
 // the thread for himself is served several times as fast by lanes.
 //
+// # Where a call goes on
+//
+// A handler that returns an Onward (worker.Next, worker.Fan) as its error ends its
+// call with a reply that says where the work goes on. The node does nothing more:
+// the caller's client walks on (package client). It is an error and not a result so
+// that handlers of every result type can go on, and finish early with a value of
+// their type.
+//
 // What it does not do: it opens no session by itself, and it never moves one.
 package worker

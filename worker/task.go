@@ -276,6 +276,14 @@ func (t *task) handle(w *work) (reply session.Reply) {
 	return reply
 }
 
+// sized is a reply, or what it is where no message carries it.
+func sized(r session.Reply) session.Reply {
+	if most := wire.MaxEnvelope - wire.HeaderSize; len(r.Body) > most {
+		return failure(session.ErrTooLarge, session.Done, fmt.Sprintf("reply of %d bytes, at most %d", len(r.Body), most), "")
+	}
+	return r
+}
+
 // panicked is the reply of a call whose handler ended with p; it ends the
 // session too.
 func (t *task) panicked(call *core.Call, p any) session.Reply {
@@ -331,12 +339,15 @@ func (t *task) close(why *session.Error) {
 	t.tenant.close(why)
 }
 
-// failed turns a handler's error into a reply: the SDK's own errors keep their
-// code, an error that the call's context caused is named so, everything else
+// failed turns a handler's error into a reply: where the work goes on is a reply
+// of its own, the SDK's own errors keep their code, an error that the call's context caused is named so, everything else
 // is the method's own.
 func failed(ctx *callContext, err error) session.Reply {
 	if e, ok := errors.AsType[flowError](err); ok {
 		return failure(e.why.Code, session.Done, e.why.Text, "")
+	}
+	if o, ok := errors.AsType[*Onward](err); ok && o != nil {
+		return o.reply()
 	}
 	if e, ok := errors.AsType[*session.Error](err); ok && (e.Code == session.ErrBadArgument || e.Code == session.ErrMethodUnknown) {
 		return failure(e.Code, e.Outcome, e.Text, "")

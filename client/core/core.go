@@ -37,6 +37,7 @@ type Result struct {
 	Raw     bool
 	Flow    *Flow          // a reply that came as chunks, in the place of Body
 	Sum     bool           // and its worker gives its checksum
+	Next    bool           // the body is a wire.Next: the call goes on elsewhere
 	Err     *session.Error // nil where it succeeded
 }
 
@@ -227,7 +228,7 @@ func (c *Core) fromWorker(now time.Time, from wire.Peer, h *wire.Header, body []
 			c.streamed(now, s, h, body, fx)
 			return
 		}
-		c.settle(now, s, h.Number, Result{Body: body, Raw: h.Flags&wire.FlagRaw != 0}, fx)
+		c.settle(now, s, h.Number, resultOf(h, body), fx)
 	case wire.KindFail:
 		c.failed(now, from, s, h, body, fx)
 	case wire.KindProgress:
@@ -425,4 +426,9 @@ func (c *Core) recycle(env []byte) {
 
 func infer(code session.Code, o session.Outcome, call uint64, format string, args ...any) *session.Error {
 	return &session.Error{Code: code, Outcome: o, Call: call, Text: fmt.Sprintf(format, args...)}
+}
+
+// resultOf is what a reply says.
+func resultOf(h *wire.Header, body []byte) Result {
+	return Result{Body: body, Raw: h.Flags&wire.FlagRaw != 0, Next: h.Flags&wire.FlagNext != 0}
 }

@@ -45,6 +45,7 @@ type Opening struct {
 	tries     int
 	number    uint64   // order of asking
 	session   *Session // once it is answered, for a call that came along
+	step      uint64   // of the progress of a call that came along, the last that came
 }
 
 // Open asks for a session. Its end comes as a Result with this tag.
@@ -236,18 +237,31 @@ func (c *Core) onlyAnswer(h *wire.Header, body []byte, fx *Effects) {
 	if o == nil || o.first == nil || !o.ask.Once || h.Number != 1 {
 		return
 	}
-	r := Result{Tag: o.first.Tag, Body: body, Raw: h.Flags&wire.FlagRaw != 0}
+	r := resultOf(h, body)
+	r.Tag = o.first.Tag
 	switch h.Kind {
 	case wire.KindReply:
 	case wire.KindFail:
 		f := wire.ParseFailure(body)
 		r = Result{Tag: o.first.Tag, Err: &session.Error{Code: h.Code, Outcome: h.Outcome(), Call: 1, Text: f.Text, Stack: f.Stack, Remote: true}}
+	case wire.KindProgress:
+		c.firstStep(o, r, h.Ack, fx)
+		return
 	default:
 		return
 	}
 	delete(c.opens, o.request)
 	if r.Tag != nil {
 		fx.Results = append(fx.Results, r)
+	}
+}
+
+// firstStep takes one value of the progress of a call that came with its open,
+// and has no route.
+func (c *Core) firstStep(o *Opening, r Result, step uint64, fx *Effects) {
+	if step > o.step && r.Tag != nil {
+		o.step = step
+		fx.Steps = append(fx.Steps, Step{Tag: r.Tag, Body: r.Body, Raw: r.Raw})
 	}
 }
 

@@ -37,7 +37,7 @@ func TestReadme(t *testing.T) {
 	}
 	var none *cell
 	help := ""
-	for _, cmd := range []string{"broker", "exec", "status", "call", "broadcast", "session", "job", "bench"} {
+	for _, cmd := range []string{"broker", "exec", "http", "status", "call", "broadcast", "session", "job", "bench"} {
 		help += none.limpet(t, "", cmd, "--help").out
 	}
 	for _, flag := range regexp.MustCompile(`--[a-z][a-z-]+`).FindAllString(readme, -1) {

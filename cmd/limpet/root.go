@@ -79,7 +79,7 @@ func newRoot(parsed *bool) *cobra.Command {
 		},
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(newBroker(), newExec(), newStatus(), newInspect(), newEvents(), newDrain())
+	root.AddCommand(newBroker(), newExec(), newHTTP(), newStatus(), newInspect(), newEvents(), newDrain())
 	root.AddCommand(newCall(), newSession(), newJob(), newBroadcast(), newBench(), newVersion(), newExitCodes())
 	describeEnvironment(root)
 	return root

@@ -23,6 +23,9 @@ func Append(dst []byte, v any) (out []byte, raw bool, err error) {
 	case []byte:
 		return append(dst, v...), true, nil
 	case Body:
+		if !v.Raw && len(v.Bytes) == 0 {
+			return append(dst, 0xc0), false, nil
+		}
 		return append(dst, v.Bytes...), v.Raw, nil
 	case nil:
 		return append(dst, 0xc0), false, nil

@@ -21,6 +21,7 @@ const (
 	FlagUnknown Flags = 1 << 3 // a fail's outcome: may have run
 	FlagAgain   Flags = 1 << 4 // sent again
 	FlagStream  Flags = 1 << 5 // the body comes as chunks; of a chunk or credit: with its end
+	FlagNext    Flags = 1 << 6 // a reply's body is a Next: the call goes on elsewhere
 )
 
 // HeaderSize is the fixed part of every session message; TraceSize is what

@@ -27,6 +27,7 @@ var fieldsOf = func() map[reflect.Type]map[string]reflect.Type {
 		}
 	}
 	describe(all, reflect.TypeFor[Failure]())
+	describe(all, reflect.TypeFor[Next]())
 	return all
 }()
 

@@ -210,6 +210,7 @@ func TestSpecificationListsTheFlags(t *testing.T) {
 		{fmt.Sprint(FlagUnknown), "unknown"},
 		{fmt.Sprint(FlagAgain), "again"},
 		{fmt.Sprint(FlagStream), "stream"},
+		{fmt.Sprint(FlagNext), "next"},
 	}
 	rows := table(t, "\n## Session messages\n", "| flag |")
 	if len(rows) != len(want) {
@@ -240,7 +241,7 @@ func TestSpecificationListsTheBounds(t *testing.T) {
 	want := map[string]int{
 		"MaxEnvelope": MaxEnvelope, "MaxFrame": MaxFrame, "MaxName": MaxName, "MaxMethod": MaxMethod, "MaxText": MaxText, "MaxStack": MaxStack, "MaxDump": MaxDump,
 		"MaxLabels": MaxLabels, "MaxPools": MaxPools, "MaxMethods": MaxMethods, "MaxSlots": MaxSlots, "MaxList": MaxList, "MaxDepth": MaxDepth,
-		"MaxWindow": session.MaxWindow, "MaxMembers": MaxMembers, "MaxChunk": session.MaxChunk, "MaxCredit": session.MaxCredit,
+		"MaxWindow": session.MaxWindow, "MaxMembers": MaxMembers, "MaxChunk": session.MaxChunk, "MaxCredit": session.MaxCredit, "MaxBranches": MaxBranches,
 	}
 	rows := table(t, "\n## Bounds\n")
 	if len(rows) != len(want) {

@@ -22,6 +22,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// TestPrimesMemoryIsFlat is a small part of what make soak runs.
+func TestPrimesMemoryIsFlat(t *testing.T) {
+	var out, errs bytes.Buffer
+	if code := benchMain(t.Context(), []string{"primes-soak", "--requests", "24000", "--check"}, &out, &errs); code != exitOK {
+		t.Errorf("exit code %d: %s\n%s", code, errs.String(), out.String())
+	}
+}
+
 // TestSubcommands runs each subcommand small, from its flags to its JSON.
 func TestSubcommands(t *testing.T) {
 	for _, args := range [][]string{
@@ -31,6 +39,7 @@ func TestSubcommands(t *testing.T) {
 		{"handover", "--quick", "--repeats", "2", "--work", "300ms"},
 		{"failover", "--quick", "--repeats", "1", "--candidates", "3"},
 		{"lost", "--quick", "--repeats", "2", "--calls", "3"},
+		{"primes", "--quick", "--to", "4999", "--shorts", "5"},
 	} {
 		t.Run(args[0], func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "results.json")
@@ -63,6 +72,8 @@ func TestUsageErrors(t *testing.T) {
 		{"handover", "--work", "1ms"},
 		{"lost", "--misses", "0"},
 		{"lost", "--repeats", "0"},
+		{"primes", "--to", "2"},
+		{"primes-soak", "--requests", "1"},
 	} {
 		var errs bytes.Buffer
 		if code := benchMain(t.Context(), args, io.Discard, &errs); code != exitUsage || errs.Len() == 0 {

@@ -48,6 +48,8 @@ func commands() []command {
 		{"lost", "time from kill -9 of a node to the typed error of its calls", runLost},
 		{"hang", "time from the end of a hung call's budget to its caller's error, with the stack", runHang},
 		{"cast", "a broadcast to 1,000 idle members, and to 100 beside 100 calls one after another", runCast},
+		{"primes", "the HTTP front and 8 worker processes beside net/http alone; 504s past their deadline; short jobs beside long ones", runPrimes},
+		{"primes-soak", "resident memory of broker, worker and HTTP front over 600,000 requests", runPrimesSoak},
 		{"processes", "worker processes that hang or die: until the client is told, and the slot is replaced", runProcesses},
 	}
 }
@@ -98,7 +100,7 @@ func exitCode(name string, err error, errs io.Writer) int {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "limpet-bench measures Limpet; every role runs in a process of its own on this machine\n\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  limpet-bench %-9s %s\n", c.name, c.help)
+		fmt.Fprintf(w, "  limpet-bench %-11s %s\n", c.name, c.help)
 	}
 	fmt.Fprint(w, "\nexample: limpet-bench first --json first.json --check\nflags:   limpet-bench SUBCOMMAND -h\n")
 }

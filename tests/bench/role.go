@@ -81,6 +81,11 @@ func roles() map[string]Role {
 		"cast-nodes":      castNodesRole,
 		"cast-client":     castClientRole,
 
+		"primes-alone": primesAloneRole,
+		"primes-node":  primesNodeRole,
+		"primes-front": primesFrontRole,
+		"primes-load":  primesLoadRole,
+
 		"failover-candidate": failoverCandidateRole,
 		"failover-node":      failoverNodeRole,
 		"failover-client":    failoverClientRole,

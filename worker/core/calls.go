@@ -453,6 +453,9 @@ func (c *Core) answer(to wire.Peer, of *wire.Header, sign session.Key, r session
 	if r.Stream {
 		h.Flags |= wire.FlagStream
 	}
+	if r.Next {
+		h.Flags |= wire.FlagNext
+	}
 	if r.Code != 0 {
 		h.Kind, h.Code = wire.KindFail, r.Code
 		h.SetOutcome(r.Outcome)

@@ -15,7 +15,7 @@ func (c *Core) Progress(now time.Time, s *Session, n, step uint64, body []byte, 
 	}
 	c.dog.Beat(now, &s.ward)
 	s.acquit()
-	h := wire.Header{Kind: wire.KindProgress, Node: c.cfg.Node, Session: s.id, Epoch: s.epochOf(n), Number: n, Ack: step}
+	h := wire.Header{Kind: wire.KindProgress, Node: c.cfg.Node, Session: s.id, Key: s.sign(), Epoch: s.epochOf(n), Number: n, Ack: step}
 	if raw {
 		h.Flags |= wire.FlagRaw
 	}

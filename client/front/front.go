@@ -1,0 +1,258 @@
+package front
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/limpet-rpc/limpet/client"
+	"github.com/limpet-rpc/limpet/internal/quiet"
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// Front serves routes by pools. It is safe for concurrent use.
+type Front struct {
+	// fixed after New
+	client   *client.Client
+	log      *slog.Logger
+	mux      *http.ServeMux
+	room     chan struct{} // as many as there may be requests at once
+	sessions map[string]*table
+	keepers  []*keeper
+
+	served, failed atomic.Uint64
+	quiet          quiet.Log
+}
+
+// New returns a handler for the routes; its calls go by c, which the caller
+// closes after Close. Log gets what ends with a status above 500, at most once a
+// second; nil is slog.Default.
+func New(c *client.Client, routes *Routes, log *slog.Logger) (*Front, error) {
+	if log == nil {
+		log = slog.Default()
+	}
+	own := *routes
+	own.Routes = append([]Route(nil), routes.Routes...)
+	own.Sessions = map[string]Sessions{}
+	maps.Copy(own.Sessions, routes.Sessions)
+	if err := own.check(); err != nil {
+		return nil, fmt.Errorf("routes: %w", err)
+	}
+	f := &Front{client: c, log: log, mux: http.NewServeMux(), room: make(chan struct{}, own.Most), sessions: map[string]*table{}}
+	for name, rule := range own.Sessions {
+		f.sessions[name] = newTable(c, rule)
+	}
+	if own.Health != off {
+		f.mux.HandleFunc("GET "+own.Health, f.health)
+	}
+	for i := range own.Routes {
+		f.mux.Handle(own.Routes[i].Path, f.way(&own.Routes[i]))
+	}
+	return f, nil
+}
+
+// Close ends the sessions that the front keeps. Requests under way should have
+// ended.
+func (f *Front) Close(ctx context.Context) error {
+	for _, k := range f.keepers {
+		k.close()
+	}
+	var all []error
+	for _, t := range f.sessions {
+		all = append(all, t.close(ctx))
+	}
+	return errors.Join(all...)
+}
+
+// ServeHTTP implements http.Handler.
+func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) { f.mux.ServeHTTP(w, r) }
+
+// health says whether requests can be served: a broker is there.
+func (f *Front) health(w http.ResponseWriter, _ *http.Request) {
+	status, word := http.StatusOK, "ok"
+	if !f.client.Connected() {
+		status, word = http.StatusServiceUnavailable, "no broker answers"
+	}
+	text, err := json.Marshal(struct {
+		Status string `json:"status"`
+		Busy   int    `json:"requests"` // under way
+		Served uint64 `json:"served"`
+		Failed uint64 `json:"failed"` // of them
+	}{word, len(f.room), f.served.Load(), f.failed.Load()})
+	if err != nil {
+		panic("front: encode health: " + err.Error()) // strings and numbers
+	}
+	w.Header().Set("Content-Type", typeJSON)
+	w.Header().Set("Cache-Control", "no-store")
+	send(w, status, text)
+}
+
+// way serves one route.
+type way struct {
+	front  *Front
+	route  *Route
+	reader *reader
+	opts   []client.OpenOption
+	calls  []client.CallOption
+	table  *table  // of its users' sessions, or nil
+	keeper *keeper // of its own, or nil: every request is a session of one call
+}
+
+func (f *Front) way(r *Route) *way {
+	y := &way{front: f, route: r, reader: newReader(r), table: f.sessions[r.Session]}
+	if r.Hops > 0 {
+		y.calls = append(y.calls, client.WithHops(r.Hops))
+	}
+	wait := r.Wait.Duration
+	if wait <= 0 {
+		wait = r.Deadline.Duration + time.Second // the deadline comes first
+	}
+	y.opts = []client.OpenOption{
+		client.WithLatePools(), client.WithWait(wait), client.WithPriority(r.Priority), client.WithLabels(r.Labels), client.WithCall(y.calls...),
+	}
+	if r.Keep > 0 {
+		y.keeper = newKeeper(f.client, r, y.opts)
+		f.keepers = append(f.keepers, y.keeper)
+	}
+	return y
+}
+
+var errFull = &session.Error{Code: session.ErrOverloaded, Outcome: session.NotRun, Text: "as many requests as may be are under way"}
+
+// ServeHTTP implements http.Handler.
+func (y *way) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f := y.front
+	f.served.Add(1)
+	select {
+	case f.room <- struct{}{}:
+		defer func() { <-f.room }()
+	default:
+		y.fail(w, errFull)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), y.route.Deadline.Duration)
+	defer cancel()
+	r = r.WithContext(ctx)
+	arg, err := y.reader.argument(w, r)
+	if err == nil {
+		err = y.serve(w, r, arg)
+	}
+	if err != nil {
+		y.fail(w, err)
+	}
+}
+
+// serve makes the call and answers with its result, and makes it again where it
+// was lost and that is allowed; where it returns an error nothing has been written.
+func (y *way) serve(w http.ResponseWriter, r *http.Request, arg any) error {
+	for try := 1; ; try++ {
+		err := y.try(w, r, arg)
+		if err == nil || try == triesMost || y.table != nil || !y.again(err) || r.Context().Err() != nil {
+			return err
+		}
+	}
+}
+
+// triesMost is how often a call is made whose worker was lost.
+const triesMost = 4
+
+func (y *way) try(w http.ResponseWriter, r *http.Request, arg any) error {
+	s, leave, err := y.session(w, r)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	ctx, route := r.Context(), y.route
+	if route.Events || strings.Contains(r.Header.Get("Accept"), typeEvents) {
+		if s != nil {
+			return y.events(w, s.Go(ctx, route.Method, arg, y.calls...))
+		}
+		return y.events(w, y.front.client.Go(ctx, route.Pool, route.Method, arg, y.opts...))
+	}
+	var result client.Body
+	if s != nil {
+		err = s.Call(ctx, route.Method, arg, &result, y.calls...)
+	} else {
+		result, err = client.Do[client.Body](ctx, y.front.client, route.Pool, route.Method, arg, y.opts...)
+	}
+	if err == nil {
+		route.result(w, result)
+	}
+	return err
+}
+
+// session is the one that the request's call is to be made in, nil: one of its
+// own. The caller calls leave after that.
+func (y *way) session(w http.ResponseWriter, r *http.Request) (s *client.Session, leave func(), err error) {
+	switch {
+	case y.table != nil:
+		k, err := y.table.of(w, r)
+		if err != nil {
+			return nil, nil, err
+		}
+		return k.session, func() { y.leave(k) }, nil
+	case y.keeper != nil:
+		ctx := r.Context()
+		if wait := y.route.Wait.Duration; wait > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeoutCause(ctx, wait, errNoTurn)
+			defer cancel()
+		}
+		h, err := y.keeper.take(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		return h.session, func() { y.keeper.leave(h) }, nil
+	}
+	return nil, func() {}, nil
+}
+
+// errNoTurn ends the wait of a route for a session.
+var errNoTurn = errors.New("no session came free in time")
+
+// again reports that a call whose worker was lost may be made once more.
+func (y *way) again(err error) bool {
+	switch session.CodeOf(err) {
+	case session.ErrWorkerLost, session.ErrWorkerDied, session.ErrSessionDrained, session.ErrDraining:
+		return errors.Is(err, session.NotRun) || y.route.Idempotent
+	}
+	return false
+}
+
+// leave gives a session back to its table, or ends it with the route's call.
+func (y *way) leave(k *kept) {
+	if y.route.End {
+		y.table.end(k)
+	}
+	y.table.leave(k)
+}
+
+// fail answers a request that failed.
+func (y *way) fail(w http.ResponseWriter, err error) {
+	f := y.front
+	f.failed.Add(1)
+	is := failureOf(err)
+	if is.status >= http.StatusInternalServerError {
+		if unsaid, may := f.quiet.May(time.Now(), 0); may {
+			f.log.Warn("request failed", "route", y.route.Path, "status", is.status, "error", err, "unsaid", unsaid)
+		}
+	}
+	is.write(w, y.route)
+}
+
+// queryOf are the parameters of a request's query.
+func queryOf(r *http.Request) (url.Values, error) {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if q == nil {
+		q = url.Values{}
+	}
+	return q, err
+}

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/limpet-rpc/limpet/broker"
+	"github.com/limpet-rpc/limpet/broker/core"
+	"github.com/limpet-rpc/limpet/client"
+	"github.com/limpet-rpc/limpet/client/front"
+)
+
+// TestMain lets the test binary be the workers.
+func TestMain(m *testing.M) {
+	names := os.Getenv("POOLS")
+	if names == "" {
+		os.Exit(m.Run())
+	}
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	err := serve(ctx, names, 8)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// deadline is the route's in these tests; that of the file is looked at
+// only.
+const deadline = 300 * time.Millisecond
+
+type site struct {
+	broker *broker.Server
+	url    string
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	quiet := slog.New(slog.DiscardHandler)
+	b, err := broker.New(broker.Options{Listen: "tcp://127.0.0.1:*", Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	c, err := client.Dial(t.Context(), b.Endpoint(), client.WithLogger(quiet))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	routes, err := front.ReadRoutes("routes.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := routes.Routes[0].Deadline.Duration; got != 2*time.Second {
+		t.Errorf("the file's deadline is %v", got)
+	}
+	routes.Routes[0].Deadline.Duration = deadline
+	f, err := front.New(c, routes, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := httptest.NewServer(f)
+	t.Cleanup(web.Close)
+	return &site{b, web.URL}
+}
+
+// serve starts a process that serves pools.
+func (s *site) serve(t *testing.T, pools string) *exec.Cmd {
+	t.Helper()
+	before := len(s.status(t).Nodes)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "POOLS="+pools, "LIMPET_BROKER="+s.broker.Endpoint())
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	s.await(t, func(st core.Status) bool { return len(st.Nodes) > before })
+	return cmd
+}
+
+func (s *site) status(t *testing.T) core.Status {
+	t.Helper()
+	st, err := s.broker.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+func (s *site) await(t *testing.T, ok func(core.Status) bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(s.status(t)); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the broker's status is not as it should be: %+v", s.status(t))
+		}
+	}
+}
+
+// empty waits until nothing of any request is left.
+func (s *site) empty(t *testing.T) {
+	t.Helper()
+	s.await(t, func(st core.Status) bool {
+		for _, p := range st.Pools {
+			if p.Waiting > 0 || p.Offered > 0 || p.Open > 0 {
+				return false
+			}
+		}
+		return true
+	})
+	if _, body, _ := get(t, s.url+"/healthz"); !strings.Contains(body, `"requests":0`) {
+		t.Errorf("the front still has requests: %s", body)
+	}
+}
+
+func get(t *testing.T, url string) (status int, body string, took time.Duration) {
+	t.Helper()
+	begun := time.Now()
+	r, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Body.Close() }()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.StatusCode, string(b), time.Since(begun)
+}
+
+func (s *site) of(n string) string { return s.url + "/sumsquare?n=" + url.QueryEscape(n) }
+
+// right asks until there is an answer, for workers that were stopped take a moment.
+func (s *site) right(t *testing.T, n, want string) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; {
+		status, body, _ := get(t, s.of(n))
+		if status == http.StatusOK && body == want {
+			return
+		}
+		if body != failed || time.Now().After(end) {
+			t.Fatalf("%s: %d %s, want %s", n, status, body, want)
+		}
+	}
+}
+
+const failed = `{"success": false}`
+
+// late asks for what cannot be answered.
+func (s *site) late(t *testing.T) {
+	t.Helper()
+	if status, body, took := get(t, s.of("1..10")); status != http.StatusOK || body != failed || took < deadline {
+		t.Errorf("after %v: %d %s", took, status, body)
+	}
+}
+
+func (s *site) refused(t *testing.T) {
+	t.Helper()
+	for _, url := range []string{
+		s.of("abc"), s.of(""), s.url + "/sumsquare", s.of("1.."), s.of("1,,2"), s.of("12345"), s.of("1,2..3"), s.of("-1"), s.of("1\n2"), s.of("1") + "&n=2",
+	} {
+		if status, body, _ := get(t, url); status != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", url, status, body)
+		}
+	}
+}
+
+func TestSumSquare(t *testing.T) {
+	s := newSite(t)
+	s.serve(t, "ask,sum")
+	s.serve(t, "square")
+	s.right(t, "1..10", `{"diff":2640,"square":3025,"sum":385}`)
+	s.right(t, "42", `{"diff":0,"square":1764,"sum":1764}`)
+	s.right(t, "1,2,3", `{"diff":22,"square":36,"sum":14}`)
+	s.right(t, "9999", `{"diff":0,"square":99980001,"sum":99980001}`)
+	s.refused(t)
+	if status, body, _ := get(t, s.of("1..5000")); status != http.StatusBadRequest || !strings.Contains(body, "at most 1000 numbers") {
+		t.Errorf("too many: %d %s", status, body)
+	}
+	s.empty(t)
+}
+
+// Without workers the answer is the fallback, at the deadline; what is wrong with
+// a request is said at once all the same.
+func TestNobodyServes(t *testing.T) {
+	s := newSite(t)
+	s.late(t)
+	s.refused(t)
+	s.serve(t, "ask")
+	s.serve(t, "sum")
+	s.late(t) // there was no square yet
+	square := s.serve(t, "square")
+	s.right(t, "1,2,3", `{"diff":22,"square":36,"sum":14}`)
+	if err := square.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := square.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	s.late(t) // it has gone
+	s.empty(t)
+}
+
+// A square that stands still answers late, when nobody waits any more: what it
+// says is dropped, and the next request gets its own.
+func TestLatePart(t *testing.T) {
+	s := newSite(t)
+	s.serve(t, "ask,sum")
+	square := s.serve(t, "square")
+	s.right(t, "42", `{"diff":0,"square":1764,"sum":1764}`)
+	if err := square.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		s.late(t)
+	}
+	if err := square.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		s.right(t, "1,2,3", `{"diff":22,"square":36,"sum":14}`)
+		s.right(t, "42", `{"diff":0,"square":1764,"sum":1764}`)
+	}
+	s.empty(t)
+}

@@ -1,0 +1,104 @@
+package tests
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/limpet-rpc/limpet/broker"
+	"github.com/limpet-rpc/limpet/client"
+	"github.com/limpet-rpc/limpet/worker"
+)
+
+// A route that keeps sessions makes its calls in few of them, gives them back
+// when it is idle, and lets others have their turn while it is not.
+func TestFrontKeepsSessions(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	var mu sync.Mutex
+	sessions := map[string]int{}
+	p := worker.NewPool(worker.Config[struct{}]{Pool: "web", Slots: 2})
+	worker.Handle(p, "note", func(ctx context.Context, _ struct{}, _ any) (string, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		sessions[worker.SessionFrom(ctx).ID().String()]++
+		return "noted", nil
+	})
+	c.serve(t, worker.Options{}, p)
+	cl := c.dial(t)
+	s := site(t, cl, route("/note", "note", "keep = 2", "ahead = 4"))
+	note := func() {
+		if got := ask(t, request(t, http.MethodGet, s.URL+"/note", "")); got.status != 200 || got.body != `"noted"` {
+			t.Errorf("%d %s", got.status, got.body)
+		}
+	}
+	for range 3 {
+		note()
+	}
+	eventually(t, "what is not needed is given back", func() bool { return c.pool(t, "web").Free == 2 })
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	for range 8 { // as many as both sessions take
+		all.Go(func() {
+			for ctx.Err() == nil {
+				note()
+			}
+		})
+	}
+	for range 3 { // somebody else has his turn all the same
+		if _, err := client.Do[string](t.Context(), cl, "web", "note", 0); err != nil {
+			t.Error(err)
+		}
+	}
+	cancel()
+	all.Wait()
+	eventually(t, "nothing is left", func() bool { return c.pool(t, "web").Free == 2 && c.pool(t, "web").Waiting == 0 })
+	calls := 0
+	mu.Lock()
+	defer mu.Unlock()
+	for _, n := range sessions {
+		calls += n
+	}
+	if calls < 3*len(sessions) {
+		t.Errorf("%d calls in %d sessions", calls, len(sessions))
+	}
+}
+
+// What goes wrong with a kept session is told as of any other, and a request whose
+// worker was lost is made again.
+func TestFrontKeptSessionsInTrouble(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	w := newWebbed(1)
+	stop := c.serve(t, worker.Options{}, w.pool)
+	cl := c.dial(t)
+	keep := "keep = 1"
+	s := site(t, cl, route("/count", "count", keep, "idempotent = true")+route("/panic", "panic", keep)+
+		route("/block", "block", keep, `deadline = "100ms"`)+route("/wait", "count", keep, `wait = "50ms"`)+
+		route("/late", "count", keep, `deadline = "80ms"`)+
+		strings.ReplaceAll(route("/nowhere", "count", keep, `deadline = "80ms"`), `"web"`, `"nowhere"`))
+	check := func(path string, status int, text string) {
+		t.Helper()
+		if got := ask(t, request(t, http.MethodGet, s.URL+path, "")); got.status != status || !contains(got.body, text) {
+			t.Errorf("%s: %d %s", path, got.status, got.body)
+		}
+	}
+	check("/panic", 500, "as told")
+	check("/panic", 500, "as told") // in another one
+	check("/block", 504, "deadline passed")
+	check("/nowhere", 504, "deadline passed")
+	eventually(t, "the slot is free", func() bool { return c.pool(t, "web").Free == 1 })
+	busy := open(t, cl, "web")
+	check("/wait", 503, "no worker in time")
+	check("/late", 504, "deadline passed")
+	closeSession(t, busy)
+	check("/count", 200, "1")
+	stop() // and with it the session that is kept
+	other := newWebbed(1)
+	done := make(chan reply, 1)
+	go func() { done <- ask(t, request(t, http.MethodGet, s.URL+"/count", "")) }()
+	c.serve(t, worker.Options{}, other.pool)
+	if got := await(t, done, "the answer"); got.status != 200 || got.body != "1" {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -355,6 +356,26 @@ func (s *Server) Envelope(from wire.Peer, env []byte) {
 	s.apply()
 }
 
+// Block implements zmqio.Blocks. What a holder and a worker say to each other goes
+// on as it lies; whatever else is that large is the collector's, for it is kept.
+func (s *Server) Block(from wire.Peer, env []byte, b *zmqio.Block) {
+	defer b.Release()
+	if kind := wire.KindOf(env); !kind.ToWorker() && !kind.ToHolder() {
+		s.Envelope(from, bytes.Clone(env))
+		return
+	}
+	s.fx.Reset()
+	s.core.Step(s.loop.Time(), from, env, &s.fx)
+	for i, o := range s.fx.Outs {
+		if len(o.Env) == len(env) && &o.Env[0] == &env[0] {
+			s.sent(o, s.loop.SendBlock(o.To, b))
+			s.fx.Outs = slices.Delete(s.fx.Outs, i, i+1)
+			break // it has one receiver
+		}
+	}
+	s.apply()
+}
+
 // Begin implements zmqio.Batcher.
 func (s *Server) Begin() {}
 
@@ -400,13 +421,18 @@ func (s *Server) Tick(now time.Time) {
 	}
 }
 
+// sent notes what could not be sent.
+func (s *Server) sent(o wire.Out, err error) {
+	if err != nil && s.log.Enabled(context.Background(), slog.LevelDebug) {
+		s.log.Debug("not sent", "to", o.To, "kind", wire.KindOf(o.Env), "error", err)
+	}
+}
+
 // apply sends what the core wants sent. What cannot be sent is lost, as it
 // could be on the way: whoever misses it asks again.
 func (s *Server) apply() {
 	for _, o := range s.fx.Outs {
-		if err := s.loop.Send(o.To, o.Env); err != nil && s.log.Enabled(context.Background(), slog.LevelDebug) {
-			s.log.Debug("not sent", "to", o.To, "kind", wire.KindOf(o.Env), "error", err)
-		}
+		s.sent(o, s.loop.Send(o.To, o.Env))
 	}
 	for i := range s.fx.Events {
 		s.news.event(s.log, s.feed, &s.fx.Events[i])

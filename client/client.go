@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -249,7 +250,7 @@ func (c *Client) apply(fx *core.Effects) {
 		}
 	}
 	for i := range fx.Chunks {
-		if err := chunk.Send(&fx.Chunks[i], c.loop.Send); err != nil {
+		if err := chunk.Send(&fx.Chunks[i], c.loop); err != nil {
 			c.log.Debug("not sent", "kind", fx.Chunks[i].Head.Kind, "error", err) // it is sent again
 		}
 	}
@@ -343,6 +344,17 @@ func (c *Client) onLoop(f func()) {
 // Envelope implements zmqio.Handler.
 func (c *Client) Envelope(from wire.Peer, env []byte) {
 	c.onLoop(func() { c.core.Step(c.loop.Time(), from, env, &c.fx) })
+}
+
+// Block implements zmqio.Blocks. A chunk is kept where it came; whatever else is
+// that large is the collector's, for callers keep their results.
+func (c *Client) Block(from wire.Peer, env []byte, b *zmqio.Block) {
+	defer b.Release()
+	if wire.KindOf(env) != wire.KindReplyChunk {
+		c.Envelope(from, bytes.Clone(env))
+		return
+	}
+	c.onLoop(func() { c.core.StepIn(c.loop.Time(), from, env, chunk.Received{Block: b}, &c.fx) })
 }
 
 // Malformed implements zmqio.Handler.

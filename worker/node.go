@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -433,7 +434,7 @@ func (n *node) apply(fx *core.Effects, send sender) {
 		n.send(o, send)
 	}
 	for i := range fx.Chunks {
-		n.sendChunk(&fx.Chunks[i], send)
+		n.sendChunk(&fx.Chunks[i])
 	}
 	for _, r := range fx.Run {
 		r.Session.Task.(*task).give(order{work: work{call: r.Call, errand: r.Errand}})
@@ -489,8 +490,8 @@ func (n *node) send(o wire.Out, send sender) {
 }
 
 // sendChunk gives a chunk to the loop. One that is lost is asked for again.
-func (n *node) sendChunk(c *wire.Chunk, send sender) {
-	if err := chunk.Send(c, send); err != nil {
+func (n *node) sendChunk(c *wire.Chunk) {
+	if err := chunk.Send(c, n.loop); err != nil {
 		n.log.Debug("not sent", "to", c.To, "kind", c.Head.Kind, "error", err)
 	}
 }
@@ -516,6 +517,17 @@ func (n *node) End() {
 // Envelope implements zmqio.Handler.
 func (n *node) Envelope(from wire.Peer, env []byte) {
 	n.step(func(fx *core.Effects) { n.core.Step(n.loop.Time(), from, env, fx) })
+}
+
+// Block implements zmqio.Blocks. A chunk is kept where it came; whatever else is
+// that large is the collector's, for handlers keep their arguments.
+func (n *node) Block(from wire.Peer, env []byte, b *zmqio.Block) {
+	defer b.Release()
+	if wire.KindOf(env) != wire.KindArgChunk {
+		n.Envelope(from, bytes.Clone(env))
+		return
+	}
+	n.step(func(fx *core.Effects) { n.core.StepIn(n.loop.Time(), from, env, chunk.Received{Block: b}, fx) })
 }
 
 // Malformed implements zmqio.Handler.

@@ -1,67 +1,112 @@
 package chunk
 
 import (
-	"sync"
 	"sync/atomic"
 
 	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/internal/zmqio"
 	"github.com/limpet-rpc/limpet/session"
 )
 
-// Block is the memory of one chunk: room for a frame's head, an envelope's
-// length and its header, and then the body. It goes back to its pool when nobody
-// holds it.
+// Block is the memory of one chunk: room for its header, and then the body. It
+// lies where libzmq sends it from, or, where blocks have all the memory they may
+// have and for chunks far below the largest, with the collector. It goes back when
+// nobody holds it.
 type Block struct {
-	memory []byte // room and body
-	refs   atomic.Int32
+	large    *zmqio.Block // nil: the collector's
+	envelope []byte       // room and body
+	most     int          // bytes that the envelope may have
+	refs     atomic.Int32 // of the collector's, for the sake of who drops it too often
 }
 
-// blockSize is a block with its room: the frame that it makes fits a buffer of
-// session.MaxChunk.
-const blockSize = session.MaxChunk
+// frameSize is a chunk's frame with what precedes its envelope; memory comes in
+// such sizes.
+const frameSize = session.MaxChunk
 
-var blocks = sync.Pool{New: func() any { return &Block{memory: make([]byte, wire.ChunkRoom, blockSize)} }}
+// envelopeSize is the envelope of such a frame.
+const envelopeSize = frameSize - wire.HeadSize - 4
 
 // NewBlock returns an empty block that its caller holds.
 func NewBlock() *Block {
-	b := blocks.Get().(*Block)
-	b.memory = b.memory[:wire.ChunkRoom]
-	b.refs.Store(1)
-	return b
+	if large, err := zmqio.NewBlock(envelopeSize); err == nil {
+		return &Block{large: large, envelope: large.Bytes()[:wire.HeaderSize], most: envelopeSize}
+	}
+	return small(nil, envelopeSize-wire.HeaderSize)
 }
 
-// small returns a block for that body and no more. It belongs to no pool.
-func small(body []byte) *Block {
-	b := &Block{memory: append(make([]byte, wire.ChunkRoom, wire.ChunkRoom+len(body)), body...)}
+// small returns a block of the collector's that begins with that body and has
+// room for so many bytes of it.
+func small(body []byte, most int) *Block {
+	b := &Block{envelope: append(make([]byte, wire.HeaderSize, wire.HeaderSize+most), body...), most: wire.HeaderSize + most}
 	b.refs.Store(1)
 	return b
 }
 
 // Hold implements session.Memory.
-func (b *Block) Hold() { b.refs.Add(1) }
+func (b *Block) Hold() {
+	if b.large != nil {
+		b.large.Retain()
+		return
+	}
+	b.refs.Add(1)
+}
 
 // Drop implements session.Memory.
 func (b *Block) Drop() {
-	if b.refs.Add(-1) == 0 && cap(b.memory) == blockSize {
-		blocks.Put(b)
+	if b.large != nil {
+		b.large.Release()
+		return
+	}
+	if b.refs.Add(-1) < 0 {
+		panic("chunk: a block is dropped more often than held")
 	}
 }
 
 // Body is what it holds.
-func (b *Block) Body() []byte { return b.memory[wire.ChunkRoom:] }
+func (b *Block) Body() []byte { return b.envelope[wire.HeaderSize:] }
 
 // space is where more of the body goes.
-func (b *Block) space() []byte { return b.memory[len(b.memory):cap(b.memory)] }
+func (b *Block) space() []byte { return b.envelope[len(b.envelope):b.most] }
 
 // grow counts n bytes that were put there.
-func (b *Block) grow(n int) { b.memory = b.memory[:len(b.memory)+n] }
+func (b *Block) grow(n int) { b.envelope = b.envelope[:len(b.envelope)+n] }
 
-// Send sends a chunk and drops the hold that the core had for it.
-func Send(c *wire.Chunk, send func(to wire.Peer, env []byte) error) error {
+// empty takes everything out again.
+func (b *Block) empty() { b.envelope = b.envelope[:wire.HeaderSize] }
+
+// seal ends the filling.
+func (b *Block) seal() {
+	if b.large != nil {
+		b.large.Cut(len(b.envelope))
+	}
+}
+
+// Road is what chunks are sent by.
+type Road interface {
+	Send(to wire.Peer, env []byte) error
+	SendBlock(to wire.Peer, b *zmqio.Block) error
+}
+
+// Send sends a chunk from where it lies, for the first time, and drops the hold
+// that the core had for it.
+func Send(c *wire.Chunk, by Road) error {
 	b, ok := c.Mem.(*Block)
 	if !ok {
-		return send(c.To, append(c.Head.Append(nil), c.Body...))
+		return by.Send(c.To, append(c.Head.Append(nil), c.Body...))
 	}
 	defer b.Drop()
-	return send(c.To, wire.PutChunk(b.memory, &c.Head))
+	c.Head.Append(b.envelope[:0])
+	if b.large == nil {
+		return by.Send(c.To, b.envelope)
+	}
+	return by.SendBlock(c.To, b.large)
 }
+
+// Received is a block that has come, as cores hold it.
+type Received struct{ *zmqio.Block }
+
+// Hold implements session.Memory.
+func (r Received) Hold() { r.Retain() }
+
+// Drop implements session.Memory.
+func (r Received) Drop() { r.Release() }

@@ -105,10 +105,11 @@ func (w *Writer) block() *Block {
 func (w *Writer) push() {
 	b := w.now
 	if body := b.Body(); len(body) < session.MaxChunk/2 {
-		b = small(body)
+		b = small(body, len(body))
 	} else {
 		w.now = nil
 	}
+	b.seal()
 	sum := w.sum
 	if w.sums {
 		sum = crc32.Update(sum, castagnoli, b.Body())
@@ -124,7 +125,7 @@ func (w *Writer) push() {
 		default:
 			w.sum = sum
 			if w.now != nil {
-				w.now.memory = w.now.memory[:len(w.now.memory)-len(w.now.Body())]
+				w.now.empty()
 			}
 			return
 		}

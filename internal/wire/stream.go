@@ -2,7 +2,6 @@ package wire
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"reflect"
 	"time"
@@ -55,28 +54,12 @@ func (h *Header) Sum() uint32 { return uint32(h.Budget / time.Millisecond) }
 // SetSum sets it.
 func (h *Header) SetSum(crc uint32) { h.Budget = time.Duration(crc) * time.Millisecond }
 
-// ChunkRoom is how many bytes the memory of a chunk has in front of its body:
-// room for a frame's head, the envelope's length and its header. So a chunk can
-// be sent from where it lies.
-const ChunkRoom = HeadSize + lengthSize + HeaderSize
-
 // Chunk is one chunk to send. Its memory is held until it was sent.
 type Chunk struct {
 	To   Peer
 	Head Header
 	Body []byte
 	Mem  session.Memory // nil: Body lies anywhere
-}
-
-// PutChunk writes a chunk's head, length and header in front of its body in
-// place, where memory is a frame of ChunkRoom bytes and the body. It returns the
-// envelope.
-func PutChunk(memory []byte, h *Header) (env []byte) {
-	AppendHead(memory[:0])
-	env = memory[HeadSize+lengthSize:]
-	binary.BigEndian.PutUint32(memory[HeadSize:], uint32(len(env)))
-	h.Append(env[:0])
-	return env
 }
 
 // Part adds a part of a stream. One that was sent before is copied: what it lies

@@ -257,12 +257,13 @@ func (in *incoming) End(sum uint32) error {
 func (s *Session) receive(ctx context.Context, w *replyTo, tag waiter, result any) error {
 	r := chunk.NewReader(ctx, &incoming{s.client, w}, w.sums)
 	to, writes := result.(io.Writer)
+	var body []byte
 	var err error
 	var most *session.Error
 	if writes {
 		_, err = r.WriteTo(to)
 	} else {
-		w.body, most, err = collected(r, s.client.most)
+		body, most, err = collected(r, s.client.most)
 	}
 	r.Stop(chunk.ErrEnded)
 	switch {
@@ -283,6 +284,7 @@ func (s *Session) receive(ctx context.Context, w *replyTo, tag waiter, result an
 	case writes && !w.raw:
 		err = errNoBytes()
 	case !writes:
+		w.body = body // it is over: nobody settles it any more
 		err = w.take(ctx, result)
 	}
 	if w.over {

@@ -22,14 +22,6 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestPrimesMemoryIsFlat is a small part of what make soak runs.
-func TestPrimesMemoryIsFlat(t *testing.T) {
-	var out, errs bytes.Buffer
-	if code := benchMain(t.Context(), []string{"primes-soak", "--requests", "24000", "--check"}, &out, &errs); code != exitOK {
-		t.Errorf("exit code %d: %s\n%s", code, errs.String(), out.String())
-	}
-}
-
 // TestSubcommands runs each subcommand small, from its flags to its JSON.
 func TestSubcommands(t *testing.T) {
 	for _, args := range [][]string{

@@ -200,7 +200,7 @@ func firstCall(ctx context.Context, r request) (*core.First, *replyTo, error) {
 // encode writes an argument.
 func encode(arg any, opts []CallOption) (args []byte, raw bool, err error) {
 	if inParts(arg, opts) {
-		return nil, false, &session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: "an argument that goes in parts needs a session that is open"}
+		return nil, false, infer(session.ErrBadArgument, session.NotRun, "an argument that goes in parts needs a session that is open")
 	}
 	args, raw, err = codec.Append(nil, arg)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 
 // limpetTwoBrokers is limpetRelayed with two brokers in front of one node: half
 // of the callers' calls go by each.
-type limpetTwoBrokers struct{ limpetRelayed }
+type limpetTwoBrokers struct{}
 
 func (limpetTwoBrokers) Name() string { return "limpet-two-brokers" }
 

@@ -3,7 +3,7 @@ package session
 // Bounds of a stream: an argument or a reply that travels as chunks.
 const (
 	// MaxChunk bounds the bytes of one chunk.
-	MaxChunk = 256 << 10
+	MaxChunk = 512 << 10
 	// MaxCredit bounds the bytes that one credit may grant beyond what was taken.
 	MaxCredit = 64 << 20
 	// DefaultCredit is how many bytes of one stream either end keeps: sent and

@@ -54,7 +54,7 @@ func TestBadStreams(t *testing.T) {
 		sends func(h wire.Header) [][]byte
 		text  string
 	}{
-		"too large a chunk": {-1, func(h wire.Header) [][]byte { return [][]byte{argChunk(h, 0, session.MaxChunk+1, false)} }, "at most 262144"},
+		"too large a chunk": {-1, func(h wire.Header) [][]byte { return [][]byte{argChunk(h, 0, session.MaxChunk+1, false)} }, "at most 524288"},
 		"beyond the credit": {-1, func(h wire.Header) [][]byte { return [][]byte{argChunk(h, all, 1, false)} }, "beyond what was granted"},
 		"overflowing":       {-1, func(h wire.Header) [][]byte { return [][]byte{argChunk(h, 1<<64-2, 8, false)} }, "beyond what was granted"},
 		"longer than announced": {4, func(h wire.Header) [][]byte {

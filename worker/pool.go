@@ -225,7 +225,7 @@ func typed[A, R any](ctx context.Context, method string, args []byte, raw bool, 
 
 // HandleStream adds a method that writes its result, which is bytes, as its
 // caller takes it: a Write blocks while he takes none, and fails once the call is
-// cancelled. What is written leaves in chunks of 256 KiB; w is a Flusher for what
+// cancelled. What is written leaves in chunks of 512 KiB; w is a Flusher for what
 // shall leave before one is full. Otherwise it is as Handle.
 func HandleStream[S, A any](p *Pool[S], method string, f func(ctx context.Context, state S, arg A, w io.Writer) error) {
 	if !p.takes(method, isReader[A]()) {

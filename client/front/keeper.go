@@ -119,19 +119,19 @@ func timeUp(ctx context.Context) error {
 // fullest is the open session with the most calls that takes one more, nil if
 // there is none: calls that go together to one worker cost less than those that go
 // to several, and a session that is not needed is given back. With mu.
-func (k *keeper) fullest() (best *held) {
-	for i := 0; i < len(k.open); i++ {
-		h := k.open[i]
-		if h.session.Err() != nil {
-			k.retire(h) // it was lost between two calls
-			i--
-			continue
+func (k *keeper) fullest() *held {
+	for {
+		var best *held
+		for _, h := range k.open {
+			if h.calls < k.ahead && (best == nil || h.calls > best.calls) {
+				best = h
+			}
 		}
-		if h.calls < k.ahead && (best == nil || h.calls > best.calls) {
-			best = h
+		if best == nil || best.session.Err() == nil {
+			return best
 		}
+		k.retire(best) // it was lost between two calls
 	}
-	return best
 }
 
 func (h *held) enter() {
@@ -188,7 +188,7 @@ func (k *keeper) leave(h *held) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	h.calls--
-	if !h.over && (k.closed || time.Now().After(h.until) || h.session.Err() != nil) {
+	if !h.over && (k.closed || time.Now().After(h.until) || len(k.waiting) > 0 && h.session.Err() != nil) {
 		k.retire(h)
 	}
 	k.serve(h)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/limpet-rpc/limpet/client"
 	"github.com/limpet-rpc/limpet/client/front"
+	"github.com/limpet-rpc/limpet/internal/garbage"
 )
 
 // httpFlags are the flags of limpet http.
@@ -93,6 +94,7 @@ func (f *httpFlags) run(ctx context.Context, out, logTo io.Writer) error {
 	if err != nil {
 		return err
 	}
+	garbage.Relax()
 	handler, err := front.New(c, routes, log)
 	if err != nil {
 		return errors.Join(err, c.Close())

@@ -12,6 +12,7 @@ import (
 
 	"github.com/limpet-rpc/limpet/broker"
 	"github.com/limpet-rpc/limpet/client"
+	"github.com/limpet-rpc/limpet/internal/garbage"
 	"github.com/limpet-rpc/limpet/session"
 	"github.com/limpet-rpc/limpet/worker"
 )
@@ -34,6 +35,7 @@ func (limpetRelayed) Servers() []Server {
 }
 
 func limpetBrokerRole(ctx context.Context, p *Process) error {
+	garbage.Relax() // as limpet broker does
 	s, err := broker.New(broker.Options{Listen: "tcp://127.0.0.1:0"})
 	if err != nil {
 		return err

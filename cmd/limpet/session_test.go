@@ -177,7 +177,10 @@ func (p *pty) write(keys string) {
 func (p *pty) expect(text string) {
 	p.t.Helper()
 	buf := make([]byte, 4096)
-	deadline := time.AfterFunc(long, func() { _ = p.master.Close() })
+	deadline := time.AfterFunc(long, func() { // a terminal that nobody holds any more ends the read
+		_ = p.process.Kill()
+		_ = p.slave.Close()
+	})
 	defer deadline.Stop()
 	for {
 		if _, after, found := strings.Cut(p.unread, text); found {

@@ -137,6 +137,7 @@ func (b *bar) Write(p []byte) (int, error) {
 			progressbar.OptionShowTotalBytes(true), progressbar.OptionSetWidth(20), progressbar.OptionThrottle(100*time.Millisecond),
 			progressbar.OptionSpinnerType(14), progressbar.OptionFullWidth())
 		b.of.now = b.line
+		_ = b.line.RenderBlank() // as above; a transfer that takes no time is shown too
 	}
 	if b.of.now == b.line {
 		_ = b.line.Add(len(p)) // as above

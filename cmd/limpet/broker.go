@@ -15,7 +15,6 @@ import (
 	"github.com/limpet-rpc/limpet/assigner"
 	"github.com/limpet-rpc/limpet/broker"
 	"github.com/limpet-rpc/limpet/broker/admin"
-	"github.com/limpet-rpc/limpet/internal/garbage"
 )
 
 // adminOff is the --admin that serves no pages.
@@ -86,7 +85,6 @@ func (f *brokerFlags) run(ctx context.Context, logTo io.Writer) error {
 	if f.cell.dir != "" {
 		return f.cell.run(ctx, o, f.admin)
 	}
-	garbage.Relax()
 	b, err := broker.New(o) //nolint:contextcheck // it does not wait for anybody
 	if err != nil {
 		return err

@@ -13,7 +13,6 @@ import (
 
 	"github.com/limpet-rpc/limpet/client"
 	"github.com/limpet-rpc/limpet/client/front"
-	"github.com/limpet-rpc/limpet/internal/garbage"
 )
 
 // httpFlags are the flags of limpet http.
@@ -94,7 +93,6 @@ func (f *httpFlags) run(ctx context.Context, out, logTo io.Writer) error {
 	if err != nil {
 		return err
 	}
-	garbage.Relax()
 	handler, err := front.New(c, routes, log)
 	if err != nil {
 		return errors.Join(err, c.Close())

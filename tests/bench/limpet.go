@@ -12,7 +12,6 @@ import (
 
 	"github.com/limpet-rpc/limpet/broker"
 	"github.com/limpet-rpc/limpet/client"
-	"github.com/limpet-rpc/limpet/internal/garbage"
 	"github.com/limpet-rpc/limpet/session"
 	"github.com/limpet-rpc/limpet/worker"
 )
@@ -35,7 +34,6 @@ func (limpetRelayed) Servers() []Server {
 }
 
 func limpetBrokerRole(ctx context.Context, p *Process) error {
-	garbage.Relax() // as limpet broker does
 	s, err := broker.New(broker.Options{Listen: "tcp://127.0.0.1:0"})
 	if err != nil {
 		return err

@@ -18,7 +18,6 @@ import (
 
 	"github.com/limpet-rpc/limpet/client"
 	"github.com/limpet-rpc/limpet/client/front"
-	"github.com/limpet-rpc/limpet/internal/garbage"
 	"github.com/limpet-rpc/limpet/worker"
 )
 
@@ -349,7 +348,6 @@ func primesFrontRole(ctx context.Context, p *Process) error {
 	if err != nil {
 		return err
 	}
-	garbage.Relax() // as limpet http does
 	f, err := front.New(c, routes, quiet)
 	if err != nil {
 		return err

@@ -52,46 +52,49 @@ func TestRoutesOfAFile(t *testing.T) {
 // Every mistake is told by its line and key.
 func TestRoutesWithMistakes(t *testing.T) {
 	route := "[[route]]\npath='/x'\npool='p'\nmethod='m'\n"
-	for text, want := range map[string][]string{
-		"":                                                        {"there are no routes"},
-		"[[route]\n":                                              {"line 1: expected"},
-		"\n[[route]]\npath = 3\n":                                 {`line 3: key "route.path"`},
-		route + "pth='x'\nfoo=1\n":                                {`line 5: unknown key "route.pth"`, `line 6: unknown key "route.foo"`},
-		route + "[rout]\n":                                        {`line 5: unknown key "rout"`},
-		route + "deadline='3x'\n":                                 {`line 5: route 1 (/x): key "deadline": want a duration`},
-		route + "deadline=3\n":                                    {`line 5: route 1 (/x): key "deadline": want a duration`},
-		route + "deadline='-3s'\n":                                {`line 5: route 1 (/x): key "deadline": want a duration`},
-		route + "need={n='('}\n":                                  {`line 5: route 1 (/x): key "need": n: `, "missing closing )"},
-		route + "path='/y'\n":                                     {`line 5: key "path"`, "already defined"},
-		"\n[[route]]\npath='/x'\n":                                {`line 2: route 1 (/x): key "method": is missing`, `(/x): key "pool": is missing`},
-		route + route:                                             {`line 6: route 2 (/x): key "path": pattern "/x" conflicts with pattern "/x"`},
-		"[[route]]\npool='p'\nmethod='m'\n":                       {`line 1: route 1 (without a path): key "path": is missing`},
-		route + "argument='param '\n":                             {`key "argument": want params`},
-		route + "argument='xml'\n":                                {`key "argument": want params`},
-		route + "session='s'\n":                                   {`key "session": and pool are both given`},
-		route + "end=true\n":                                      {`key "end": is for routes with a session`},
-		route + "size=-1\n":                                       {`key "size"`},
-		route + "priority=9\n":                                    {`key "priority": want -8 to 8, not 9`},
-		route + "keep=-1\n":                                       {`line 5: route 1 (/x): key "keep"`},
-		route + "ahead=4\n":                                       {`line 5: route 1 (/x): key "ahead"`},
-		route + "hops=-1\n":                                       {`key "hops"`},
-		route + "fallback_status=99\n":                            {`key "fallback_status"`},
-		"most=-1\n" + route:                                       {`line 1: key "most"`},
-		"health='healthz'\n" + route:                              {`key "health"`, "healthz"},
-		strings.Replace(route, "/x", "GET", 1):                    {`key "path"`},
-		"[[route]]\npath='/x'\nsession='s'\nmethod='m'\n":         {`key "session": there is no [session.s]`},
-		route + "[session.s]\ncookie='a'\n":                       {`session s: key "pool": is missing`},
-		route + "[session.s]\npool='p'\n":                         {`session s: key "cookie": want either`},
-		route + "[session.s]\npool='p'\ncookie='a b'\n":           {`session s: key "cookie"`},
-		route + "[session.s]\npool='p'\ncookie='a'\nheader='A'\n": {`session s: key "cookie": want either`},
-		route + "[session.s]\npool='p'\ncookie='a'\nlost='x'\nmost=-1\nidel='1s'\n":      {`line 10: unknown key "session.s.idel"`},
-		route + "[session.s]\npool='p'\ncookie='a'\nlost='x'\nmost=-1\n":                 {`line 8: session s: key "lost"`, `line 9: session s: key "most"`},
-		"[[route]]\npath='/x'\npool='p'\nmethod='m'\n[[route]]\npath='/y'\nmethod='m'\n": {`line 5: route 2 (/y): key "pool"`},
+	for _, test := range []struct {
+		text string
+		want []string
+	}{
+		{"", []string{"there are no routes"}},
+		{"[[route]\n", []string{"line 1: expected"}},
+		{"\n[[route]]\npath = 3\n", []string{`line 3: key "route.path"`}},
+		{route + "pth='x'\nfoo=1\n", []string{`line 5: unknown key "route.pth"`, `line 6: unknown key "route.foo"`}},
+		{route + "[rout]\n", []string{`line 5: unknown key "rout"`}},
+		{route + "deadline='3x'\n", []string{`line 5: route 1 (/x): key "deadline": want a duration`}},
+		{route + "deadline=3\n", []string{`line 5: route 1 (/x): key "deadline": want a duration`}},
+		{route + "deadline='-3s'\n", []string{`line 5: route 1 (/x): key "deadline": want a duration`}},
+		{route + "need={n='('}\n", []string{`line 5: route 1 (/x): key "need": n: `, "missing closing )"}},
+		{route + "path='/y'\n", []string{`line 5: key "path"`, "already defined"}},
+		{"\n[[route]]\npath='/x'\n", []string{`line 2: route 1 (/x): key "method": is missing`, `(/x): key "pool": is missing`}},
+		{route + route, []string{`line 6: route 2 (/x): key "path": pattern "/x" conflicts with pattern "/x"`}},
+		{"[[route]]\npool='p'\nmethod='m'\n", []string{`line 1: route 1 (without a path): key "path": is missing`}},
+		{route + "argument='param '\n", []string{`key "argument": want params`}},
+		{route + "argument='xml'\n", []string{`key "argument": want params`}},
+		{route + "session='s'\n", []string{`key "session": and pool are both given`}},
+		{route + "end=true\n", []string{`key "end": is for routes with a session`}},
+		{route + "size=-1\n", []string{`key "size"`}},
+		{route + "priority=9\n", []string{`key "priority": want -8 to 8, not 9`}},
+		{route + "keep=-1\n", []string{`line 5: route 1 (/x): key "keep"`}},
+		{route + "ahead=4\n", []string{`line 5: route 1 (/x): key "ahead"`}},
+		{route + "hops=-1\n", []string{`key "hops"`}},
+		{route + "fallback_status=99\n", []string{`key "fallback_status"`}},
+		{"most=-1\n" + route, []string{`line 1: key "most"`}},
+		{"health='healthz'\n" + route, []string{`key "health"`, "healthz"}},
+		{strings.Replace(route, "/x", "GET", 1), []string{`key "path"`}},
+		{"[[route]]\npath='/x'\nsession='s'\nmethod='m'\n", []string{`key "session": there is no [session.s]`}},
+		{route + "[session.s]\ncookie='a'\n", []string{`session s: key "pool": is missing`}},
+		{route + "[session.s]\npool='p'\n", []string{`session s: key "cookie": want either`}},
+		{route + "[session.s]\npool='p'\ncookie='a b'\n", []string{`session s: key "cookie"`}},
+		{route + "[session.s]\npool='p'\ncookie='a'\nheader='A'\n", []string{`session s: key "cookie": want either`}},
+		{route + "[session.s]\npool='p'\ncookie='a'\nlost='x'\nmost=-1\nidel='1s'\n", []string{`line 10: unknown key "session.s.idel"`}},
+		{route + "[session.s]\npool='p'\ncookie='a'\nlost='x'\nmost=-1\n", []string{`line 8: session s: key "lost"`, `line 9: session s: key "most"`}},
+		{"[[route]]\npath='/x'\npool='p'\nmethod='m'\n[[route]]\npath='/y'\nmethod='m'\n", []string{`line 5: route 2 (/y): key "pool"`}},
 	} {
-		_, err := ParseRoutes([]byte(text))
-		for _, part := range want {
+		_, err := ParseRoutes([]byte(test.text))
+		for _, part := range test.want {
 			if err == nil || !strings.Contains(err.Error(), part) {
-				t.Errorf("%q: want %q in: %v", text, part, err)
+				t.Errorf("%q: want %q in: %v", test.text, part, err)
 			}
 		}
 	}

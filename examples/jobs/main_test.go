@@ -90,7 +90,7 @@ func serve(ctx context.Context, t *testing.T) (url string) {
 		if len(st.Nodes) == 2 {
 			return b.Endpoint()
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond) // a poll, not an event: ctx bounds it
 	}
 }
 

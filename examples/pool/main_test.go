@@ -48,7 +48,7 @@ func TestEverybodyAnswersTheIssuerOnly(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = cl.Close() })
 	for len(ask(ctx, t, cl)) < servers { // until all have registered
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond) // a poll, not an event: ctx bounds it
 	}
 	s, err := cl.Open(ctx, "servers")
 	if err != nil {

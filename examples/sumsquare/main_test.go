@@ -115,7 +115,7 @@ func (s *site) status(t *testing.T) core.Status {
 
 func (s *site) await(t *testing.T, ok func(core.Status) bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(s.status(t)); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !ok(s.status(t)); time.Sleep(2 * time.Millisecond) { // a poll, not an event
 		if time.Now().After(end) {
 			t.Fatalf("the broker's status is not as it should be: %+v", s.status(t))
 		}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -84,9 +82,8 @@ func (c *callCommand) run(ctx context.Context, args []string, in io.Reader, out,
 
 // ask opens the session, calls and closes it.
 func (c *callCommand) ask(ctx context.Context, args []string, arg any, files *transfer, out, errs io.Writer) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := untilInterrupt(ctx)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	conn, s, err := c.open(ctx, "limpet call", args[0])
 	if err != nil {
 		return err

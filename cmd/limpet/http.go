@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -86,9 +84,8 @@ func (f *httpFlags) run(ctx context.Context, out, logTo io.Writer) error {
 		return nil
 	}
 	log := f.logging.logger(logTo)
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := untilInterrupt(ctx)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	c, err := client.Dial(ctx, f.broker, client.WithName("limpet http"), client.WithLogger(log))
 	if err != nil {
 		return err

@@ -10,8 +10,6 @@ import (
 	"io"
 	"iter"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -86,9 +84,8 @@ func (c *jobCommand) run(ctx context.Context, pool, method string, in io.Reader,
 		defer file.Close()
 		in, total = file, n
 	}
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := untilInterrupt(ctx)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	conn, err := c.dial(ctx, "limpet job")
 	if err != nil {
 		return err

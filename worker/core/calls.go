@@ -199,7 +199,7 @@ func (c *Core) next(now time.Time, s *Session, fx *Effects) {
 			c.reply(s, s.from, s.via, late, r, fx)
 		}
 	}
-	errand := len(s.errands) > 0 && s.callee.Running() == 0 && (!ready || !s.yields)
+	errand := len(s.errands) > 0 && s.callee.Running() == 0 && (!ready || !s.yields) && !s.spent()
 	switch l := s.lane; {
 	case !ready && !errand:
 		c.nothing(now, s, before, fx)
@@ -239,11 +239,15 @@ func (c *Core) nothing(now time.Time, s *Session, before uint64, fx *Effects) {
 
 // endOnce ends a session that was opened for one call, once that has ended.
 func (c *Core) endOnce(now time.Time, s *Session, fx *Effects) {
-	if s.once && s.callee.Running() == 0 && s.callee.Turn() > 1 {
+	if s.spent() {
 		c.end(now, s, session.ErrSessionClosed, endOnce.Text, fx)
 		c.closeBare(now, s, fx)
 	}
 }
+
+// spent reports that the session was opened for one call, and that has ended:
+// nothing else runs in it, no broadcast either.
+func (s *Session) spent() bool { return s.once && s.callee.Running() == 0 && s.callee.Turn() > 1 }
 
 // rest starts a session's idle clock, which may be the next to run out.
 func (c *Core) rest(now time.Time, s *Session) {

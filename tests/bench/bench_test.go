@@ -148,7 +148,7 @@ func TestAskFails(t *testing.T) {
 }
 
 func TestDriveCountsAndChecks(t *testing.T) {
-	order := LoadOrder{Window: 20 * time.Millisecond, Size: 64}
+	order := LoadOrder{Window: 200 * time.Millisecond, Size: 64}
 	right := func(_ context.Context, body []byte) ([]byte, error) { return bytes.Clone(body), nil }
 	var stale []byte
 	late := func(_ context.Context, body []byte) ([]byte, error) { // each reply is the one before

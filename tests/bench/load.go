@@ -104,8 +104,8 @@ type recorder struct {
 	recording, stop atomic.Bool
 }
 
-// loop is one caller. The end of a call is the start of the next, so that a
-// clock is read once a call.
+// loop is one caller, of one call at least. The end of a call is the start of the
+// next, so that a clock is read once a call.
 func loop(ctx context.Context, call Caller, number, size int, tape *recorder) error {
 	body := make([]byte, size)
 	for i := range body {
@@ -113,7 +113,7 @@ func loop(ctx context.Context, call Caller, number, size int, tape *recorder) er
 	}
 	binary.LittleEndian.PutUint64(body, uint64(number))
 	began := time.Now()
-	for n := uint64(0); !tape.stop.Load(); n++ {
+	for n := uint64(0); n == 0 || !tape.stop.Load(); n++ {
 		binary.LittleEndian.PutUint64(body[8:], n)
 		reply, err := call(ctx, body)
 		if err != nil {

@@ -229,14 +229,20 @@ func (w *replyTo) answered(ctx context.Context) (answer, error) {
 // take decodes what a call has ended with, once what its handler went on with
 // has ended too.
 func (w *replyTo) take(ctx context.Context, result any) error {
-	a, err := w.answered(ctx)
-	if err == nil && a.next {
-		a, err = w.on.follow(ctx, a)
-	}
+	a, err := w.result(ctx)
 	if err != nil {
 		return err
 	}
 	return a.decode(result)
+}
+
+// result is what a call has ended with on the whole of its way.
+func (w *replyTo) result(ctx context.Context) (answer, error) {
+	a, err := w.answered(ctx)
+	if err == nil && a.next {
+		return w.on.follow(ctx, a)
+	}
+	return a, err
 }
 
 func (a answer) decode(result any) error {

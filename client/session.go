@@ -140,8 +140,40 @@ func (s *Session) Call(ctx context.Context, method string, arg, reply any, opts 
 
 // Call runs a method with typed argument and result; see Session.Call.
 func Call[R, A any](ctx context.Context, s *Session, method string, arg A, opts ...CallOption) (R, error) {
+	if b, ok := any(&arg).(*[]byte); ok && len(*b) <= argMost && !summed(opts) {
+		return callBytes[R](ctx, s, method, *b, opts)
+	}
 	var result R
 	err := s.Call(ctx, method, arg, &result, opts...)
+	return result, err
+}
+
+// callBytes is Call for an argument that goes as it is, in one message: nothing
+// is put into an interface, which would be an allocation each.
+func callBytes[R any](ctx context.Context, s *Session, method string, arg []byte, opts []CallOption) (R, error) {
+	a, parts, err := s.exchange(ctx, method, arg, opts)
+	if parts == nil && err == nil {
+		var result R
+		if b, ok := any(&result).(*[]byte); ok && a.raw {
+			*b = a.body
+			return result, nil
+		}
+	}
+	return decoded[R](ctx, s, method, a, parts, err)
+}
+
+// decoded is the end of such a call where its result is not bytes in one message.
+func decoded[R any](ctx context.Context, s *Session, method string, a answer, parts *replyTo, err error) (result R, _ error) {
+	switch {
+	case err != nil:
+	case parts != nil:
+		err = s.receive(ctx, parts, parts, &result)
+	default:
+		err = a.decode(&result)
+	}
+	if err != nil {
+		err = fmt.Errorf("call %s: %w", method, err)
+	}
 	return result, err
 }
 
@@ -168,14 +200,43 @@ func (s *Session) call(ctx context.Context, method string, arg, result any, opts
 	if cap(args) <= argKeep {
 		w.again.args = args
 	}
-	ask := core.Ask{Method: method, Args: args, Raw: raw, Tag: w}
+	if refused := s.begin(ctx, w, core.Ask{Method: method, Args: args, Raw: raw, Tag: w}, opts); refused != nil {
+		return refused
+	}
+	return s.await(ctx, w, result)
+}
+
+// exchange makes a call whose argument is bytes that go in one message, and waits
+// for its end. Where the reply comes in parts they are still to be received.
+func (s *Session) exchange(ctx context.Context, method string, arg []byte, opts []CallOption) (a answer, parts *replyTo, err error) {
+	if err := ctx.Err(); err != nil {
+		return answer{}, nil, gaveUp(err)
+	}
+	w := replies.Get().(*replyTo)
+	w.on = onward{client: s.client, pool: s.route.Pool, method: method, hops: hopsOf(opts)}
+	if refused := s.begin(ctx, w, core.Ask{Method: method, Args: arg, Raw: true, Tag: w}, opts); refused != nil {
+		return answer{}, nil, refused
+	}
+	if err := s.wait(ctx, w, w); err != nil {
+		return answer{}, nil, err
+	}
+	if w.seen != nil {
+		return answer{}, w, nil
+	}
+	defer w.release()
+	a, err = w.result(ctx)
+	return a, nil, err
+}
+
+// begin gives a call to the core. W is released where that is refused.
+func (s *Session) begin(ctx context.Context, w *replyTo, ask core.Ask, opts []CallOption) error {
 	ask.Deadline, _ = ctx.Deadline()
 	say(&ask, opts)
 	if refused := s.send(ask, &w.again.fx); refused != nil {
 		w.release()
 		return refused
 	}
-	return s.await(ctx, w, result)
+	return nil
 }
 
 // await waits for a call's end or ctx's.
@@ -185,28 +246,41 @@ func (s *Session) await(ctx context.Context, w *replyTo, result any) error {
 
 // awaitAs does so for a call whose tag in the core is not w itself.
 func (s *Session) awaitAs(ctx context.Context, w *replyTo, tag waiter, result any) error {
-	if ctx.Done() == nil {
-		w.heard(<-w.done)
-	} else {
-		select {
-		case news := <-w.done:
-			w.heard(news)
-		case <-ctx.Done():
-			if !s.giveUp(w, tag, ctx.Err()) {
-				return s.abandon(w, tag, ctx.Err())
-			}
-			defer w.release()
-			if w.seen != nil && w.err == nil {
-				return tooLate(ctx.Err())
-			}
-			return w.take(ctx, result)
-		}
+	if err := s.wait(ctx, w, tag); err != nil {
+		return err
 	}
 	if w.seen != nil {
 		return s.receive(ctx, w, tag, result)
 	}
 	defer w.release()
 	return w.take(ctx, result)
+}
+
+// wait is for a call's end, or the beginning of its reply. Where it returns an
+// error there is nothing more to be had of w.
+func (s *Session) wait(ctx context.Context, w *replyTo, tag waiter) error {
+	if ctx.Done() == nil {
+		w.heard(<-w.done)
+		return nil
+	}
+	select {
+	case news := <-w.done:
+		w.heard(news)
+		return nil
+	case <-ctx.Done():
+	}
+	if !s.giveUp(w, tag, ctx.Err()) {
+		return s.abandon(w, tag, ctx.Err())
+	}
+	if w.seen == nil {
+		return nil
+	}
+	defer w.release()
+	if w.err == nil {
+		return tooLate(ctx.Err())
+	}
+	_, err := w.answered(ctx)
+	return err
 }
 
 // send gives the call to the core, which copies its arguments. Fx is the caller's own.

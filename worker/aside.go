@@ -63,7 +63,7 @@ func (n *node) takeErrands(fx *core.Effects) {
 			node: n, errand: e, call: e.Call(),
 			badge: &badge{name: name, ctx: pprof.WithLabels(context.Background(), pprof.Labels(labelKey, name))},
 		}
-		a.ctx = &callContext{errand: e, node: n, badge: a.badge, deadline: a.call.Deadline}
+		a.ctx = &callContext{aside: a, errand: e, deadline: a.call.Deadline}
 		e.Task = a
 		n.tasks.Add(1)
 	}

@@ -10,29 +10,64 @@ import (
 )
 
 // callContext is the context of one call: it ends with the call's deadline or
-// cancellation. It costs one allocation; a channel and a timer are made only
-// for handlers that wait on it.
+// cancellation. It costs one small allocation, the only one of a call beside its
+// reply's; whatever only some calls need is made when they do.
 type callContext struct {
-	session  *Session     // fixed
-	task     *task        // fixed, nil for Open's, and on the side lane
-	node     *node        // fixed, nil for Open's
-	errand   *core.Errand // fixed, nil but for a broadcast's
-	badge    *badge       // fixed
-	number   uint64       // fixed, the call's; 0 for a broadcast's
-	deadline time.Time    // fixed, zero: none
+	// fixed
+	session  *Session     // nil on the side lane
+	aside    *aside       // nil everywhere else
+	errand   *core.Errand // nil but for a broadcast's
+	number   uint64       // the call's; 0 for a broadcast's, and for Open's
+	deadline time.Time    // zero: none
 
-	sums bool          // both ways with a checksum; owned by the task
-	arg  *chunk.Reader // its argument, where that comes as chunks; owned by the task
-	out  reply         // what has been written of its reply; nil: nothing; owned by the task
-
+	flows *flows // owned by the task; nil: argument and reply are whole
 	steps uint64 // of its progress, guarded by the node's mutex
 
 	mu    sync.Mutex
 	err   error
+	watch *watch // nil: nobody waits for its end
+}
+
+// flows are a call's argument and reply where they come in parts.
+type flows struct {
+	sums bool          // both ways with a checksum
+	arg  *chunk.Reader // nil: it came whole
+	out  reply         // what has been written; nil: nothing
+}
+
+// watch is who waits for a call's end.
+type watch struct {
 	done  chan struct{}
 	timer *time.Timer
 	after map[int]func()
 	next  int // key of after
+}
+
+// node is where the call runs, nil for Open's context.
+func (c *callContext) node() *node {
+	switch {
+	case c.aside != nil:
+		return c.aside.node
+	case c.number == 0 && c.errand == nil:
+		return nil
+	}
+	return c.session.task.node
+}
+
+// labels are those of the goroutine.
+func (c *callContext) labels() context.Context {
+	if c.aside != nil {
+		return c.aside.badge.ctx
+	}
+	return c.session.task.badge.ctx
+}
+
+// parts makes room for an argument or a reply that is not whole.
+func (c *callContext) parts() *flows {
+	if c.flows == nil {
+		c.flows = new(flows)
+	}
+	return c.flows
 }
 
 // callKey is under which a call's context finds itself in those that derive
@@ -46,14 +81,14 @@ func (c *callContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadl
 func (c *callContext) Value(key any) any {
 	switch key.(type) {
 	case sessionKey:
-		if c.task == nil && c.errand != nil {
+		if c.aside != nil {
 			return nil // on the side lane there is none
 		}
 		return c.session
 	case callKey:
 		return c
 	}
-	return c.badge.ctx.Value(key) // the goroutine's labels, for pprof.Do
+	return c.labels().Value(key) // for pprof.Do
 }
 
 // Err implements context.Context.
@@ -70,15 +105,16 @@ func (c *callContext) Err() error {
 func (c *callContext) Done() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.done == nil {
-		c.done = make(chan struct{})
+	w := c.watched()
+	if w.done == nil {
+		w.done = make(chan struct{})
 		if c.err != nil {
-			close(c.done)
+			close(w.done)
 		} else {
 			c.startTimer()
 		}
 	}
-	return c.done
+	return w.done
 }
 
 // AfterFunc lets contexts that derive from this one be told without a
@@ -90,25 +126,33 @@ func (c *callContext) AfterFunc(f func()) (stop func() bool) {
 		go f()
 		return func() bool { return false }
 	}
-	if c.after == nil {
-		c.after = map[int]func(){}
+	w := c.watched()
+	if w.after == nil {
+		w.after = map[int]func(){}
 	}
-	i := c.next
-	c.next++
-	c.after[i] = f
+	i := w.next
+	w.next++
+	w.after[i] = f
 	c.startTimer()
 	return func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		_, waiting := c.after[i]
-		delete(c.after, i)
+		_, waiting := w.after[i]
+		delete(w.after, i)
 		return waiting
 	}
 }
 
+func (c *callContext) watched() *watch {
+	if c.watch == nil {
+		c.watch = new(watch)
+	}
+	return c.watch
+}
+
 func (c *callContext) startTimer() {
-	if c.timer == nil && !c.deadline.IsZero() {
-		c.timer = time.AfterFunc(time.Until(c.deadline), func() { c.finish(context.DeadlineExceeded) })
+	if c.watch.timer == nil && !c.deadline.IsZero() {
+		c.watch.timer = time.AfterFunc(time.Until(c.deadline), func() { c.finish(context.DeadlineExceeded) })
 	}
 }
 
@@ -124,14 +168,18 @@ func (c *callContext) finishLocked(err error) {
 		return
 	}
 	c.err = err
-	if c.done != nil {
-		close(c.done)
+	w := c.watch
+	if w == nil {
+		return
 	}
-	if c.timer != nil {
-		c.timer.Stop()
+	if w.done != nil {
+		close(w.done)
 	}
-	for _, f := range c.after {
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	for _, f := range w.after {
 		go f()
 	}
-	c.after = nil
+	w.after = nil
 }

@@ -216,11 +216,20 @@ func typed[A, R any](ctx context.Context, method string, args []byte, raw bool, 
 		r, _ := any(result).(io.Reader)
 		return nil, true, copyReply(ctx, r)
 	}
-	body, rawReply, err := codec.Append(nil, result)
+	body, rawReply, err := encodeResult(result)
 	if err != nil {
 		return nil, false, fmt.Errorf("encode the result of %q: %w", method, err)
 	}
 	return body, rawReply, nil
+}
+
+// encodeResult writes a result. Bytes are told apart by a pointer, which an
+// interface holds without an allocation.
+func encodeResult[R any](result R) (body []byte, raw bool, err error) {
+	if b, ok := any(&result).(*[]byte); ok {
+		return append([]byte(nil), *b...), true, nil
+	}
+	return codec.Append(nil, result)
 }
 
 // HandleStream adds a method that writes its result, which is bytes, as its
@@ -254,7 +263,16 @@ func (p *Pool[S]) takes(method string, reads bool) bool {
 	return true
 }
 
+// decodeArg reads an argument. That of bytes is told apart as in encodeResult.
 func decodeArg[A any](ctx context.Context, method string, args []byte, raw bool) (arg A, err error) {
+	if b, ok := any(&arg).(*[]byte); ok && raw {
+		*b = args
+		return arg, nil
+	}
+	return decodeOther[A](ctx, method, args, raw)
+}
+
+func decodeOther[A any](ctx context.Context, method string, args []byte, raw bool) (arg A, err error) {
 	if isReader[A]() {
 		var r io.Reader
 		if r, err = callOf(ctx).reader(args, raw); err == nil {

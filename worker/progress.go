@@ -20,7 +20,7 @@ var ErrNoCall = errors.New("worker: no call of this context runs")
 // may be lost where a connection breaks, and a slow reader misses the oldest.
 func Progress(ctx context.Context, value any) error {
 	call, ok := ctx.Value(callKey{}).(*callContext)
-	if !ok || call.node == nil {
+	if !ok || call.node() == nil {
 		return ErrNoCall
 	}
 	if call.errand != nil {
@@ -33,28 +33,28 @@ func Progress(ctx context.Context, value any) error {
 	if most := wire.MaxEnvelope - wire.HeaderSize; len(body) > most {
 		return fmt.Errorf("progress: %d bytes, at most %d", len(body), most)
 	}
-	return call.task.progress(call, body, raw)
+	return call.session.task.progress(call, body, raw)
 }
 
 // Beat is a sign of life of the call that ctx belongs to, as Progress is, and
 // sends nothing: its budget runs anew. It does not wait, and is cheap.
 func Beat(ctx context.Context) error {
 	call, ok := ctx.Value(callKey{}).(*callContext)
-	if !ok || call.node == nil {
+	if !ok || call.node() == nil {
 		return ErrNoCall
 	}
 	return call.beat()
 }
 
 func (c *callContext) beat() error {
-	n := c.node
+	n := c.node()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var alive bool
 	if c.errand != nil {
 		alive = n.core.ErrandBeat(n.loop.Time(), c.errand)
 	} else {
-		alive = n.core.Beat(n.loop.Time(), c.task.session, c.number)
+		alive = n.core.Beat(n.loop.Time(), c.session.task.session, c.number)
 	}
 	if !alive {
 		return ErrNoCall

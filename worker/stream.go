@@ -141,15 +141,15 @@ func (t *task) argument(ctx *callContext, call *core.Call) (args []byte, raw boo
 	if d == nil {
 		return call.Args, call.Raw, nil
 	}
-	ctx.sums = d.Sum
-	ctx.arg = chunk.NewReader(ctx, &incoming{task: t, number: call.Number}, d.Sum)
+	arg := chunk.NewReader(ctx, &incoming{task: t, number: call.Number}, d.Sum)
+	ctx.flows = &flows{sums: d.Sum, arg: arg}
 	reads, most := t.pool.argument(call.Method)
 	if reads {
 		return nil, call.Raw, nil
 	}
-	args, err := collect(ctx.arg, d.Size, most)
-	ctx.arg.Stop(err)
-	ctx.arg = nil
+	args, err := collect(arg, d.Size, most)
+	arg.Stop(err)
+	ctx.flows.arg = nil
 	if err == nil {
 		return args, call.Raw, nil
 	}
@@ -179,10 +179,11 @@ func collect(r io.Reader, size int64, most int) ([]byte, error) {
 
 // reader is the argument of a handler that reads it.
 func (c *callContext) reader(args []byte, raw bool) (io.Reader, error) {
-	if c.arg != nil && raw {
-		return c.arg, nil
-	}
-	if c.arg != nil {
+	switch f := c.flows; {
+	case f == nil || f.arg == nil:
+	case raw:
+		return f.arg, nil
+	default:
 		return nil, errors.New("a MessagePack value, want bytes")
 	}
 	var b []byte
@@ -194,14 +195,15 @@ func (c *callContext) reader(args []byte, raw bool) (io.Reader, error) {
 
 // writer is where a handler writes its reply.
 func (c *callContext) writer() reply {
+	f := c.parts()
 	switch {
-	case c.out != nil:
-	case c.task == nil || c.errand != nil || c.task.session.Once():
-		c.out = &wholeReply{}
+	case f.out != nil:
+	case c.errand != nil || c.session.task.session.Once():
+		f.out = &wholeReply{}
 	default:
-		c.out = chunk.NewWriter(c, &outgoing{task: c.task, number: c.number}, c.sums)
+		f.out = chunk.NewWriter(c, &outgoing{task: c.session.task, number: c.number}, f.sums)
 	}
-	return c.out
+	return f.out
 }
 
 // copyReply writes a result that is read.
@@ -218,12 +220,17 @@ func copyReply(ctx context.Context, r io.Reader) error {
 
 // conclude makes the reply of what a handler has returned or written.
 func (t *task) conclude(ctx *callContext, body []byte, raw bool) (session.Reply, error) {
-	if ctx.out == nil && (len(body) > replyMost || ctx.sums) {
+	f := ctx.flows
+	if f == nil && len(body) <= replyMost {
+		return session.Reply{Raw: raw, Body: body}, nil
+	}
+	f = ctx.parts()
+	if f.out == nil && (len(body) > replyMost || f.sums) {
 		if _, err := ctx.writer().Write(body); err != nil {
 			return session.Reply{}, err
 		}
 	}
-	switch out := ctx.out.(type) {
+	switch out := f.out.(type) {
 	case nil:
 	case *wholeReply:
 		body = out.Bytes()
@@ -241,10 +248,14 @@ var errHandlerLeft = errors.New("the handler has returned")
 
 // endFlows gives back what the call's reader and writer hold.
 func (c *callContext) endFlows() {
-	if c.arg != nil {
-		c.arg.Stop(errHandlerLeft)
+	f := c.flows
+	if f == nil {
+		return
 	}
-	if w, ok := c.out.(*chunk.Writer); ok {
+	if f.arg != nil {
+		f.arg.Stop(errHandlerLeft)
+	}
+	if w, ok := f.out.(*chunk.Writer); ok {
 		w.Stop(errHandlerLeft)
 	}
 }

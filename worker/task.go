@@ -45,7 +45,7 @@ type task struct {
 	stop      *session.Error // it is to end, for that
 	over      bool           // it has ended for the core already
 	opening   *callContext   // Open's, nil after it
-	current   *callContext   // of what runs
+	current   *callContext   // of what runs, or has run last
 	running   uint64         // the call's number
 	errand    *core.Errand   // or the broadcast's
 	cancelled uint64         // a number that was cancelled before its call began here
@@ -66,7 +66,7 @@ func newTask(n *node, s *core.Session, pool Served) *task {
 	if t.bare = pool.bare(); t.bare {
 		t.tenant, _ = pool.begin(context.Background(), &t.info) // no code of the user's runs
 	} else {
-		t.opening = &callContext{session: &t.info, badge: t.badge}
+		t.opening = &callContext{session: &t.info}
 	}
 	t.note.Begin(s.ID()) // before anybody can hear of the session
 	return t
@@ -217,6 +217,7 @@ func (t *task) serve() {
 func (t *task) next() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.running, t.errand, t.current = 0, nil, nil // an idle session keeps nothing of its last call
 	for !t.handed && t.stop == nil {
 		t.news.Wait()
 	}
@@ -228,13 +229,12 @@ func (t *task) next() bool {
 // handle runs one call to its end, whatever that is.
 func (t *task) handle(w *work) (reply session.Reply) {
 	call := &w.call
-	ctx := &callContext{session: &t.info, task: t, node: t.node, badge: t.badge, number: call.Number, errand: w.errand, deadline: call.Deadline}
+	ctx := &callContext{session: &t.info, errand: w.errand, number: call.Number, deadline: call.Deadline}
 	if !t.started(w, ctx) {
 		return failure(session.ErrCancelled, session.NotRun, "cancelled before it began", "")
 	}
 	inside := false
 	defer func() {
-		t.started(new(work), nil)
 		ctx.finish(context.Canceled)
 		if p := recover(); p != nil {
 			reply = t.panicked(call, p)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -45,6 +46,8 @@ type Client struct {
 	stop    context.CancelFunc
 	ended   chan struct{}  // closed when the loop has ended
 	walks   sync.WaitGroup // calls that are gone apart from their callers; added to under mu, while not closed
+
+	left atomic.Pointer[replyTo] // calls that the core has not got yet, linked by behind, see leave
 
 	mu     sync.Mutex
 	core   *core.Core
@@ -198,13 +201,13 @@ func (c *Client) ID() uuid.UUID { return c.id }
 // Close ends the connection. Sessions that are still open are closed as far as
 // that can be said without waiting; whoever waits gets ErrClientDone.
 func (c *Client) Close() error {
-	fx := c.take()
+	fx := c.effects()
 	c.mu.Lock()
-	already := c.closed
-	c.closed = true
-	if !already {
+	if !c.closed {
+		c.take(c.left.Swap(nil), fx)
 		c.core.Shutdown(time.Now(), fx)
 	}
+	c.closed = true
 	c.mu.Unlock()
 	c.finish(fx)
 	c.stop()
@@ -216,20 +219,21 @@ func (c *Client) Close() error {
 // step runs one step of the core for a caller and carries out what it asks
 // for. It is false once the client is closed.
 func (c *Client) step(f func(now time.Time, fx *core.Effects)) bool {
-	fx := c.take()
+	fx := c.effects()
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
 		c.spare.Put(fx)
 		return false
 	}
+	c.take(c.left.Swap(nil), fx) // f may be about one of them
 	f(c.loop.Time(), fx)
 	c.mu.Unlock()
 	c.finish(fx)
 	return true
 }
 
-func (c *Client) take() *core.Effects {
+func (c *Client) effects() *core.Effects {
 	fx := c.spare.Get().(*core.Effects)
 	fx.Reset()
 	return fx

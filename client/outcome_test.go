@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/limpet-rpc/limpet/client/core"
+	"github.com/limpet-rpc/limpet/internal/zmqio"
 )
 
 // A call of a closed client ends in an error of its own: what one caller's
@@ -13,8 +14,17 @@ import (
 func TestErrorOfAClosedClientIsNobodyElses(t *testing.T) {
 	c := &Client{closed: true}
 	c.spare.New = func() any { return new(core.Effects) }
-	s := &Session{client: c}
 	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	var err error
+	if c.loop, err = zmqio.NewLoop(c, zmqio.Options{}); err == nil {
+		err = c.loop.Run(ctx) // it has ended at once
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Session{client: c}
+	ctx, cancel = context.WithCancel(context.Background())
 	p := s.Go(ctx, "m", nil)
 	cancel()
 	if err := p.Wait(nil); !errors.Is(err, ErrClientDone) {

@@ -68,7 +68,7 @@ func (s *Session) Go(ctx context.Context, method string, arg any, opts ...CallOp
 	ask := core.Ask{Method: method, Args: args, Raw: raw, Tag: p}
 	ask.Deadline, _ = ctx.Deadline()
 	say(&ask, opts)
-	if refused := s.send(ask, new(core.Effects)); refused != nil {
+	if refused := s.send(ask); refused != nil {
 		return p.fail(refused)
 	}
 	return p

@@ -64,6 +64,11 @@ type replyTo struct {
 type usedAgain struct {
 	args []byte       // what the argument was encoded into
 	fx   core.Effects // of the step that sends the call
+
+	// The call, until the core has it; see Client.leave.
+	ask    core.Ask
+	s      *Session
+	behind *replyTo
 }
 
 // newReply returns a waiter that is not used again.
@@ -200,9 +205,7 @@ func (s *Session) call(ctx context.Context, method string, arg, result any, opts
 	if cap(args) <= argKeep {
 		w.again.args = args
 	}
-	if refused := s.begin(ctx, w, core.Ask{Method: method, Args: args, Raw: raw, Tag: w}, opts); refused != nil {
-		return refused
-	}
+	s.begin(ctx, w, args, raw, opts)
 	return s.await(ctx, w, result)
 }
 
@@ -214,9 +217,7 @@ func (s *Session) exchange(ctx context.Context, method string, arg []byte, opts 
 	}
 	w := replies.Get().(*replyTo)
 	w.on = onward{client: s.client, pool: s.route.Pool, method: method, hops: hopsOf(opts)}
-	if refused := s.begin(ctx, w, core.Ask{Method: method, Args: arg, Raw: true, Tag: w}, opts); refused != nil {
-		return answer{}, nil, refused
-	}
+	s.begin(ctx, w, arg, true, opts)
 	if err := s.wait(ctx, w, w); err != nil {
 		return answer{}, nil, err
 	}
@@ -228,15 +229,14 @@ func (s *Session) exchange(ctx context.Context, method string, arg []byte, opts 
 	return a, nil, err
 }
 
-// begin gives a call to the core. W is released where that is refused.
-func (s *Session) begin(ctx context.Context, w *replyTo, ask core.Ask, opts []CallOption) error {
-	ask.Deadline, _ = ctx.Deadline()
-	say(&ask, opts)
-	if refused := s.send(ask, &w.again.fx); refused != nil {
-		w.release()
-		return refused
-	}
-	return nil
+// begin makes a call whose end, also that it was refused, comes to w. The
+// arguments are the call's until then.
+func (s *Session) begin(ctx context.Context, w *replyTo, args []byte, raw bool, opts []CallOption) {
+	u := w.again
+	u.s, u.ask = s, core.Ask{Method: w.on.method, Args: args, Raw: raw, Tag: w}
+	u.ask.Deadline, _ = ctx.Deadline()
+	say(&u.ask, opts)
+	s.client.leave(w)
 }
 
 // await waits for a call's end or ctx's.
@@ -283,18 +283,12 @@ func (s *Session) wait(ctx context.Context, w *replyTo, tag waiter) error {
 	return err
 }
 
-// send gives the call to the core, which copies its arguments. Fx is the caller's own.
-func (s *Session) send(ask core.Ask, fx *core.Effects) *session.Error {
-	c := s.client
-	fx.Reset()
-	c.mu.Lock()
-	if c.closed {
-		c.mu.Unlock()
+// send gives a call that its caller does not wait for to the core, which copies
+// its arguments.
+func (s *Session) send(ask core.Ask) (refused *session.Error) {
+	if !s.client.step(func(now time.Time, fx *core.Effects) { refused = s.client.core.Call(now, s.core, ask, fx) }) {
 		return errDone
 	}
-	refused := c.core.Call(c.loop.Time(), s.core, ask, fx)
-	c.mu.Unlock()
-	c.apply(fx)
 	return refused
 }
 
@@ -320,7 +314,7 @@ func (s *Session) giveUp(w *replyTo, tag waiter, why error) bool {
 // abandon stops waiting for a call of which nothing is known.
 func (s *Session) abandon(w *replyTo, tag waiter, why error) error {
 	e := gaveUp(why)
-	fx := s.client.take()
+	fx := s.client.effects()
 	s.client.mu.Lock()
 	n, sent := s.client.core.Abandon(s.core, tag, fx)
 	s.client.mu.Unlock()

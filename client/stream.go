@@ -119,7 +119,7 @@ func (s *Session) beginInParts(ctx context.Context, w *replyTo, tag any, method 
 	ask.Deadline, _ = ctx.Deadline()
 	say(&ask, opts)
 	w.feed, w.sums = f, sum
-	if refused := s.send(ask, new(core.Effects)); refused != nil {
+	if refused := s.send(ask); refused != nil {
 		w.feed = nil
 		return refused
 	}
@@ -203,7 +203,7 @@ func (f *feeder) blame(e *session.Error) {
 
 // look runs a look at the core, also when the client has been closed.
 func (c *Client) look(f func(c *core.Core, fx *core.Effects)) {
-	fx := c.take()
+	fx := c.effects()
 	c.mu.Lock()
 	f(c.core, fx)
 	c.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/limpet-rpc/limpet/internal/chunk"
@@ -138,6 +139,8 @@ type node struct {
 	fx    core.Effects // owned by the loop
 	batch bool         // owned by the loop: it holds mu and gathers effects
 	spare sync.Pool    // of *core.Effects, for the sessions' goroutines
+
+	left atomic.Pointer[task] // whose calls have ended, linked by ended.next, see done
 
 	drained chan time.Duration // holds one: a broker asks the node to end by then, 0: whenever
 
@@ -599,20 +602,66 @@ func (n *node) newTask(s *core.Session) {
 	n.tasks.Add(1)
 }
 
-// done reports the end of a call, or of a broadcast's errand. What the session
-// has to do next, if that is known already, its goroutine goes straight on with.
+// ended is the end of a call, or of a broadcast's errand, that the core is to be
+// told of.
+type ended struct {
+	number uint64
+	errand *core.Errand // nil: a call
+	reply  session.Reply
+	next   *task
+}
+
+// done reports the end of a call, or of a broadcast's errand. While the loop is
+// awake it is left for the loop, which tells the core of all that have ended at
+// once; otherwise, or where the session has had its next call before this one's
+// end, the calling goroutine does so, and goes straight on with what comes next.
 func (n *node) done(t *task, number uint64, errand *core.Errand, r session.Reply) {
-	fx := n.spare.Get().(*core.Effects)
-	fx.Reset()
-	n.mu.Lock()
-	if errand == nil {
-		n.core.Done(n.loop.Time(), t.session, number, r, fx)
-	} else {
-		n.core.ErrandDone(n.loop.Time(), errand, r, fx)
+	t.ended = ended{number: number, errand: errand, reply: r}
+	first := t
+	if !t.follows {
+		n.leave(t)
+		if n.loop.Awake() {
+			return
+		}
+		if first = n.left.Swap(nil); first == nil {
+			return // somebody else tells of it
+		}
 	}
-	n.takeErrands(fx)
-	n.report(fx)
-	n.mu.Unlock()
-	n.apply(fx, t.sender())
-	n.spare.Put(fx)
+	n.lockedFor(t.sender(), func(fx *core.Effects) { n.tellEnded(first, fx) })
+}
+
+// leave adds a task to those whose calls have ended.
+func (n *node) leave(t *task) {
+	for {
+		t.ended.next = n.left.Load()
+		if n.left.CompareAndSwap(t.ended.next, t) {
+			return
+		}
+	}
+}
+
+// Left implements zmqio.Gatherer.
+func (n *node) Left() bool { return n.left.Load() != nil }
+
+// Gather implements zmqio.Gatherer.
+func (n *node) Gather() {
+	if t := n.left.Swap(nil); t != nil {
+		n.step(func(fx *core.Effects) { n.tellEnded(t, fx) })
+	}
+}
+
+// tellEnded tells the core of the calls of t and of all behind it, while mu is
+// held. As soon as it is not, the session's goroutine may have the next.
+func (n *node) tellEnded(t *task, fx *core.Effects) {
+	for t != nil {
+		e, runs := t.ended, len(fx.Run)
+		t.ended = ended{}
+		if e.errand == nil {
+			n.core.Done(n.loop.Time(), t.session, e.number, e.reply, fx)
+		} else {
+			n.core.ErrandDone(n.loop.Time(), e.errand, e.reply, fx)
+		}
+		t.follows = !t.laned && len(fx.Run) > runs
+		t = e.next
+	}
 }

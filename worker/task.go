@@ -34,6 +34,11 @@ type task struct {
 
 	waits bool // owned by the loop: there is no goroutine yet, see begin
 
+	// Of the goroutine while a call runs, of the node from done until the core has
+	// been told.
+	ended   ended
+	follows bool // the call before had been followed at once
+
 	// owned by the goroutine
 	thread int
 	tenant served

@@ -41,6 +41,15 @@
 // every tick. That costs nobody else anything. A peer that ZeroMQ cannot route
 // to any more is gone.
 //
+// # Work that is left
+//
+// What other goroutines have for the handler need not wait for the handler's lock
+// either: a Gatherer's goroutines put it on a list of its own and look at Awake. The
+// loop takes the whole list once a round, after the yield and before the flush, so
+// that one lock, one step of a state machine and one frame serve all of it; who
+// finds the loop asleep takes the list himself. The order is that of sending: the
+// work is published first and Awake looked at second.
+//
 // # Parking
 //
 //	 ┌──────── awake ◄───────────────────────────────────────────┐
@@ -48,7 +57,7 @@
 //	 ▼                                                            │
 //	announced: awake = false                                      │
 //	 │   1. look at ZMQ_EVENTS of every socket ── input ──────────┤
-//	 │   2. look at the dirty lists and the inbox ── work ────────┤
+//	 │   2. look at dirty lists, inbox, what is left ── work ──────┤
 //	 ▼                                                            │
 //	asleep: poll(2) on every ZMQ_FD and on the waker ── any ──────┘
 //

@@ -69,6 +69,18 @@ type Renewer interface {
 	Renewed(peer wire.Peer)
 }
 
+// Gatherer is a Handler for whom other goroutines leave work, which the loop does
+// together with its own where it is awake. Who leaves some looks at Awake
+// afterwards, and does it himself where the loop is not.
+type Gatherer interface {
+	// Gather does what has been left. The loop calls it once a round, before it
+	// sends.
+	Gather()
+	// Left reports that something has been left: the loop does not sleep then. It
+	// does not wait.
+	Left() bool
+}
+
 // Blocks is a Handler that takes large frames as the memory that they were
 // received into. Whoever does not gets every envelope by Envelope.
 type Blocks interface {
@@ -83,7 +95,8 @@ type Blocks interface {
 type Loop struct {
 	// Fixed after NewLoop.
 	handler Handler
-	blocks  Blocks // the handler, or nil
+	blocks  Blocks   // the handler, or nil
+	gathers Gatherer // likewise
 	options Options
 	context *zmq.Context
 	waker   *waker
@@ -92,6 +105,7 @@ type Loop struct {
 	// Shared, each atomic or with a lock of its own.
 	awake     atomic.Bool  // the loop will flush, and look for work, before it sleeps
 	stopping  atomic.Bool  // Run shall end
+	ended     atomic.Bool  // Run does not turn any more
 	closing   atomic.Bool  // nothing more is accepted
 	now       atomic.Int64 // of the current round, Unix nanoseconds
 	base      time.Time    // fixed after NewLoop
@@ -132,6 +146,7 @@ func NewLoop(h Handler, o Options) (*Loop, error) {
 	}
 	l := &Loop{handler: h, options: o.withDefaults(), context: zc, waker: w, done: make(chan struct{})}
 	l.blocks, _ = h.(Blocks)
+	l.gathers, _ = h.(Gatherer)
 	l.sockets.Store(&[]*socket{})
 	l.base = time.Now()
 	l.now.Store(l.base.UnixNano())
@@ -308,6 +323,8 @@ func (l *Loop) Run(ctx context.Context) error {
 	if !untell() {
 		<-told
 	}
+	l.ended.Store(true)
+	l.gather() // what was left before that could be seen
 	return l.shutdown()
 }
 
@@ -315,6 +332,10 @@ func (l *Loop) Run(ctx context.Context) error {
 // most Options.Tick ago as long as the loop turns. It costs no look at the
 // clock. Any goroutine may call it.
 func (l *Loop) Time() time.Time { return l.base.Add(time.Duration(l.elapsed.Load())) }
+
+// Awake reports whether the loop will look at what others have left for it, see
+// Gatherer, before it sleeps. Any goroutine may call it.
+func (l *Loop) Awake() bool { return l.awake.Load() && !l.ended.Load() }
 
 // turn is one round: receive a batch from every socket, work, flush, and sleep
 // if that was all.
@@ -328,11 +349,18 @@ func (l *Loop) turn() {
 	if !l.options.Alone {
 		runtime.Gosched()
 	}
+	l.gather()
 	for _, s := range *l.sockets.Load() {
 		s.flushAsOwner()
 	}
 	if !busy {
 		l.fail(l.park(l.tickAt))
+	}
+}
+
+func (l *Loop) gather() {
+	if l.gathers != nil {
+		l.gathers.Gather()
 	}
 }
 

@@ -33,7 +33,7 @@ func (l *Loop) hasWork(sockets []*socket) bool {
 			return true
 		}
 	}
-	return l.inbox.waiting.Load() || l.stopping.Load()
+	return l.inbox.waiting.Load() || l.stopping.Load() || l.gathers != nil && l.gathers.Left()
 }
 
 // sleep waits in poll(2). A signal shortens nothing and lengthens nothing: what

@@ -10,7 +10,16 @@ import (
 // can take its steps one by one. It ends with the test.
 func idleLoop(t *testing.T) (*Loop, *peer) {
 	t.Helper()
-	l, err := NewLoop(&desk{}, Options{Linger: -1})
+	l := idleLoopOf(t, &desk{})
+	p := l.directory.find(connect(t, l, "tcp://127.0.0.1:1"))
+	l.waker.clear()
+	return l, p
+}
+
+// idleLoopOf is one for a handler, without a socket.
+func idleLoopOf(t *testing.T, h Handler) *Loop {
+	t.Helper()
+	l, err := NewLoop(h, Options{Linger: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,10 +30,8 @@ func idleLoop(t *testing.T) (*Loop, *peer) {
 			t.Error(err)
 		}
 	})
-	p := l.directory.find(connect(t, l, "tcp://127.0.0.1:1"))
-	l.waker.clear()
 	l.awake.Store(true)
-	return l, p
+	return l
 }
 
 // A sender that loses the try-lock to the loop's last look relies on that look:

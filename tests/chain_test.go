@@ -69,7 +69,7 @@ func ledgerOf(t *testing.T, file string) map[string]map[int]int {
 // what would have come after has not.
 func TestJobChainOutlivesAWorker(t *testing.T) {
 	c := newCell(t, broker.Options{})
-	const slots, items = 8, 5000
+	const slots, items = 8, 2000
 	ledger := filepath.Join(t.TempDir(), "ledger")
 	if err := os.WriteFile(ledger, nil, 0o600); err != nil {
 		t.Fatal(err)

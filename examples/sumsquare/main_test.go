@@ -241,6 +241,7 @@ func TestNobodyServes(t *testing.T) {
 // The file as it is: two seconds, and not less, where all workers have stopped and
 // where only square has. Nothing of the requests is left.
 func TestDeadlineOfTheFile(t *testing.T) {
+	t.Parallel()
 	for name, stopped := range map[string]int{"all have stopped": 3, "only square has": 1} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -87,7 +87,7 @@ soak: deps ## the long runs: 200,000 seeds, all mutants, 600,000 HTTP requests, 
 	$(GO) test -count 1 -timeout 1h -v -run 'Election|Busy' ./heartbeat -election-faults 3 -election-seeds 20000
 	$(MAKE) mutants QUICK=
 	cd tests/bench && $(GO) build -buildvcs=false -o limpet-bench . && ./limpet-bench primes-soak --check && ./limpet-bench primes-every --check
-	LIMPET_SOAK=1 $(GO) test -count 1 -timeout 1h -v -run '^TestScatterAMillion$$' ./tests
+	LIMPET_SOAK=1 $(GO) test -count 1 -timeout 1h -v -run '^(TestScatterAMillion|TestBroadcastBudget)$$' ./tests
 	cd tests/chaos && LIMPET_SOAK=1 $(GO) test -count 1 -timeout 2h -v ./...
 	$(MAKE) fuzz FUZZTIME=1m
 

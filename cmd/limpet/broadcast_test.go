@@ -76,3 +76,23 @@ func TestStatusShowsBroadcasts(t *testing.T) {
 		t.Errorf("status afterwards:\n%s", text)
 	}
 }
+
+// TestBroadcastOnTerminal is the table as it grows: a line for each that is
+// settled, and below it how many are, which the next line takes away.
+func TestBroadcastOnTerminal(t *testing.T) {
+	c := newCell(t)
+	c.serve(t, "lab1")
+	slow := c.serve(t, "lab2")
+	p := c.onTerminal(t, "broadcast", "lab", "wait", `"lab2"`)
+	p.expect(`lab1                  answered  "lab2"`)
+	p.expect("1 of 2 settled")
+	if err := slow.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	p.expect("\r\x1b[K")
+	p.expect("lab2                  died")
+	p.expect("2 of 2 settled\r\x1b[K2 members, 1 answered, 1 died")
+	if code := p.ended(); code != exitLost {
+		t.Errorf("exit code %d, want %d", code, exitLost)
+	}
+}

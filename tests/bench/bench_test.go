@@ -31,6 +31,7 @@ func TestSubcommands(t *testing.T) {
 		{"handover", "--quick", "--repeats", "2", "--work", "300ms"},
 		{"failover", "--quick", "--repeats", "1", "--candidates", "3"},
 		{"lost", "--quick", "--repeats", "2", "--calls", "3"},
+		{"cast", "--repeats", "2", "--members", "40", "--few", "20"},
 		{"primes", "--quick", "--to", "4999", "--shorts", "5"},
 		{"primes-every", "--to", "4999", "--check"},
 	} {

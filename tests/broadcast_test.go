@@ -42,14 +42,15 @@ func newHerd(name string, options ...func(*worker.Config[*int])) *herd {
 	worker.HandleCast(h.pool, "hang", func(context.Context, any) (string, error) { h.loiter(); return h.name, nil })
 	worker.HandleCast(h.pool, "large", func(_ context.Context, n int) ([]byte, error) { return make([]byte, n), nil })
 	worker.HandleCast(h.pool, "unless", h.unless) // waits on the node that is named
-	worker.HandleCast(h.pool, "stroll", func(ctx context.Context, w walk) (int, error) {
-		for step := range w.Steps {
-			time.Sleep(w.Pause)
-			if err := worker.Progress(ctx, step); err != nil {
-				return step, err
+	worker.HandleCast(h.pool, "stroll", func(ctx context.Context, ms int) (int, error) {
+		beats := 0
+		for end := time.Now().Add(time.Duration(ms) * time.Millisecond); time.Now().Before(end); beats++ {
+			time.Sleep(100 * time.Millisecond)
+			if err := worker.Progress(ctx, beats); err != nil {
+				return beats, err
 			}
 		}
-		return w.Steps, nil
+		return beats, nil
 	})
 	worker.Handle(h.pool, "add", func(_ context.Context, total *int, n int) (int, error) { *total += n; return *total, nil })
 	worker.Handle(h.pool, "wait", func(ctx context.Context, total *int, _ any) (int, error) {
@@ -63,12 +64,6 @@ func newHerd(name string, options ...func(*worker.Config[*int])) *herd {
 	})
 	worker.Handle(h.pool, "hang", func(_ context.Context, total *int, _ any) (int, error) { h.loiter(); return *total, nil })
 	return h
-}
-
-// walk is a slow run that makes progress.
-type walk struct {
-	Steps int
-	Pause time.Duration
 }
 
 //go:noinline
@@ -278,16 +273,10 @@ func TestBroadcastBudget(t *testing.T) {
 	c := newCell(t, prompt())
 	all := herds(t, c, 1)
 	cl := c.dial(t)
-	slow, budget := walk{12, 100 * time.Millisecond}, 500*time.Millisecond
-	if soak() {
-		slow, budget = walk{20, 500 * time.Millisecond}, time.Second // ten seconds, ten times its budget
-	}
-	g := gather(t, client.Broadcast[int](bounded(t), cl, "herd", "stroll", slow, client.WithMemberBudget(budget)))
-	if g.sum != (client.Complete{Members: 1, Answered: 1}) {
+	if g := gather(t, client.Broadcast[int](bounded(t), cl, "herd", "stroll", 1200)); g.sum != (client.Complete{Members: 1, Answered: 1}) {
 		t.Errorf("with progress: %+v, %v", g.sum, g.errors)
 	}
-	t.Logf("a member with progress every %v was awaited for %v, its budget is %v", slow.Pause, time.Duration(slow.Steps)*slow.Pause, budget)
-	g = gather(t, client.Broadcast[string](bounded(t), cl, "herd", "hang", nil))
+	g := gather(t, client.Broadcast[string](bounded(t), cl, "herd", "hang", nil))
 	e, _ := errors.AsType[*session.Error](g.errors["n1"])
 	if g.sum != (client.Complete{Members: 1, Hung: 1}) || e == nil || e.Code != session.ErrWorkerHung || !strings.Contains(e.Stack, "loiter") {
 		t.Errorf("without: %+v, %v", g.sum, g.errors)

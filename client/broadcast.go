@@ -81,6 +81,9 @@ type Cast[R any] struct{ g *gathering }
 // context's deadline settles those that are left; its cancellation ends it, and
 // members that are still at it are told. A pool that nobody serves has no
 // members: complete at once.
+//
+// What members report by worker.Progress has them awaited beyond their budget; its
+// values are told to nobody.
 func Broadcast[R any](ctx context.Context, c *Client, pool, method string, arg any, opts ...CastOption) *Cast[R] {
 	g := &gathering{
 		client: c, ctx: ctx, name: fmt.Sprintf("broadcast %s in pool %q", method, pool),

@@ -181,9 +181,9 @@ func TestHooksChangeResults(t *testing.T) {
 	}
 }
 
-// A scatter that makes a million parts makes no more than there is room for, and
-// ends when the reader leaves.
-func TestScatterAMillion(t *testing.T) {
+// A scatter that would make a million parts makes no more than there is room
+// for, and ends when the reader leaves.
+func TestScatterIsLeft(t *testing.T) {
 	c := newCell(t, broker.Options{})
 	var emitted atomic.Int64
 	c.serve(t, worker.Options{}, jobber("w", "jobs", 4), fickle(&emitted))

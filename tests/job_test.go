@@ -140,22 +140,45 @@ func TestJobMistakes(t *testing.T) {
 // A chain over two pools: each stage runs once for each item, and an error ends
 // its item where it happens.
 func TestJobChain(t *testing.T) {
+	const items, bad = 500, 13
+	var ran [2][items]atomic.Int32
 	c := newCell(t, broker.Options{})
-	c.serve(t, worker.Options{}, jobber("one", "first", 3), jobber("one", "second", 2))
+	var served []worker.Served
+	for i, name := range []string{"first", "second"} {
+		p := worker.NewPool(worker.Config[struct{}]{Pool: name, Slots: 3 - i})
+		worker.Handle(p, "run", func(_ context.Context, _ struct{}, n int) (int, error) {
+			ran[i][n%items].Add(1)
+			if n == bad {
+				return 0, errors.New("not this one")
+			}
+			return n + items, nil
+		})
+		served = append(served, p)
+	}
+	c.serve(t, worker.Options{}, served...)
 	n := 0
-	for item := range client.Job[int](t.Context(), c.dial(t), "first", "next", numbers(500), client.JobThen("second", "double")) {
+	for item := range client.Job[int](t.Context(), c.dial(t), "first", "run", numbers(items), client.JobThen("second", "run")) {
 		n++
 		switch {
-		case item.Arg == 13:
+		case item.Arg == bad:
 			if !errors.Is(item.Err, client.ErrMethod) || !contains(item.Err.Error(), `"first"`) {
-				t.Errorf("item 13: %d, %v", item.Result, item.Err)
+				t.Errorf("item %d: %d, %v", bad, item.Result, item.Err)
 			}
-		case item.Err != nil || item.Result != 2*(item.Arg+1):
+		case item.Err != nil || item.Result != item.Arg+2*items:
 			t.Errorf("%+v", item)
 		}
 	}
-	if n != 500 {
-		t.Errorf("%d results of 500 items", n)
+	if n != items {
+		t.Errorf("%d results of %d items", n, items)
+	}
+	for i := range items {
+		second := int32(1)
+		if i == bad {
+			second = 0
+		}
+		if one, two := ran[0][i].Load(), ran[1][i].Load(); one != 1 || two != second {
+			t.Errorf("item %d went through its stages %d and %d times", i, one, two)
+		}
 	}
 }
 

@@ -106,6 +106,12 @@ func newStage(name string, slots int) *stage {
 			worker.Branch{Name: "right", Pool: name, Method: "end", Arg: job{N: 7}},
 		).Join(name, "join")
 	})
+	worker.Handle(s.pool, "split-fail-join", func(context.Context, struct{}, any) (any, error) {
+		return nil, worker.Fan(
+			worker.Branch{Name: "good", Pool: name, Method: "end", Arg: j0},
+			worker.Branch{Name: "bad", Pool: name, Method: "fail", Arg: j0},
+		).Join(name, "block")
+	})
 	worker.Handle(s.pool, "join", func(_ context.Context, _ struct{}, all map[string]job) (string, error) {
 		return fmt.Sprintf("left %d by %sright %d", all["left"].N, all["left"].Path, all["right"].N), nil
 	})
@@ -193,6 +199,21 @@ func TestBranchThatFails(t *testing.T) {
 			t.Errorf("the other branch ended with %v", err)
 		}
 	default:
+	}
+}
+
+// Where a branch fails there is nothing to join: the step that would do so does
+// not run.
+func TestJoinWhereOneBranchFails(t *testing.T) {
+	c, a, _ := pipeline(t, broker.Options{})
+	_, err := client.Do[any](t.Context(), c.dial(t), "a", "split-fail-join", j0)
+	stage, ok := errors.AsType[*client.StageError](err)
+	if !ok || stage.Branch != "bad" || stage.Method != "fail" || !errors.Is(err, client.ErrMethod) || !contains(err.Error(), "as told") {
+		t.Errorf("%v", err)
+	}
+	eventually(t, "all slots are free", func() bool { return c.pool(t, "a").Free == 4 })
+	if len(a.began) > 0 {
+		t.Error("what joins them has begun")
 	}
 }
 

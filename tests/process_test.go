@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	roles := map[string]func(context.Context) error{
 		"broker": brokerRole, "node": nodeRole, "client": clientRole,
 		"isolated": isolatedRole, "sloth": slothRole, "candidate": candidateRole, "herd": herdRole,
-		"hooks": hooksRole, "cache": cacheRole, "jobs": jobsRole,
+		"hooks": hooksRole, "cache": cacheRole, "jobs": jobsRole, "chain": chainRole,
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	if role != "broker" && role != "candidate" && !worker.InWorkerProcess() {

@@ -22,7 +22,7 @@ const requestsMost = 64
 
 // Broker is what the pages are about: *broker.Server.
 type Broker interface {
-	Status(ctx context.Context) (core.Status, error)  // with sessions and queue places
+	Status(ctx context.Context) (core.Status, error)  // with sessions, queue places and broadcasts
 	Summary(ctx context.Context) (core.Status, error) // without them
 	Traffic() zmqio.Stats
 }

@@ -126,12 +126,13 @@ func TestStatus(t *testing.T) {
 		Nodes    []map[string]any `json:"nodes"`
 		Sessions []map[string]any `json:"sessions"`
 		Queue    []map[string]any `json:"queue"`
+		Casts    []map[string]any `json:"casts"`
 		Lost     []map[string]any `json:"lost"`
 	}
 	if err := json.Unmarshal([]byte(body), &st); err != nil {
 		t.Fatal(err)
 	}
-	if st.Name != "rock" || len(st.Pools) != 1 || len(st.Nodes) != 1 || len(st.Sessions) != 1 || st.Queue == nil || st.Lost == nil {
+	if st.Name != "rock" || len(st.Pools) != 1 || len(st.Nodes) != 1 || len(st.Sessions) != 1 || st.Queue == nil || st.Casts == nil || st.Lost == nil {
 		t.Fatalf("%s", body)
 	}
 	for _, want := range []struct {

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -261,5 +262,38 @@ func TestBroadcastBeginsAndEndsWithItsTime(t *testing.T) {
 	a.core.clientGone(a.now, askerID, &a.fx)
 	if m := sent[*wire.Cast](a, 1); len(m) != 1 || !m[0].Over || a.core.Sizes().Casts != 0 {
 		t.Errorf("its node is told %+v, %d are left", m, a.core.Sizes().Casts)
+	}
+}
+
+// Status lists what is under way, the oldest first, with the nodes that it waits
+// for, and the complete one that its client has not confirmed.
+func TestBroadcastStatus(t *testing.T) {
+	a := newAsking(t, 3)
+	a.hear(2, &wire.Register{Node: 2, Secret: session.Key{2}, Name: "second", Pools: []wire.Pool{{Name: "p", Slots: 2}}})
+	a.broadcast(wire.Broadcast{})
+	a.tick(40 * time.Millisecond)
+	a.hear(asker, &wire.Broadcast{Client: askerID, Request: uuid.UUID{1}, Pool: "none", Method: "other", Sessions: true})
+	a.answers(1, nil)
+	a.hear(3, &wire.Answer{Client: askerID, Request: asked, Members: []wire.Member{{Fate: session.FateFailed, Code: session.ErrMethod}}})
+	who := askerID.String()[:8]
+	want := []CastStatus{
+		{Client: who, Pool: "p", Method: "m", Members: 3, Answered: 1, Other: 1, Age: 0.04, WaitsFor: []string{"second"}},
+		{Client: who, Pool: "none", Method: "other", Sessions: true, WaitsFor: []string{}},
+	}
+	if got := a.core.Status(a.now).Casts; !reflect.DeepEqual(got, want) {
+		t.Errorf("it shows\n%+v, want\n%+v", got, want)
+	}
+	a.hear(asker, &wire.Heard{Client: askerID, Request: asked, Done: true})
+	if got := a.core.Status(a.now).Casts; !reflect.DeepEqual(got, want[1:]) {
+		t.Errorf("once one is forgotten it shows %+v", got)
+	}
+}
+
+// However many nodes a broadcast waits for, its status names a few.
+func TestBroadcastStatusIsBounded(t *testing.T) {
+	a := newAsking(t, 2*waitsMost)
+	a.broadcast(wire.Broadcast{})
+	if got := a.core.Status(a.now).Casts; len(got) != 1 || got[0].Members != 2*waitsMost || len(got[0].WaitsFor) != waitsMost {
+		t.Errorf("it shows %+v", got)
 	}
 }

@@ -48,7 +48,8 @@ type Status struct {
 	Nodes      []NodeStatus    `json:"nodes"`
 	Sessions   []SessionStatus `json:"sessions"`
 	Queue      []WaitingStatus `json:"queue"`
-	Lost       []LostStatus    `json:"lost"` // the nodes that were lost last, the latest first
+	Casts      []CastStatus    `json:"casts"` // the broadcasts, one by one
+	Lost       []LostStatus    `json:"lost"`  // the nodes that were lost last, the latest first
 	Counts     Counts          `json:"-"`
 }
 
@@ -139,20 +140,22 @@ type LostStatus struct {
 const statusMost = 10_000
 
 // Status takes a snapshot. Its cost grows with the sessions and queue places
-// listed, of which it lists at most 10,000 each.
+// listed, of which it lists at most 10,000 each, and with the broadcasts and the
+// nodes that they ask.
 func (c *Core) Status(now time.Time) Status {
 	s := c.Summary(now)
 	c.sessionStatus(now, &s)
 	c.queueStatus(now, &s)
+	c.castStatus(now, &s)
 	return s
 }
 
-// Summary is Status without its lists of sessions and queue places.
+// Summary is Status without its lists of sessions, queue places and broadcasts.
 func (c *Core) Summary(now time.Time) Status {
 	s := Status{
 		Broker: c.cfg.ID, Name: c.cfg.Name, Program: c.cfg.Program, Epoch: c.cfg.Epoch,
 		Uptime: now.Sub(c.started).Seconds(), Recovering: c.Recovering(now), Clients: len(c.clients), Broadcasts: len(c.casts), Counts: c.counts,
-		Pools: []PoolStatus{}, Nodes: []NodeStatus{}, Sessions: []SessionStatus{}, Queue: []WaitingStatus{}, Lost: []LostStatus{},
+		Pools: []PoolStatus{}, Nodes: []NodeStatus{}, Sessions: []SessionStatus{}, Queue: []WaitingStatus{}, Casts: []CastStatus{}, Lost: []LostStatus{},
 	}
 	s.Counts.Bad = maps.Clone(c.counts.Bad)
 	c.poolStatus(now, &s)

@@ -38,9 +38,16 @@ answers with one line on its stdout:
 params are the call's argument: a list or object as it is, any other value as
 a list of that one; bytes are {"bytes": base64}. An "error" object is the
 method's own error. A notification {"method":"progress","params":...} is
-progress of the call that runs. A call that is cancelled, or whose time is
-over, is the notification "$/cancelRequest" with its id; not answered within
---grace, the child is killed; so is that of a call which is silent for --budget.
+progress of the call that runs. "$/next", sent before the answer, has the call
+go on elsewhere, and what is answered then is dropped:
+
+  {"jsonrpc":"2.0","method":"$/next","params":{"pool":"square","method":"run","arg":[1,2]}}
+
+or to several at once, with {"branches":[{"name":"left","pool":...},...]}, whose
+results by name go to "join":{"pool":...,"method":...} or to the caller.
+A call that is cancelled, or whose time is over, is the notification
+"$/cancelRequest" with its id; not answered within --grace, the child is killed;
+so is that of a call which is silent for --budget.
 
 A child that is ready says so with any notification; one that says nothing is
 given --settle. What it writes to stderr goes to the log, with the session's

@@ -67,6 +67,12 @@ func serveLab() {
 		}
 		return name, nil
 	})
+	worker.HandleCast(lab, "wait", func(ctx context.Context, name string) (string, error) {
+		if name == os.Getenv("LAB_NAME") {
+			<-ctx.Done()
+		}
+		return name, ctx.Err()
+	})
 	worker.Handle(lab, "fail", func(context.Context, *int, any) (any, error) { return nil, errors.New("two\nlines") })
 	worker.Handle(lab, "panic", func(context.Context, *int, any) (any, error) { panic("at the method") })
 	worker.Handle(lab, "exit", func(context.Context, *int, any) (any, error) { os.Exit(9); return 0, nil })

@@ -39,7 +39,7 @@ func newStatus() *cobra.Command {
 	var c statusCommand
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show a broker's pools, nodes, sessions and queue",
+		Short: "Show a broker's pools, nodes, sessions, queue and broadcasts",
 		Long: `Asks a broker's admin page and shows what it says. What is wrong comes first,
 in lines that begin with ALERT. With --json it is the page itself, whose field
 names do not change.`,
@@ -52,7 +52,7 @@ names do not change.`,
 	flags := cmd.Flags()
 	flags.StringVar(&c.admin, "admin", admin.DefaultAddress, "`address` of the broker's admin pages, host:port")
 	flags.BoolVar(&c.json, "json", false, "as JSON")
-	flags.BoolVar(&c.all, "all", false, "all sessions and queue places, not just the first ones")
+	flags.BoolVar(&c.all, "all", false, "all sessions, queue places and broadcasts, not just the first ones")
 	spanFlag(flags, &c.watch, "watch", 0, 0, "again and again, this far apart; 0: once")
 	return cmd
 }

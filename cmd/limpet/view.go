@@ -13,8 +13,8 @@ import (
 	"github.com/limpet-rpc/limpet/broker/core"
 )
 
-// rowsMost is how many sessions and queue places are shown unless all are
-// asked for.
+// rowsMost is how many sessions, queue places and broadcasts are shown unless
+// all are asked for.
 const rowsMost = 20
 
 // lostRecent is how long a lost node is worth an alert.
@@ -36,6 +36,7 @@ func (v *view) write(w io.Writer, page *admin.Page) {
 	v.sizes(w, st)
 	v.sessions(w, st)
 	v.queue(w, st)
+	v.casts(w, st)
 	v.lost(w, st)
 }
 
@@ -180,6 +181,36 @@ func (v *view) queue(w io.Writer, st *core.Status) {
 	}
 	t.end("")
 	v.more(w, len(st.Queue)-shown, len(st.Queue)-shown, "that wait")
+}
+
+// casts shows the broadcasts that are under way, and those whose clients have
+// not taken all of their answers.
+func (v *view) casts(w io.Writer, st *core.Status) {
+	t := newTable(w, "BROADCAST", "POOL", "CLIENT", "FOR", "ANSWERED", "OTHERWISE", "OF", "WAITS FOR")
+	shown := v.bound(len(st.Casts))
+	for i := range shown {
+		b := &st.Casts[i]
+		of := fmt.Sprintf("%d nodes", b.Members)
+		if b.Sessions {
+			of = fmt.Sprintf("%d sessions", b.Members)
+		}
+		t.row(b.Method, b.Pool, b.Client, span(b.Age), b.Answered, b.Other, of, waits(b))
+	}
+	t.end("")
+	v.more(w, len(st.Casts)-shown, len(st.Casts)-shown, "broadcasts")
+}
+
+// waitsShown is how many nodes are named that a broadcast waits for.
+const waitsShown = 4
+
+func waits(b *core.CastStatus) string {
+	switch n := len(b.WaitsFor); {
+	case n == 0:
+		return "its client"
+	case n > waitsShown:
+		return strings.Join(b.WaitsFor[:waitsShown], ",") + ",..."
+	}
+	return strings.Join(b.WaitsFor, ",")
 }
 
 func (v *view) lost(w io.Writer, st *core.Status) {

@@ -52,9 +52,12 @@ func TestViewIsBounded(t *testing.T) {
 	for i := range 30 {
 		st.Sessions = append(st.Sessions, core.SessionStatus{Pool: "a", Worker: i})
 		st.Queue = append(st.Queue, core.WaitingStatus{Pool: "a", Place: i + 1, Client: fmt.Sprintf("client%d", i)})
+		st.Casts = append(st.Casts, core.CastStatus{Pool: "a"})
 	}
 	text := shown(&st, false)
-	for _, want := range []string{"and 12325 more sessions; --all shows them", "and 10 more that wait; --all shows them"} {
+	for _, want := range []string{
+		"and 12325 more sessions; --all shows them", "and 10 more that wait; --all shows them", "and 10 more broadcasts; --all shows them",
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lacks %q:\n%s", want, text)
 		}
@@ -76,6 +79,23 @@ func TestSizesAreShown(t *testing.T) {
 	for _, want := range []string{
 		"equal", "a=x", "a      n     4      1      9     2    1m30s  7 wait, the longest for 1s",
 		"b      n     1      1      2     -    -",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("lacks %q:\n%s", want, text)
+		}
+	}
+}
+
+// TestBroadcastsAreShown is one that waits for many nodes, and one that waits
+// for its client only.
+func TestBroadcastsAreShown(t *testing.T) {
+	text := shown(&core.Status{Casts: []core.CastStatus{
+		{Client: "c 1", Pool: "a", Method: "m", Members: 9, Answered: 3, Other: 1, Age: 90, WaitsFor: []string{"n1", "n2", "n3", "n4", "n5"}},
+		{Client: "c 2", Pool: "b", Method: "k", Sessions: true, Members: 2, Answered: 2},
+	}}, false)
+	for _, want := range []string{
+		"m          a     c 1     1m30s  3         1          9 nodes     n1,n2,n3,n4,...",
+		"k          b     c 2     0s     2         0          2 sessions  its client",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lacks %q:\n%s", want, text)

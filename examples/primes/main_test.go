@@ -193,8 +193,8 @@ func (s *site) primesAmong(t *testing.T, from, to uint64) int64 {
 }
 
 // One worker and eight find the same primes: one number a request, and the whole
-// interval as a count that fans out. All of 3 to 999,999 one by one is for
-// limpet-bench primes.
+// interval as a count that fans out. Both intervals one by one, by one worker and
+// by eight, are for limpet-bench primes-every.
 func TestPrimesOfOneAndOfEight(t *testing.T) {
 	for _, workers := range []int{1, 8} {
 		s := newSite(t, patient)
@@ -246,6 +246,42 @@ func TestKeepAlive(t *testing.T) {
 	if kept.Load() != 992 || fresh.Load() != 8 {
 		t.Errorf("%d requests on connections that were kept, %d on new ones; want 992 and 8", kept.Load(), fresh.Load())
 	}
+}
+
+// The same in the words of ab, which speaks HTTP/1.0: a connection is kept only
+// where the answer says so and has a length.
+func TestKeepAliveOfHTTP10(t *testing.T) {
+	s := newSite(t, patient)
+	s.serve(t, 8)
+	const ask = "GET /is_prime?possible_prime=32416190071 HTTP/1.0\r\nConnection: Keep-Alive\r\nHost: x\r\nUser-Agent: ApacheBench/2.3\r\nAccept: */*\r\n\r\n"
+	var all sync.WaitGroup
+	for range 8 {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		all.Go(func() {
+			in := bufio.NewReader(conn)
+			for i := range 125 {
+				if _, err := io.WriteString(conn, ask); err != nil {
+					t.Errorf("request %d: %v", i, err)
+					return
+				}
+				r, err := http.ReadResponse(in, nil)
+				if err != nil {
+					t.Errorf("request %d: %v", i, err)
+					return
+				}
+				kept := strings.EqualFold(r.Header.Get("Connection"), "keep-alive") && r.ContentLength == 11
+				if status, body := read(t, r); status != 200 || body != "32416190071" || !kept {
+					t.Errorf("request %d: %d %q, %v", i, status, body, r.Header)
+				}
+				_ = r.Body.Close()
+			}
+		})
+	}
+	all.Wait()
 }
 
 func TestRequests(t *testing.T) {

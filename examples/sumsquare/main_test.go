@@ -39,16 +39,20 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// deadline is the route's in these tests; that of the file is looked at
-// only.
-const deadline = 300 * time.Millisecond
+// The route's deadline: that of the file, and that of the tests that wait for it
+// often.
+const (
+	inFile   = 2 * time.Second
+	deadline = 300 * time.Millisecond
+)
 
 type site struct {
-	broker *broker.Server
-	url    string
+	broker   *broker.Server
+	url      string
+	deadline time.Duration
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t *testing.T, deadline time.Duration) *site {
 	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
 	b, err := broker.New(broker.Options{Listen: "tcp://127.0.0.1:*", Logger: quiet})
@@ -73,7 +77,7 @@ func newSite(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := routes.Routes[0].Deadline.Duration; got != 2*time.Second {
+	if got := routes.Routes[0].Deadline.Duration; got != inFile {
 		t.Errorf("the file's deadline is %v", got)
 	}
 	routes.Routes[0].Deadline.Duration = deadline
@@ -83,7 +87,7 @@ func newSite(t *testing.T) *site {
 	}
 	web := httptest.NewServer(f)
 	t.Cleanup(web.Close)
-	return &site{b, web.URL}
+	return &site{b, web.URL, deadline}
 }
 
 // serve starts a process that serves pools.
@@ -102,6 +106,19 @@ func (s *site) serve(t *testing.T, pools string) *exec.Cmd {
 	})
 	s.await(t, func(st core.Status) bool { return len(st.Nodes) > before })
 	return cmd
+}
+
+// gone stops a process that serves pools, and waits until it has left.
+func (s *site) gone(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	before := len(s.status(t).Nodes)
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	s.await(t, func(st core.Status) bool { return len(st.Nodes) < before })
 }
 
 func (s *site) status(t *testing.T) core.Status {
@@ -174,7 +191,7 @@ const failed = `{"success": false}`
 // late asks for what cannot be answered.
 func (s *site) late(t *testing.T) {
 	t.Helper()
-	if status, body, took := get(t, s.of("1..10")); status != http.StatusOK || body != failed || took < deadline {
+	if status, body, took := get(t, s.of("1..10")); status != http.StatusOK || body != failed || took < s.deadline {
 		t.Errorf("after %v: %d %s", took, status, body)
 	}
 }
@@ -191,7 +208,7 @@ func (s *site) refused(t *testing.T) {
 }
 
 func TestSumSquare(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, deadline)
 	s.serve(t, "ask,sum")
 	s.serve(t, "square")
 	s.right(t, "1..10", `{"diff":2640,"square":3025,"sum":385}`)
@@ -208,7 +225,7 @@ func TestSumSquare(t *testing.T) {
 // Without workers the answer is the fallback, at the deadline; what is wrong with
 // a request is said at once all the same.
 func TestNobodyServes(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, deadline)
 	s.late(t)
 	s.refused(t)
 	s.serve(t, "ask")
@@ -216,20 +233,34 @@ func TestNobodyServes(t *testing.T) {
 	s.late(t) // there was no square yet
 	square := s.serve(t, "square")
 	s.right(t, "1,2,3", `{"diff":22,"square":36,"sum":14}`)
-	if err := square.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := square.Wait(); err != nil {
-		t.Fatal(err)
-	}
-	s.late(t) // it has gone
+	s.gone(t, square)
+	s.late(t)
 	s.empty(t)
+}
+
+// The file as it is: two seconds, and not less, where all workers have stopped and
+// where only square has. Nothing of the requests is left.
+func TestDeadlineOfTheFile(t *testing.T) {
+	t.Parallel()
+	for name, stopped := range map[string]int{"all have stopped": 3, "only square has": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, inFile)
+			workers := []*exec.Cmd{s.serve(t, "square"), s.serve(t, "sum"), s.serve(t, "ask")}
+			s.right(t, "1..10", `{"diff":2640,"square":3025,"sum":385}`)
+			for _, w := range workers[:stopped] {
+				s.gone(t, w)
+			}
+			s.late(t)
+			s.empty(t)
+		})
+	}
 }
 
 // A square that stands still answers late, when nobody waits any more: what it
 // says is dropped, and the next request gets its own.
 func TestLatePart(t *testing.T) {
-	s := newSite(t)
+	s := newSite(t, deadline)
 	s.serve(t, "ask,sum")
 	square := s.serve(t, "square")
 	s.right(t, "42", `{"diff":0,"square":1764,"sum":1764}`)

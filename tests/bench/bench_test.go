@@ -31,7 +31,9 @@ func TestSubcommands(t *testing.T) {
 		{"handover", "--quick", "--repeats", "2", "--work", "300ms"},
 		{"failover", "--quick", "--repeats", "1", "--candidates", "3"},
 		{"lost", "--quick", "--repeats", "2", "--calls", "3"},
+		{"cast", "--repeats", "2", "--members", "40", "--few", "20"},
 		{"primes", "--quick", "--to", "4999", "--shorts", "5"},
+		{"primes-every", "--to", "4999", "--check"},
 	} {
 		t.Run(args[0], func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "results.json")
@@ -66,6 +68,7 @@ func TestUsageErrors(t *testing.T) {
 		{"lost", "--repeats", "0"},
 		{"primes", "--to", "2"},
 		{"primes-soak", "--requests", "1"},
+		{"primes-every", "--to", "2"},
 	} {
 		var errs bytes.Buffer
 		if code := benchMain(t.Context(), args, io.Discard, &errs); code != exitUsage || errs.Len() == 0 {

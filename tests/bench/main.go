@@ -49,6 +49,7 @@ func commands() []command {
 		{"hang", "time from the end of a hung call's budget to its caller's error, with the stack", runHang},
 		{"cast", "a broadcast to 1,000 idle members, and to 100 beside 100 calls one after another", runCast},
 		{"primes", "the HTTP front and 8 worker processes beside net/http alone; 504s past their deadline; short jobs beside long ones", runPrimes},
+		{"primes-every", "every odd number of two ranges, a request a number, by 1 worker process and by 8: as many primes as there are", runPrimesEvery},
 		{"primes-soak", "resident memory of broker, worker and HTTP front over 600,000 requests", runPrimesSoak},
 		{"processes", "worker processes that hang or die: until the client is told, and the slot is replaced", runProcesses},
 	}
@@ -100,7 +101,7 @@ func exitCode(name string, err error, errs io.Writer) int {
 func usage(w io.Writer) {
 	fmt.Fprint(w, "limpet-bench measures Limpet; every role runs in a process of its own on this machine\n\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  limpet-bench %-11s %s\n", c.name, c.help)
+		fmt.Fprintf(w, "  limpet-bench %-12s %s\n", c.name, c.help)
 	}
 	fmt.Fprint(w, "\nexample: limpet-bench first --json first.json --check\nflags:   limpet-bench SUBCOMMAND -h\n")
 }

@@ -93,15 +93,19 @@ func (got *Primes) alone(ctx context.Context, order WebOrder, verbose bool) (err
 	return err
 }
 
-// primesSite is the front with its broker and eight worker processes.
-func primesSite(ctx context.Context, verbose bool) (*Family, *Child, error) {
+// primesSite is the front with its broker and so many worker processes.
+func primesSite(ctx context.Context, workers int, verbose bool) (*Family, *Child, error) {
 	family := &Family{verbose: verbose}
 	roles := []string{"limpet-relayed/broker"}
-	for range primesWorkers {
+	for range workers {
 		roles = append(roles, "primes-node")
 	}
 	for _, role := range append(roles, "primes-front") {
-		child, err := family.Add(ctx, role, Setup{Sessions: 1})
+		setup := Setup{Sessions: 1}
+		if role == "primes-front" {
+			setup.Sessions = workers
+		}
+		child, err := family.Add(ctx, role, setup)
 		if err != nil {
 			family.Stop()
 			return nil, nil, err
@@ -114,7 +118,7 @@ func primesSite(ctx context.Context, verbose bool) (*Family, *Child, error) {
 }
 
 func (got *Primes) front(ctx context.Context, order WebOrder, shorts int, verbose bool) error {
-	family, server, err := primesSite(ctx, verbose)
+	family, server, err := primesSite(ctx, primesWorkers, verbose)
 	if err != nil {
 		return err
 	}
@@ -341,7 +345,7 @@ func primesFrontRole(ctx context.Context, p *Process) error {
 		return err
 	}
 	defer c.Close()
-	if err := allWorkers(ctx, c); err != nil {
+	if err := allWorkers(ctx, c, p.Sessions); err != nil {
 		return err
 	}
 	routes, err := front.ParseRoutes([]byte(primesRoutes))
@@ -357,10 +361,10 @@ func primesFrontRole(ctx context.Context, p *Process) error {
 
 // allWorkers waits until there are as many as there should be: it has a session
 // with each at once.
-func allWorkers(ctx context.Context, c *client.Client) error {
+func allWorkers(ctx context.Context, c *client.Client, workers int) error {
 	ctx, cancel := context.WithTimeout(ctx, nodeWait)
 	defer cancel()
-	return atOnce(primesWorkers, func() error {
+	return atOnce(workers, func() error {
 		s, err := c.Open(ctx, "primes", client.WithLatePools())
 		if err != nil {
 			return err
@@ -407,7 +411,7 @@ func runPrimesSoak(ctx context.Context, args []string, out io.Writer) error {
 	if *requests < soakFirst || *connections < 1 {
 		return usageError{fmt.Errorf("-requests must be at least %d, -connections positive", soakFirst)}
 	}
-	family, server, err := primesSite(ctx, o.verbose)
+	family, server, err := primesSite(ctx, primesWorkers, o.verbose)
 	if err != nil {
 		return err
 	}

@@ -72,6 +72,7 @@ type running struct {
 	id     uint64
 	ctx    context.Context
 	answer chan *message // holds one
+	onward error         // where it goes on, nil: nowhere; owned by the reader until it has put the answer there
 }
 
 // open starts a session's child, and waits until it has settled.
@@ -185,7 +186,7 @@ func (c *child) call(ctx context.Context, method string, arg worker.Body) (worke
 	}
 	select {
 	case m := <-r.answer:
-		return answered(ctx, m)
+		return answered(ctx, m, r.onward)
 	default:
 		<-c.gone
 		return worker.Body{}, &worker.DiedError{Text: c.verdict, NotRun: !a.begun}
@@ -221,13 +222,15 @@ func (c *child) await(ctx context.Context, r *running) {
 	}
 }
 
-// answered makes an answer a call's end.
-func answered(ctx context.Context, m *message) (worker.Body, error) {
+// answered makes an answer a call's end, of one that may go on elsewhere.
+func answered(ctx context.Context, m *message, onward error) (worker.Body, error) {
 	switch {
 	case m.Error != nil && ctx.Err() != nil:
 		return worker.Body{}, fmt.Errorf("%w: %w", ctx.Err(), m.Error)
 	case m.Error != nil:
 		return worker.Body{}, m.Error
+	case onward != nil:
+		return worker.Body{}, onward
 	}
 	result, err := jsontext.AppendPacked(nil, m.Result)
 	if err != nil {
@@ -318,7 +321,12 @@ func (c *child) take(line []byte) error {
 	c.mu.Lock()
 	r := c.running
 	c.mu.Unlock()
-	if r == nil {
+	switch {
+	case r == nil:
+		return nil
+	case *m.Method == nextMethod:
+		r.onward = onward(m.Params)
+		_ = worker.Beat(r.ctx) // the call has ended meanwhile
 		return nil
 	}
 	value, err := progressOf(m)

@@ -18,6 +18,17 @@
 // "progress", of any other {"method", "params"}. A request from the child is
 // answered by an error, -32601.
 //
+// A call goes on elsewhere, as with worker.Next and worker.Fan, where the child
+// sends the notification "$/next" before it answers: the result that it answers
+// with is dropped, an error ends the call as ever. Of several the last counts.
+// Its params are a place, or branches and perhaps where they meet:
+//
+//	{"pool": "square", "method": "run", "arg": [1, 2]}
+//	{"branches": [{"name": "left", "pool": "a", "method": "m", "arg": 1}, ...], "join": {"pool": "b", "method": "n"}}
+//
+// An arg is any JSON value, and becomes the argument as it is; none is nil. What
+// is wrong with them is the method's own error.
+//
 // A child that ends while its session is open, or breaks the rules, ends its
 // session with session.ErrWorkerDied, whose text says how: the exit status, the
 // rule, and the last lines of its stderr. What breaks the rules is a line that

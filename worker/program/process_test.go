@@ -124,6 +124,14 @@ func (a *actor) serve(r request) {
 		say(`{"jsonrpc":"2.0","method":"progress","params":1}`)
 		say(`{"jsonrpc":"2.0","method":"$/note","params":{"of":2}}`)
 		result(r.ID, "null")
+	case "on", "on-fail": // goes on with what it is told
+		say(`{"jsonrpc":"2.0","method":"$/next","params":{"pool":"an earlier one","method":"is forgotten"}}`)
+		say(`{"jsonrpc":"2.0","method":"$/next","params":` + r.text() + `}`)
+		if r.Method == "on-fail" {
+			say(`{"jsonrpc":"2.0","id":` + string(r.ID) + `,"error":{"code":1,"message":"after all not"}}`)
+			return
+		}
+		result(r.ID, `"dropped"`)
 	case "ask":
 		say(`{"jsonrpc":"2.0","id":"q1","method":"client/registerCapability"}`)
 		answer, _ := a.next()

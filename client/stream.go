@@ -165,7 +165,9 @@ func (f *feeder) run(w *chunk.Writer) {
 		f.err = fmt.Errorf("read the argument: %w", err)
 		f.mu.Unlock()
 		f.s.client.step(func(now time.Time, fx *core.Effects) {
-			f.s.client.core.Cancel(now, f.s.core, f.tag, session.ErrCancelled, fx)
+			if !f.flow.Over() { // else the tag may be another call's by now
+				f.s.client.core.Cancel(now, f.s.core, f.tag, session.ErrCancelled, fx)
+			}
 		})
 	}
 	w.Stop(chunk.ErrEnded)

@@ -102,6 +102,9 @@ func (c *Core) Take(f *Flow, tag any, fx *Effects) (part session.Chunk, what Loo
 	return part, FlowWaits
 }
 
+// Over reports that the call is settled, or nobody waits for it.
+func (f *Flow) Over() bool { return f.over }
+
 // Sum is the CRC-32C that the worker gives of a reply.
 func (f *Flow) Sum() uint32 { return f.in.Sum() }
 

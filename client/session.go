@@ -196,6 +196,7 @@ func (s *Session) awaitAs(ctx context.Context, w *replyTo, tag waiter, result an
 				return s.abandon(w, tag, ctx.Err())
 			}
 			defer w.release()
+			s.client.leave(w.seen)
 			if w.seen != nil && w.err == nil {
 				return tooLate(ctx.Err())
 			}

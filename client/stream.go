@@ -212,6 +212,13 @@ func (c *Client) look(f func(c *core.Core, fx *core.Effects)) {
 	c.finish(fx)
 }
 
+// leave gives back the memory of a reply, or nil, that nobody reads to its end.
+func (c *Client) leave(f *core.Flow) {
+	if f != nil {
+		c.look(func(k *core.Core, _ *core.Effects) { k.Leave(f) })
+	}
+}
+
 func lookOf(l core.Look) chunk.Look {
 	switch l {
 	case core.FlowMoves:
@@ -268,6 +275,7 @@ func (s *Session) receive(ctx context.Context, w *replyTo, tag waiter, result an
 		body, most, err = collected(r, s.client.most)
 	}
 	r.Stop(chunk.ErrEnded)
+	defer s.client.leave(w.seen)
 	switch {
 	case most != nil:
 		err = s.refuse(w, tag, most)
@@ -349,6 +357,7 @@ func (s *Session) stream(ctx context.Context, method string, arg any, opts []Cal
 		if !s.giveUp(w, p, ctx.Err()) {
 			return nil, s.abandon(w, p, ctx.Err())
 		}
+		s.client.leave(w.seen)
 		if w.err == nil {
 			return nil, tooLate(ctx.Err())
 		}
@@ -434,6 +443,7 @@ func (r *Stream) end(why error) error {
 	r.stop()
 	w := r.p.reply
 	defer w.feed.stop()
+	defer r.s.client.leave(w.seen)
 	switch {
 	case !w.over:
 		if ended := r.p.ctx.Err(); ended != nil {

@@ -102,8 +102,8 @@ func (f *Inflow) wait(c Chunk) {
 		}
 		return 0
 	})
-	if known || len(c.Body) == 0 || len(f.early) >= earlyMost {
-		return
+	if known || len(c.Body) == 0 || len(f.early) >= earlyMost || uint64(f.Kept()+len(c.Body)) > f.limit-f.read {
+		return // it is asked for again
 	}
 	f.early = slices.Insert(f.early, i, c.kept())
 }

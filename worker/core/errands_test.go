@@ -189,3 +189,19 @@ func TestErrandHangs(t *testing.T) {
 		t.Errorf("when it returns it says %+v", d.said())
 	}
 }
+
+// What is remembered of broadcasts is bounded, answers too.
+func TestReviewAnswersAreBounded(t *testing.T) {
+	d := newDoing(t)
+	var all []*Errand
+	for i := range byte(8) {
+		d.cast(i+1, nil)
+		all = append(all, d.fx.Errands...)
+	}
+	for _, e := range all {
+		d.done(e, session.Reply{Raw: true, Body: make([]byte, 8<<20-8192)})
+	}
+	if n := d.core.castings.bytes; n > castingsBytes {
+		t.Errorf("%d MiB are remembered, at most %d", n>>20, castingsBytes>>20)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -90,5 +91,34 @@ func TestReviewAttachGivenUp(t *testing.T) {
 	time.Sleep(4 * time.Second)
 	if st := c.pool(t, "p"); st.Free != 20 {
 		t.Errorf("%d attaches were given up; 4 s later, with a lease of 1 s, %d of 20 slots are free", gaveUp, st.Free)
+	}
+}
+
+// G: a request whose neighbour in a kept session panics was not run: it is made again.
+func TestReviewKeptNeighbours(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	p := worker.NewPool(worker.Config[struct{}]{Pool: "web", Slots: 1})
+	began, let := make(chan bool, 10), make(chan bool)
+	worker.Handle(p, "do", func(_ context.Context, _ struct{}, what string) (string, error) {
+		if what == "boom" {
+			began <- true
+			<-let
+			panic("as told")
+		}
+		return "fine", nil
+	})
+	c.serve(t, worker.Options{}, p)
+	s := site(t, c.dial(t), route("POST /do", "do", "keep = 1", "ahead = 4"))
+	boom, fine := make(chan reply, 1), make(chan reply, 1)
+	go func() { boom <- ask(t, request(t, http.MethodPost, s.URL+"/do", `"boom"`)) }()
+	<-began
+	go func() { fine <- ask(t, request(t, http.MethodPost, s.URL+"/do", `"other"`)) }()
+	time.Sleep(200 * time.Millisecond)
+	close(let)
+	if got := await(t, boom, "boom"); got.status != 500 {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if got := await(t, fine, "fine"); got.status != 200 {
+		t.Errorf("the neighbour: %d %s %v", got.status, got.body, got.header)
 	}
 }

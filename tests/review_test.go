@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -121,4 +123,28 @@ func TestReviewKeptNeighbours(t *testing.T) {
 	if got := await(t, fine, "fine"); got.status != 200 {
 		t.Errorf("the neighbour: %d %s %v", got.status, got.body, got.header)
 	}
+}
+
+// F: who asks and never reads takes nobody else's place for longer than writeTime.
+func TestReviewNeverReads(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	w := newWebbed(4)
+	worker.Handle(w.pool, "page", func(context.Context, *int, any) ([]byte, error) { return make([]byte, 30<<10), nil })
+	c.serve(t, worker.Options{}, w.pool)
+	s := site(t, c.dial(t), "most = 2\n"+route("/page", "page", `deadline = "500ms"`)+route("/count", "count"))
+	for range 2 {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		go io.WriteString(conn, strings.Repeat("GET /page HTTP/1.1\r\nHost: x\r\n\r\n", 5000))
+	}
+	eventually(t, "there is no room", func() bool { return ask(t, request(t, http.MethodGet, s.URL+"/count", "")).status == 503 })
+	for began := time.Now(); time.Since(began) < 40*time.Second; time.Sleep(time.Second) {
+		if ask(t, request(t, http.MethodGet, s.URL+"/count", "")).status == 200 && time.Since(began) > 5*time.Second {
+			return
+		}
+	}
+	t.Errorf("40 s later: %s", ask(t, request(t, http.MethodGet, s.URL+"/healthz", "")).body)
 }

@@ -3,6 +3,7 @@ package tests
 import (
 	"context"
 	"errors"
+	"github.com/limpet-rpc/limpet/client"
 	"io"
 	"net"
 	"net/http"
@@ -147,4 +148,48 @@ func TestReviewNeverReads(t *testing.T) {
 		}
 	}
 	t.Errorf("40 s later: %s", ask(t, request(t, http.MethodGet, s.URL+"/healthz", "")).body)
+}
+
+// J1: where ctx ends nothing more is taken from seq.
+func TestReviewJobTakesNothingMore(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	c.serve(t, worker.Options{}, counters("p", 2))
+	cl := c.dial(t)
+	for range 30 {
+		ctx, cancel := context.WithCancel(t.Context())
+		more := 0
+		seq := func(yield func(int) bool) {
+			for i := range 100 {
+				if i == 3 {
+					cancel()
+				}
+				if i > 3 {
+					more++
+				}
+				if !yield(i) {
+					return
+				}
+			}
+		}
+		for range client.Job[int](ctx, cl, "p", "add", seq) {
+		}
+		if more > 0 {
+			t.Errorf("%d items were taken after the job's context had ended", more)
+		}
+	}
+}
+
+// J2: past its limit an item ends as ErrDeadline.
+func TestReviewJobLimit(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	p := worker.NewPool(worker.Config[struct{}]{Pool: "p", Slots: 1, Open: func(context.Context, *worker.Session) (struct{}, error) {
+		return struct{}{}, errors.New("not today")
+	}})
+	worker.Handle(p, "m", func(context.Context, struct{}, int) (int, error) { return 0, nil })
+	c.serve(t, worker.Options{}, p)
+	for item := range client.Job[int](t.Context(), c.dial(t), "p", "m", func(yield func(int) bool) { yield(1) }, client.JobLimit(300*time.Millisecond)) {
+		if !errors.Is(item.Err, client.ErrDeadline) {
+			t.Errorf("%v", item.Err)
+		}
+	}
 }

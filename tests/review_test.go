@@ -193,3 +193,21 @@ func TestReviewJobLimit(t *testing.T) {
 		}
 	}
 }
+
+// D: WithLatePools holds for OpenCall.
+func TestReviewOpenCallLatePools(t *testing.T) {
+	c := newCell(t, prompt())
+	cl := c.dial(t)
+	go func() {
+		time.Sleep(300 * time.Millisecond)
+		c.serve(t, worker.Options{}, counters("late", 1))
+	}()
+	var n int
+	s, err := cl.OpenCall(t.Context(), "late", "add", 1, &n, client.WithLatePools(), client.WithWait(5*time.Second))
+	if err != nil {
+		t.Errorf("%v", err)
+	} else {
+		closeSession(t, s)
+	}
+	time.Sleep(500 * time.Millisecond)
+}

@@ -3,6 +3,7 @@ package tests
 import (
 	"context"
 	"errors"
+	"github.com/limpet-rpc/limpet/cache"
 	"github.com/limpet-rpc/limpet/client"
 	"io"
 	"net"
@@ -210,4 +211,18 @@ func TestReviewOpenCallLatePools(t *testing.T) {
 		closeSession(t, s)
 	}
 	time.Sleep(500 * time.Millisecond)
+}
+
+// K: a value whose time is over is not kept for ever.
+func TestReviewCachePast(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	c.serve(t, worker.Options{}, cached(t, 1<<20))
+	ch := cache.New(c.dial(t), "jobs")
+	if err := ch.Set(t.Context(), "k", []byte("v"), -time.Second); err != nil {
+		t.Skip(err)
+	}
+	time.Sleep(5 * time.Millisecond)
+	if v, err := ch.Get(t.Context(), "k"); !errors.Is(err, cache.ErrMissing) {
+		t.Errorf("set until a second ago: %q, %v", v, err)
+	}
 }

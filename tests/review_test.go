@@ -226,3 +226,23 @@ func TestReviewCachePast(t *testing.T) {
 		t.Errorf("set until a second ago: %q, %v", v, err)
 	}
 }
+
+// B: one goroutine may read answers while another waits for the end.
+func TestReviewAnswersBesideWait(t *testing.T) {
+	c := newCell(t, prompt())
+	herds(t, c, 4)
+	cl := c.dial(t)
+	for range 20 {
+		k := client.Broadcast[string](bounded(t), cl, "herd", "who", nil)
+		answers := k.Answers()
+		sums := make(chan client.Complete, 1)
+		go func() { sum, _ := k.Wait(); sums <- sum }()
+		read := 0
+		for range answers {
+			read++
+		}
+		if sum := <-sums; sum.Members != 4 || read != 4 {
+			t.Fatalf("of %d members %d answers were read", sum.Members, read)
+		}
+	}
+}

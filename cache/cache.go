@@ -79,8 +79,8 @@ func (c *Cache) Load(ctx context.Context, key string) (value []byte, version uin
 	return r.Value, r.Version, err
 }
 
-// Set stores a value for ttl, to the millisecond; 0 is without end. ErrTooLarge
-// where it is over the limit.
+// Set stores a value for ttl, to the millisecond; 0 is without end, and below 0 is
+// over at once. ErrTooLarge where it is over the limit.
 func (c *Cache) Set(ctx context.Context, key string, value []byte, ttl time.Duration) error {
 	_, err := c.do(ctx, methodSet, ask{Key: key, Value: value, Millis: millis(ttl)})
 	return err
@@ -110,9 +110,17 @@ func (c *Cache) Stats(ctx context.Context) (Stats, error) {
 	return *r.Stats, nil
 }
 
-// millis rounds up: what was to live does.
+// millis rounds up: what was to live does. What was over before lives for one, for 0
+// is without end.
 func millis(ttl time.Duration) int64 {
-	return int64((max(0, ttl) + time.Millisecond - 1) / time.Millisecond)
+	ms := int64(ttl / time.Millisecond)
+	if ttl%time.Millisecond > 0 {
+		ms++
+	}
+	if ttl < 0 {
+		return 1
+	}
+	return ms
 }
 
 // do makes one operation.

@@ -54,10 +54,14 @@ func (c *Client) attach(ctx context.Context, text, pool string) (*Session, error
 	select {
 	case <-w.done:
 	case <-ctx.Done():
-		c.step(func(time.Time, *core.Effects) { c.core.GiveUpAttach(w) })
-		e := gaveUp(ctx.Err())
-		e.Outcome, e.Text = session.Unknown, "the session may have moved here; its lease ends it then"
-		return nil, e
+		given := false
+		c.step(func(time.Time, *core.Effects) { given = c.core.GiveUpAttach(w) })
+		if given {
+			e := gaveUp(ctx.Err())
+			e.Outcome, e.Text = session.Unknown, "the session may have moved here; its lease ends it then"
+			return nil, e
+		}
+		<-w.done // its end is on the way here, and this client would keep its lease
 	}
 	if w.err != nil {
 		return nil, w.err

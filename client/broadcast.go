@@ -72,7 +72,7 @@ func (g *gathering) count(f session.Fate) {
 }
 
 // Cast is a broadcast that was begun with Broadcast. One goroutine may read its
-// answers while another waits for its end.
+// answers while another waits for its end; Answers is called before that waits.
 type Cast[R any] struct{ g *gathering }
 
 // Broadcast asks every member of a pool the same and does not wait: the members
@@ -98,6 +98,7 @@ func Broadcast[R any](ctx context.Context, c *Client, pool, method string, arg a
 // past 4,096, or 1 MiB, the broker holds further ones back. Whoever breaks the loop
 // stops the broadcast, as Stop does.
 func (c *Cast[R]) Answers() iter.Seq2[Answer[R], error] {
+	c.g.claim()
 	return func(yield func(Answer[R], error) bool) {
 		for {
 			m, ok := c.g.next()
@@ -134,11 +135,13 @@ func answerOf[R any](m *wire.Member) (a Answer[R], err error) {
 // client closed, or no broker that says who the members are by the context's
 // deadline. The counts are then of those that were settled.
 func (c *Cast[R]) Wait() (Complete, error) {
-	for {
+	for !c.g.claimed() {
 		if _, ok := c.g.next(); !ok {
-			return c.g.result()
+			break
 		}
 	}
+	<-c.g.ended
+	return c.g.result()
 }
 
 // Members is how many members the broadcast was sent to; known is false while
@@ -170,6 +173,7 @@ type gathering struct {
 
 	mu     sync.Mutex
 	queue  []core.Answer
+	reader bool // Answers was called: they are his
 	sum    Complete
 	err    error
 	unhook func() bool // from ctx
@@ -270,6 +274,19 @@ func (g *gathering) next() (*wire.Member, bool) {
 		a, ok := g.pop()
 		return &a.Member, ok
 	}
+}
+
+// claim leaves the answers to one who reads them. Whoever waits stops dropping them.
+func (g *gathering) claim() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.reader = true
+}
+
+func (g *gathering) claimed() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.reader
 }
 
 func (g *gathering) pop() (a core.Answer, ok bool) {

@@ -141,21 +141,23 @@ func (c *Client) OpenCall(ctx context.Context, pool, method string, arg, reply a
 		return nil, fmt.Errorf("open session in pool %q with %s: %w", pool, method, err)
 	}
 	args, raw, err := encode(arg, cfg.call)
+	var s *Session
+	var w *replyTo
 	if err == nil {
-		var w *replyTo
-		if cfg.wish.First, w, err = firstCall(ctx, request{method: method, args: args, raw: raw, opts: cfg.call}); err == nil {
-			steps := cfg
+		steps := cfg
+		err = c.insist(ctx, &cfg, 0, func() error {
+			var err error
+			r := request{method: method, args: args, raw: raw, opts: cfg.call}
+			if cfg.wish.First, w, err = firstCall(ctx, r); err != nil { // a waiter has one end
+				return err
+			}
 			w.on = onward{client: c, pool: pool, method: method, cfg: &steps, hops: hopsOf(cfg.call)}
-			return c.openCall(ctx, pool, method, cfg, w, reply)
-		}
+			s, err = c.open(ctx, cfg)
+			return err
+		})
 	}
-	return nil, fmt.Errorf("open session in pool %q with %s: %w", pool, method, err)
-}
-
-func (c *Client) openCall(ctx context.Context, pool, method string, cfg openConfig, w *replyTo, reply any) (*Session, error) {
-	s, err := c.open(ctx, cfg)
 	if err != nil {
-		if ended := ctx.Err(); ended != nil && errors.Is(err, ended) {
+		if ended := ctx.Err(); w != nil && ended != nil && errors.Is(err, ended) {
 			err = w.givenUp(ctx) // it may have run: the open had it along
 		}
 		return nil, fmt.Errorf("open session in pool %q with %s: %w", pool, method, err)

@@ -181,7 +181,7 @@ func (r *jobRun) feed(seq iter.Seq[any]) {
 		r.tally.took()
 		goOn := r.hooks == nil && r.dispatch(&unit{index: index, arg: arg, send: arg}) ||
 			r.hooks != nil && r.hooks.scatter(r, index, arg)
-		if !goOn {
+		if !goOn || r.ctx.Err() != nil { // a dispatch that found room does not look
 			return
 		}
 		index++
@@ -249,7 +249,7 @@ func (r *jobRun) do(st stage, send any) (reply codec.Body, err error) {
 		}
 		r.tally.retry()
 		if !sleep(ctx, pause.NextBackOff()) {
-			return reply, err
+			return reply, timeUp(ctx, err)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"runtime"
 	"sync"
 
 	"github.com/limpet-rpc/limpet/client/core"
@@ -124,7 +125,10 @@ func (p *Pending) end(a answer, err error) {
 	p.reply.settle(&core.Result{Body: a.body, Raw: a.raw})
 }
 
-func (p *Pending) begun(f *core.Flow) { p.reply.begun(f) }
+func (p *Pending) begun(f *core.Flow) {
+	runtime.AddCleanup(p, p.s.client.unread, f) // of one that nobody waits for
+	p.reply.begun(f)
+}
 
 func (p *Pending) step(body []byte, raw bool) {
 	p.mu.Lock()

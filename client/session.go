@@ -276,6 +276,7 @@ func (s *Session) wait(ctx context.Context, w *replyTo, tag waiter) error {
 		return nil
 	}
 	defer w.release()
+	s.client.unread(w.seen)
 	if w.err == nil {
 		return tooLate(ctx.Err())
 	}

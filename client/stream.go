@@ -165,7 +165,9 @@ func (f *feeder) run(w *chunk.Writer) {
 		f.err = fmt.Errorf("read the argument: %w", err)
 		f.mu.Unlock()
 		f.s.client.step(func(now time.Time, fx *core.Effects) {
-			f.s.client.core.Cancel(now, f.s.core, f.tag, session.ErrCancelled, fx)
+			if !f.flow.Over() { // else the tag may be another call's by now
+				f.s.client.core.Cancel(now, f.s.core, f.tag, session.ErrCancelled, fx)
+			}
 		})
 	}
 	w.Stop(chunk.ErrEnded)
@@ -208,6 +210,13 @@ func (c *Client) look(f func(c *core.Core, fx *core.Effects)) {
 	f(c.core, fx)
 	c.mu.Unlock()
 	c.finish(fx)
+}
+
+// unread gives back the memory of a reply, or nil, that nobody reads to its end.
+func (c *Client) unread(f *core.Flow) {
+	if f != nil {
+		c.look(func(k *core.Core, _ *core.Effects) { k.Leave(f) })
+	}
 }
 
 func lookOf(l core.Look) chunk.Look {
@@ -266,6 +275,7 @@ func (s *Session) receive(ctx context.Context, w *replyTo, tag waiter, result an
 		body, most, err = collected(r, s.client.most)
 	}
 	r.Stop(chunk.ErrEnded)
+	defer s.client.unread(w.seen)
 	switch {
 	case most != nil:
 		err = s.refuse(w, tag, most)
@@ -347,6 +357,7 @@ func (s *Session) stream(ctx context.Context, method string, arg any, opts []Cal
 		if !s.giveUp(w, p, ctx.Err()) {
 			return nil, s.abandon(w, p, ctx.Err())
 		}
+		s.client.unread(w.seen)
 		if w.err == nil {
 			return nil, tooLate(ctx.Err())
 		}
@@ -432,6 +443,7 @@ func (r *Stream) end(why error) error {
 	r.stop()
 	w := r.p.reply
 	defer w.feed.stop()
+	defer r.s.client.unread(w.seen)
 	switch {
 	case !w.over:
 		if ended := r.p.ctx.Err(); ended != nil {

@@ -195,3 +195,16 @@ func TestRoadIsShared(t *testing.T) {
 		t.Errorf("%d bytes are left on the road", road.Flying())
 	}
 }
+
+// What comes early is bounded by the window too.
+func TestReviewEarlyWithinWindow(t *testing.T) {
+	f := NewInflow(4<<20, -1)
+	f.Grant()
+	body := make([]byte, MaxChunk)
+	for i := range 64 {
+		f.Arrive(Chunk{At: uint64(1 + i), Body: body}, false, 0)
+	}
+	if f.Kept() > f.Window() {
+		t.Errorf("%d bytes are kept, the window is %d", f.Kept(), f.Window())
+	}
+}

@@ -102,8 +102,8 @@ func (f *Inflow) wait(c Chunk) {
 		}
 		return 0
 	})
-	if known || len(c.Body) == 0 || len(f.early) >= earlyMost {
-		return
+	if known || len(c.Body) == 0 || len(f.early) >= earlyMost || uint64(f.Kept()+len(c.Body)) > f.limit-f.read {
+		return // it is asked for again
 	}
 	f.early = slices.Insert(f.early, i, c.kept())
 }
@@ -184,7 +184,7 @@ func (f *Inflow) Due() bool {
 	}
 	room := max(f.limit, f.read+f.window) - f.limit
 	return room > 0 && (room >= min(f.window/4, MaxChunk) || f.read == f.taken && f.limit-f.taken < MaxChunk) ||
-		f.taken-f.told >= max(1, min(f.window/2, 2*MaxChunk)) || f.taken == f.limit && f.told < f.taken
+		f.taken-f.told >= max(1, min(f.window/2, MaxChunk)) || f.taken == f.limit && f.told < f.taken
 }
 
 // Complete reports that everything has come, and that this is certain.

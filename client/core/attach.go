@@ -36,13 +36,15 @@ func (c *Core) Attach(now time.Time, t session.Token, pool string, tag any, fx *
 }
 
 // GiveUpAttach stops asking. A session that is attached all the same is not
-// kept: its lease ends it.
-func (c *Core) GiveUpAttach(tag any) {
+// kept: its lease ends it. It is false where the Result has come.
+func (c *Core) GiveUpAttach(tag any) (given bool) {
 	for nonce, a := range c.attaches {
 		if a.tag == tag {
 			delete(c.attaches, nonce)
+			given = true
 		}
 	}
+	return given
 }
 
 func (c *Core) sendAttach(now time.Time, a *attaching, fx *Effects) {

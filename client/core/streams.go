@@ -102,6 +102,17 @@ func (c *Core) Take(f *Flow, tag any, fx *Effects) (part session.Chunk, what Loo
 	return part, FlowWaits
 }
 
+// Leave gives up what is left of a reply that has come to its last byte: nobody
+// takes it. Of any other the call's end does.
+func (c *Core) Leave(f *Flow) {
+	if f.over && f.in != nil {
+		f.in.Close()
+	}
+}
+
+// Over reports that the call is settled, or nobody waits for it.
+func (f *Flow) Over() bool { return f.over }
+
 // Sum is the CRC-32C that the worker gives of a reply.
 func (f *Flow) Sum() uint32 { return f.in.Sum() }
 

@@ -223,6 +223,8 @@ func (y *way) again(err error) bool {
 	switch session.CodeOf(err) {
 	case session.ErrWorkerLost, session.ErrWorkerDied, session.ErrSessionDrained, session.ErrDraining:
 		return errors.Is(err, session.NotRun) || y.route.Idempotent
+	case session.ErrWorkerPanic, session.ErrWorkerHung: // by another request's call in the same session
+		return errors.Is(err, session.NotRun)
 	}
 	return false
 }

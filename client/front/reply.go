@@ -134,19 +134,14 @@ func (r *Route) result(w http.ResponseWriter, b client.Body) {
 	send(w, http.StatusOK, text)
 }
 
-const (
-	writeTime   = 30 * time.Second // how long a client may take to read an answer
-	writeAtOnce = 32 << 10         // bytes that wait for nobody: they fit into the socket's buffer
-)
+// writeTime is how long a client may take to read an answer.
+const writeTime = 30 * time.Second
 
 func send(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	if len(body) > writeAtOnce {
-		control := http.NewResponseController(w)
-		_ = control.SetWriteDeadline(time.Now().Add(writeTime)) // where the server can
-		defer control.SetWriteDeadline(time.Time{})             //nolint:errcheck // as above
-	}
+	// Where the server can. It is net/http that takes it back, once all is written.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTime))
 	_, _ = w.Write(body) //nolint:gosec // no HTML, and not to be taken for it; who has gone reads nothing
 }

@@ -376,6 +376,21 @@ func (c *Core) finishErrand(e *Errand, r session.Reply, ending bool, fx *Effects
 	}
 	c.over(e, fate, r)
 	c.tellErrands([]*Errand{e}, fx)
+	c.trim(e)
+}
+
+// trim gives up the answer of an errand, which has been sent once, where there is
+// no room to remember it: that it was given stays known.
+func (c *Core) trim(e *Errand) {
+	size := len(e.reply.Body)
+	if c.castings.bytes <= castingsBytes || size == 0 {
+		return
+	}
+	e.of.size -= size
+	c.castings.bytes -= size
+	if e.reply.Body = nil; e.reply.Code == 0 {
+		e.reply.Code = session.ErrReplyGone
+	}
 }
 
 func (c *Core) settleErrand(e *Errand, fate session.Fate, code session.Code, text, stack string) {

@@ -189,3 +189,42 @@ func TestErrandHangs(t *testing.T) {
 		t.Errorf("when it returns it says %+v", d.said())
 	}
 }
+
+// What is remembered of broadcasts is bounded, answers too.
+func TestReviewAnswersAreBounded(t *testing.T) {
+	d := newDoing(t)
+	var all []*Errand
+	for i := range byte(8) {
+		d.cast(i+1, nil)
+		all = append(all, d.fx.Errands...)
+	}
+	for _, e := range all {
+		d.done(e, session.Reply{Raw: true, Body: make([]byte, 8<<20-8192)})
+	}
+	if n := d.core.castings.bytes; n > castingsBytes {
+		t.Errorf("%d MiB are remembered, at most %d", n>>20, castingsBytes>>20)
+	}
+}
+
+// Those that hang on the side lane leave others a fate.
+func TestReviewSideLaneFull(t *testing.T) {
+	d := newDoing(t)
+	for i := range byte(asideMost) {
+		d.cast(i+1, func(m *wire.Cast) { m.Patience = 100 })
+	}
+	for range 40 {
+		d.now = d.now.Add(100 * time.Millisecond)
+		d.fx.Reset()
+		d.core.Tick(d.now, &d.fx)
+	}
+	d.cast(100, nil)
+	for range 3600 {
+		d.now = d.now.Add(time.Second)
+		d.fx.Reset()
+		d.core.Tick(d.now, &d.fx)
+		if len(d.said()) > 0 {
+			return
+		}
+	}
+	t.Errorf("an hour later it has no fate; %d errands are open", d.core.Errands())
+}

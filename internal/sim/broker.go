@@ -17,6 +17,7 @@ type brokerPart struct {
 	yields  int    // the life that ends because another is master
 	core    *core.Core
 	fx      core.Effects
+	arrived []byte              // the envelope that is looked at, in memory that is used again
 	links   []*link             // of everybody that ever connected here and still lives
 	peers   map[wire.Peer]*link // of this life
 	dead    map[wire.Peer]bool  // whose connection broke; true once Gone was told
@@ -110,11 +111,15 @@ func (b *brokerPart) receive(from wire.Peer, env []byte) {
 	b.watchWait(env)
 	b.watchSay(from, env)
 	b.fx.Reset()
-	b.core.Step(b.now(), from, env, &b.fx)
+	b.arrived = append(b.arrived[:0], env...)
+	b.core.Step(b.now(), from, b.arrived, &b.fx)
 	b.registered(from, env)
 	b.core.Flush(&b.fx)
 	b.watchQueue(env)
 	b.apply()
+	for i := range b.arrived { // the socket loop receives into the same memory next
+		b.arrived[i] = 0xee
+	}
 }
 
 func (b *brokerPart) turn() {

@@ -12,7 +12,7 @@ type Batch struct {
 }
 
 // batchKeep is how much memory a batch keeps from one step to the next.
-const batchKeep = 64 << 10
+const batchKeep = 512 << 10
 
 // Reset empties the batch.
 func (b *Batch) Reset() {

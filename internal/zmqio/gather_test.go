@@ -50,6 +50,7 @@ func TestNothingStaysLeft(t *testing.T) {
 	}
 	const many, each = 4, 2000
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	ran := make(chan error, 1)
 	b.leave(0) // before it runs
 	go func() { ran <- b.loop.Run(ctx) }()

@@ -375,6 +375,9 @@ func (l *Loop) receive() (busy bool) {
 		clear(batch)
 		l.batch = batch[:0]
 	}
+	if l.options.Fleeting && !busy { // no socket has parts that it has not handed out
+		l.arena.reuse()
+	}
 	return busy
 }
 

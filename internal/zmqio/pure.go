@@ -20,6 +20,8 @@ type transfer struct {
 // arena is what parts are received into; the binding makes its own memory.
 type arena struct{}
 
+func (*arena) reuse() {}
+
 func (t *transfer) open(*arena) error { return nil }
 
 // askOrigins lets the parts say where they came from, if asked.

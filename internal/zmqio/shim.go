@@ -35,10 +35,17 @@ type transfer struct {
 const arenaSize = 32 << 10
 
 // arena is where a loop's sockets put small parts, one behind the other. What is
-// used is never used again: handlers may keep it.
-type arena struct{ rest []byte }
+// used is not used again, for handlers may keep it, unless they say that they do
+// not.
+type arena struct{ whole, rest []byte }
 
-func (a *arena) renew() { a.rest = make([]byte, arenaSize) }
+func (a *arena) renew() {
+	a.whole = make([]byte, arenaSize)
+	a.rest = a.whole
+}
+
+// reuse takes the arena back from handlers that have kept nothing of it.
+func (a *arena) reuse() { a.rest = a.whole }
 
 // port is a socket's side of the shim: what it has received in one crossing and
 // not handed out yet.

@@ -82,8 +82,7 @@ func (c *Core) move(now time.Time, s *Session, holder uuid.UUID, nonce uint64, f
 	if s.callee.Running() == 0 {
 		c.rest(now, s)
 	}
-	live := s.live()
-	c.report(fx, func(seq uint64) wire.Control { return &wire.Accept{Seq: seq, Live: live} })
+	c.accepted(s.live(), fx)
 }
 
 // giveTo counts a session, and the slot it holds, for another client.

@@ -247,10 +247,24 @@ func (c *Core) silent(cl *client) bool {
 // report sends a change to every broker that knows this node, numbered for
 // each. It is counted for the others too: the gap tells them that they missed
 // it.
-func (c *Core) report(fx *Effects, change func(seq uint64) wire.Control) {
+func (c *Core) report(fx *Effects, change wire.Control, seq *uint64) {
 	for _, b := range c.inOrder {
-		if seq := b.count(); b.welcomed {
-			fx.Control(b.peer, change(seq))
+		if *seq = b.count(); b.welcomed {
+			fx.Control(b.peer, change)
 		}
 	}
+}
+
+// changes are the messages that sessions are reported with, used again: sending
+// one encodes it at once.
+type changes struct {
+	accept wire.Accept
+	ended  wire.Ended
+}
+
+// accepted reports a session as it is now.
+func (c *Core) accepted(live wire.Live, fx *Effects) {
+	m := &c.changes.accept
+	m.Live = live
+	c.report(fx, m, &m.Seq)
 }

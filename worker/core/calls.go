@@ -133,7 +133,7 @@ func (c *Core) ending(from wire.Peer, h *wire.Header, s *Session, fx *Effects) {
 		c.say(from, h, wire.KindHeld, 0, fx)
 		return
 	}
-	c.remains(from, h, s.callee, s.why, fx)
+	c.remains(from, h, &s.callee, s.why, fx)
 }
 
 // moved answers a holder from whom the session was taken: what he had not

@@ -192,6 +192,7 @@ type Core struct {
 	past        past
 	declined    declined
 	castings    castings
+	changes     changes
 	untold      []*Session // of one call, open, and not reported yet
 	due         dueHeap
 	beats       *heartbeat.Monitor[wire.Peer]

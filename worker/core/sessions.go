@@ -43,7 +43,7 @@ type Session struct {
 	errands []*Errand // of broadcasts, that wait for their turn between two calls
 	errand  *Errand   // that runs
 
-	callee *session.Callee[Call]
+	callee session.Callee[Call]
 	clocks session.Clocks
 	from   wire.Peer // the holder's last way back
 	via    wire.Peer
@@ -223,7 +223,7 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 	limits := p.Limits.Lowered(m.Limits.Session())
 	s := &Session{
 		tenancy: tenancy{node: c.cfg.Node, id: id, key: secret, open: key, pool: p, slot: slot, incarnation: p.count[slot], limits: limits, epoch: 1},
-		callee:  session.NewCallee[Call](limits.Window, session.DefaultBytes), place: -1,
+		callee:  *session.NewCallee[Call](limits.Window, session.DefaultBytes), place: -1,
 		try: m.Try,
 	}
 	if m.Method != "" {
@@ -292,8 +292,7 @@ func (c *Core) OpenDone(now time.Time, s *Session, failed error, fx *Effects) {
 // tell reports a session that is open.
 func (c *Core) tell(s *Session, fx *Effects) {
 	s.reported = true
-	live := s.live()
-	c.report(fx, func(seq uint64) wire.Control { return &wire.Accept{Seq: seq, Live: live} })
+	c.accepted(s.live(), fx)
 }
 
 // tellUntold reports the one-call sessions that are not over by now. Those
@@ -329,9 +328,8 @@ func (c *Core) openFailed(now time.Time, s *Session, failed error, fx *Effects) 
 		code, text = session.ErrWithdrawn, s.why.Text
 		c.past.addOpen(now, s.open, s.why)
 	}
-	c.report(fx, func(seq uint64) wire.Control { // to all: a Register may have named it to any of them
-		return &wire.Decline{Seq: seq, Client: s.open.Client, Request: s.open.Request, Pool: s.pool.Name, Code: code, Text: wire.Text(text), Try: s.try}
-	})
+	m := &wire.Decline{Client: s.open.Client, Request: s.open.Request, Pool: s.pool.Name, Code: code, Text: wire.Text(text), Try: s.try}
+	c.report(fx, m, &m.Seq) // to all: a Register may have named it to any of them
 }
 
 // takeFirst takes the call that came along with the open, as if it had arrived
@@ -442,16 +440,16 @@ func (c *Core) Closed(now time.Time, s *Session, fx *Effects) {
 	c.free(now, s)
 	c.past.add(now, s)
 	why := s.why
-	over := s.live()
-	over.Over = true
-	told := s.reported
+	if s.reported {
+		m := &c.changes.ended
+		m.Session, m.Pool, m.Code, m.Text = s.id, s.pool.Name, why.Code, wire.Text(why.Text)
+		c.report(fx, m, &m.Seq)
+	} else { // as a whole, once
+		over := s.live()
+		over.Over = true
+		c.accepted(over, fx)
+	}
 	s.reported = true
-	c.report(fx, func(seq uint64) wire.Control {
-		if !told {
-			return &wire.Accept{Seq: seq, Live: over}
-		}
-		return &wire.Ended{Seq: seq, Session: s.id, Pool: s.pool.Name, Code: why.Code, Text: wire.Text(why.Text)}
-	})
 	fx.Events = append(fx.Events, Event{What: EventEnded, Session: s.id, Pool: s.pool.Name, Code: why.Code, Text: why.Text})
 }
 

@@ -449,6 +449,9 @@ func (f *flow) lost() session.Reply {
 
 // breakAll ends all flows of a session.
 func (c *Core) breakAll(s *Session, why *session.Error, fx *Effects) {
+	if len(s.flows) == 0 {
+		return
+	}
 	for _, n := range slices.Sorted(maps.Keys(s.flows)) {
 		c.breakFlow(s.flows[n], why, fx)
 	}

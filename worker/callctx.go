@@ -14,11 +14,12 @@ import (
 // reply's; whatever only some calls need is made when they do.
 type callContext struct {
 	// fixed
-	session  *Session     // nil on the side lane
-	aside    *aside       // nil everywhere else
-	errand   *core.Errand // nil but for a broadcast's
-	number   uint64       // the call's; 0 for a broadcast's, and for Open's
-	deadline time.Time    // zero: none
+	session   *Session     // nil on the side lane
+	aside     *aside       // nil everywhere else
+	errand    *core.Errand // nil but for a broadcast's
+	number    uint64       // the call's; 0 for a broadcast's, and for Open's
+	deadline  time.Time    // zero: none
+	stillborn bool         // it was cancelled before it began
 
 	flows *flows // owned by the task; nil: argument and reply are whole
 	steps uint64 // of its progress, guarded by the node's mutex

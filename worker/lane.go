@@ -102,6 +102,6 @@ func (l *lane) take(o turn) {
 	case o.stop != nil:
 		t.close(o.stop)
 	default:
-		t.node.done(t, o.call.Number, o.errand, t.handle(&o.work))
+		t.node.done(t, o.call.Number, o.errand, t.handle(t.onLane(&o.work), &o.work))
 	}
 }

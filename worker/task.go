@@ -210,34 +210,54 @@ func (t *task) take(o *order) {
 // serve runs calls until the session ends. A call that was handed over before
 // the end, and cancelled by it, comes to its own end first.
 func (t *task) serve() {
-	for t.next() {
-		reply := t.handle(&t.work)
+	for ctx := t.next(); ctx != nil; ctx = t.next() {
+		reply := t.handle(ctx, &t.work)
 		n, errand := t.work.call.Number, t.work.errand
 		t.work = work{} // the core hands over the next only after done
 		t.node.done(t, n, errand, reply)
 	}
 }
 
-// next waits for a call, and reports false at the session's end.
-func (t *task) next() bool {
+// next waits for a call and begins it; it is nil at the session's end.
+func (t *task) next() *callContext {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.running, t.errand, t.current = 0, nil, nil // an idle session keeps nothing of its last call
 	for !t.handed && t.stop == nil {
 		t.news.Wait()
 	}
-	was := t.handed
+	if !t.handed {
+		return nil
+	}
 	t.handed = false
-	return was
+	return t.begun(&t.work)
+}
+
+// onLane begins a call whose turn on a lane has come.
+func (t *task) onLane(w *work) *callContext {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.begun(w)
+}
+
+// begun makes the context that cancel ends, while mu is held.
+func (t *task) begun(w *work) *callContext {
+	ctx := &callContext{session: &t.info, errand: w.errand, number: w.call.Number, deadline: w.call.Deadline}
+	t.running, t.errand, t.current = w.call.Number, w.errand, ctx
+	if w.errand != nil {
+		ctx.stillborn = t.recalled == w.errand
+	} else {
+		ctx.stillborn = t.running != 0 && t.cancelled == t.running
+	}
+	return ctx
 }
 
 // handle runs one call to its end, whatever that is.
-func (t *task) handle(w *work) (reply session.Reply) {
-	call := &w.call
-	ctx := &callContext{session: &t.info, errand: w.errand, number: call.Number, deadline: call.Deadline}
-	if !t.started(w, ctx) {
+func (t *task) handle(ctx *callContext, w *work) (reply session.Reply) {
+	if ctx.stillborn {
 		return failure(session.ErrCancelled, session.NotRun, "cancelled before it began", "")
 	}
+	call := &w.call
 	inside := false
 	defer func() {
 		ctx.finish(context.Canceled)
@@ -295,18 +315,6 @@ func (t *task) panicked(call *core.Call, p any) session.Reply {
 	at := stack()
 	t.node.log.Error("panic in a handler", "pool", t.info.Pool(), "method", string(call.Method), "session", t.info.ID(), "panic", p, "stack", at)
 	return failure(session.ErrWorkerPanic, session.Done, fmt.Sprintf("method %q: %v", call.Method, p), at)
-}
-
-// started makes ctx the context that cancel ends; it is false for a call that
-// was cancelled before.
-func (t *task) started(w *work, ctx *callContext) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.running, t.errand, t.current = w.call.Number, w.errand, ctx
-	if w.errand != nil {
-		return t.recalled != w.errand
-	}
-	return t.running == 0 || t.cancelled != t.running
 }
 
 // cancel ends the context of a call or an errand: the one that runs, or one that

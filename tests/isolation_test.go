@@ -157,7 +157,7 @@ func (c *child) gone() {
 func isolatedCell(t *testing.T) (c *cell, records string) {
 	t.Helper()
 	records = filepath.Join(t.TempDir(), "records")
-	return newCell(t, broker.Options{Records: records, Beat: 200 * time.Millisecond, Misses: 5}), records
+	return newCell(t, broker.Options{Records: records, Beat: quickBeat, Misses: quickMisses}), records
 }
 
 func pidOf(t *testing.T, s *client.Session) int {
@@ -234,8 +234,8 @@ func TestWorkerProcessHangs(t *testing.T) {
 				t.Errorf("the replacement is process %d", n)
 			}
 			n, slowest := stop()
-			t.Logf("limit 1s: client told after %s, replacement ready after %s; neighbour: %d calls, slowest %s",
-				told.Round(time.Millisecond), replaced.Round(time.Millisecond), n, slowest.Round(time.Millisecond))
+			t.Logf("limit %s: client told after %s, replacement ready after %s; neighbour: %d calls, slowest %s",
+				quickLimit, told.Round(time.Millisecond), replaced.Round(time.Millisecond), n, slowest.Round(time.Millisecond))
 			if n == 0 || pidOf(t, other) != otherPID {
 				t.Errorf("the neighbour made %d calls", n)
 			}
@@ -496,7 +496,7 @@ func TestStoppedSupervisorAccusesNobody(t *testing.T) {
 		}
 	}
 	p.signal(syscall.SIGSTOP)
-	callsFor(2 * time.Second) // twice the beat limit
+	callsFor(quickLimit * 3 / 2)
 	p.signal(syscall.SIGCONT)
 	callsFor(time.Second)
 	if got := pidOf(t, s); got != pid {

@@ -73,12 +73,14 @@ func hold(ctx context.Context, s *client.Session) error {
 }
 
 // visits opens and holds sessions one after the other, and says how long each
-// open took and how many of the flood's were opened meanwhile.
-func visits(t *testing.T, cl *client.Client, n int, opened func() int64) (waits []time.Duration, overtaken []int64) {
+// open took, how many of the flood's were opened meanwhile, and the worst place
+// in the queue that it had.
+func visits(t *testing.T, cl *client.Client, n int, opened func() int64) (waits []time.Duration, overtaken []int64, place int64) {
 	t.Helper()
+	var worst atomic.Int64
 	for range n {
 		before, began := opened(), time.Now()
-		s := open(t, cl, "count")
+		s := open(t, cl, "count", client.WithPlace(func(place int) { worst.Store(max(worst.Load(), int64(place))) }))
 		waits, overtaken = append(waits, time.Since(began)), append(overtaken, opened()-before)
 		ctx, cancel := context.WithTimeout(t.Context(), long)
 		if err := hold(ctx, s); err != nil {
@@ -88,7 +90,7 @@ func visits(t *testing.T, cl *client.Client, n int, opened func() int64) (waits 
 	}
 	slices.Sort(waits)
 	slices.Sort(overtaken)
-	return waits, overtaken
+	return waits, overtaken, worst.Load()
 }
 
 // floodOpens is how many sessions the flood asks for, floodKept how many of
@@ -105,9 +107,8 @@ func TestFloodOfOpens(t *testing.T) {
 	c := newCell(t)
 	c.startNode("node", "count", floodSlots)
 	neighbour := dial(t, c.url)
-	idle, _ := visits(t, neighbour, 20, func() int64 { return 0 })
-	service := idle[len(idle)/2] + thought
-	t.Logf("idle: an open takes %s, one service %s", idle[len(idle)/2].Round(time.Microsecond), service.Round(time.Microsecond))
+	idle, _, _ := visits(t, neighbour, 20, func() int64 { return 0 })
+	t.Logf("idle: an open takes %s, one service %s", idle[len(idle)/2].Round(time.Microsecond), (idle[len(idle)/2] + thought).Round(time.Microsecond))
 	before := resident(t, c.broker.pid())
 
 	f := startFlood(dial(t, c.url), floodOpens)
@@ -116,7 +117,7 @@ func TestFloodOfOpens(t *testing.T) {
 		t.Errorf("the neighbour's place is %d behind a flood of %d", place, floodShare)
 	}
 	close(f.gate)
-	f.starvesNobody(t, neighbour, service)
+	f.starvesNobody(t, neighbour)
 
 	f.running.Wait()
 	close(f.others)
@@ -152,20 +153,18 @@ func (f *flood) refusedAtOnce(t *testing.T, broker *child, before int) {
 		floodOpens, f.refused.Load(), atOnce.Round(time.Millisecond), floodShare, floodSlots, float64(grown)/(1<<20))
 }
 
-// starvesNobody has another client come and go while the flood is served.
-func (f *flood) starvesNobody(t *testing.T, neighbour *client.Client, service time.Duration) {
+// starvesNobody has another client come and go while the flood is served: it is
+// the next, or the one after, each time. How long it waits is logged: it depends
+// on the machine, which runs both clients here.
+func (f *flood) starvesNobody(t *testing.T, neighbour *client.Client) {
 	t.Helper()
-	waits, overtaken := visits(t, neighbour, 20, f.opened.Load)
+	waits, overtaken, place := visits(t, neighbour, 20, f.opened.Load)
 	if f.closed.Load() >= floodKept {
 		t.Error("the flood was over before the neighbour was")
 	}
-	most := overtaken[len(overtaken)-1]
-	if most > 3*floodSlots {
-		t.Errorf("while the neighbour waited for one session the flood got %d", most)
-	}
-	median := waits[len(waits)/2]
-	if median > 5*service {
-		t.Errorf("the neighbour waits %s in the flood; one service takes %s", median, service)
+	most, median := overtaken[len(overtaken)-1], waits[len(waits)/2]
+	if place < 1 || place > 2 || most > floodShare/4 {
+		t.Errorf("the neighbour's worst place was %d; while it waited for one session the flood got %d", place, most)
 	}
 	t.Logf("in the flood: an open of the neighbour's takes %s in the median, %s at most; meanwhile at most %d of the flood were opened",
 		median.Round(time.Microsecond), waits[len(waits)-1].Round(time.Microsecond), most)

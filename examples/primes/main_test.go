@@ -92,7 +92,7 @@ func newSite(t *testing.T, change func(*front.Route)) *site {
 }
 
 // patient is for tests of what is answered, not when.
-func patient(r *front.Route) { r.Deadline.Duration = 30 * time.Second }
+func patient(r *front.Route) { r.Deadline.Duration = 2 * time.Minute }
 
 // serve starts a process of workers and waits until it is registered.
 func (s *site) serve(t *testing.T, workers int) *os.Process {

@@ -264,8 +264,10 @@ func TestSupervisorIsKilled(t *testing.T) {
 	eventually(t, "no worker process is left", func() bool { return !slices.ContainsFunc(pids, lives) })
 	t.Logf("no process is left after %s", time.Since(begun).Round(time.Millisecond))
 	eventually(t, "the session has ended", func() bool { return s.Err() != nil })
-	if err := s.Err(); !errors.Is(err, session.ErrWorkerLost) || !contains(err.Error(), "its supervisor") {
-		t.Errorf("a session ended with %v, want worker lost, its supervisor", err)
+	// A process may see the end, and say so, before the kernel kills it: see TestOrphanEnds.
+	err := s.Err()
+	if lost := errors.Is(err, session.ErrWorkerLost) && contains(err.Error(), "its supervisor"); !lost && !errors.Is(err, session.ErrSessionDrained) {
+		t.Errorf("a session ended with %v, want worker lost, its supervisor; or drained", err)
 	}
 }
 

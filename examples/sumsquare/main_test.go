@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/limpet-rpc/limpet/broker"
 	"github.com/limpet-rpc/limpet/broker/core"
@@ -194,6 +197,23 @@ func (s *site) refused(t *testing.T) {
 	}
 }
 
+// stop has a process stand still, and waits until all of its threads do.
+func stop(t *testing.T, p *os.Process) {
+	t.Helper()
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		err := unix.Waitid(unix.P_PID, p.Pid, nil, unix.WSTOPPED, nil)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, unix.EINTR) {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestSumSquare(t *testing.T) {
 	s := newSite(t)
 	s.serve(t, "ask,sum")
@@ -237,9 +257,7 @@ func TestLatePart(t *testing.T) {
 	s.serve(t, "ask,sum")
 	square := s.serve(t, "square")
 	s.right(t, "42", `{"diff":0,"square":1764,"sum":1764}`)
-	if err := square.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	stop(t, square.Process)
 	for range 3 {
 		s.late(t)
 	}

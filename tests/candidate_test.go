@@ -173,7 +173,8 @@ func newElectorate(t *testing.T, n int, env ...string) *electorate {
 
 func (e *electorate) join(env ...string) *candidate {
 	e.t.Helper()
-	p := start(e.t, "candidate", slices.Concat([]string{"CELL=" + e.dir, "LISTEN=" + e.url, fmt.Sprint("LIMIT=", electorateLimit.Milliseconds())}, quick, e.env, env)...)
+	own := []string{"CELL=" + e.dir, "LISTEN=" + e.url, fmt.Sprint("LIMIT=", electorateLimit.Milliseconds())}
+	p := start(e.t, "candidate", slices.Concat(own, quick, e.env, env)...)
 	c := &candidate{p, p.says("candidate")}
 	e.all = append(e.all, c)
 	return c

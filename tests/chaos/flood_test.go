@@ -3,6 +3,7 @@ package chaos
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -104,8 +105,9 @@ const (
 // queue may hold and refuses the others at once; and another client is served
 // as soon as any slot comes free, however many wait.
 func TestFloodOfOpens(t *testing.T) {
-	c := newCell(t)
-	c.startNode("node", "count", floodSlots)
+	lease := fmt.Sprint(long.Milliseconds()) // a slow machine takes a while to launch so many, and beats are late meanwhile
+	c := newCell(t, "LEASE="+lease)
+	c.startNode("node", "count", floodSlots, "POOL_LEASE="+lease)
 	neighbour := dial(t, c.url)
 	idle, _, _ := visits(t, neighbour, 20, func() int64 { return 0 })
 	t.Logf("idle: an open takes %s, one service %s", idle[len(idle)/2].Round(time.Microsecond), (idle[len(idle)/2] + thought).Round(time.Microsecond))
@@ -133,6 +135,11 @@ func TestFloodOfOpens(t *testing.T) {
 // free, and the broker to hold what it may and no more.
 func (f *flood) refusedAtOnce(t *testing.T, broker *child, before int) {
 	t.Helper()
+	defer func() {
+		if t.Failed() {
+			t.Logf("%d were opened, %d refused, %d failed otherwise; the broker says %+v", f.opened.Load(), f.refused.Load(), len(f.others), broker.report())
+		}
+	}()
 	eventually(t, "the flood is refused but for what may wait", func() bool { return f.refused.Load() >= floodOpens-floodKept })
 	atOnce := time.Since(f.launched)
 	if n := f.closed.Load(); n != 0 {

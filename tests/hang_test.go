@@ -237,9 +237,10 @@ func TestQuarantineEnds(t *testing.T) {
 	if p := c.pool(t, "sloth"); p.Quarantined != 0 || p.Open != 1 {
 		t.Errorf("the pool is %+v", p)
 	}
-	if a := c.inspect(t, s.ID()).Autopsies; len(a) != 1 || a[0].Quarantined {
-		t.Errorf("the autopsies are %+v, want one, whose handler has returned", a)
-	}
+	eventually(t, "there is one autopsy, whose handler has returned", func() bool {
+		a := c.inspect(t, s.ID()).Autopsies
+		return len(a) == 1 && !a[0].Quarantined
+	})
 }
 
 // The context of a call that hangs ends only after it was looked where it

@@ -225,10 +225,10 @@ func TestWorkerProcessHangs(t *testing.T) {
 			}
 			c.whole(t, 2)
 			replaced := time.Since(begun)
-			in, err := c.broker.InspectNode(t.Context(), s.Route().NodeName)
-			if err != nil || in.Death == nil || !contains(in.Death.Dump, test.function) {
-				t.Errorf("the dump does not name %s: %+v, %v", test.function, in, err)
-			}
+			eventually(t, "its dump names "+test.function, func() bool {
+				in, err := c.broker.InspectNode(t.Context(), s.Route().NodeName)
+				return err == nil && in.Death != nil && contains(in.Death.Dump, test.function)
+			})
 			fresh := open(t, cl, "isolated")
 			if n := pidOf(t, fresh); n == pid || n == otherPID {
 				t.Errorf("the replacement is process %d", n)

@@ -123,10 +123,10 @@ free_port() {
 	fail "no free port found on 127.0.0.1"
 }
 
-# Waits for at most ten seconds until the broker answers; 1 if it ended or did not.
+# Waits for at most a minute until the broker answers; 1 if it ended or did not.
 await_broker() {
 	local n
-	for ((n = 0; n < 100; n++)); do
+	for ((n = 0; n < 600; n++)); do
 		"$limpet" status >/dev/null 2>&1 && running "$1" && return
 		running "$1" || return 1
 		sleep 0.1
@@ -157,7 +157,7 @@ start_broker_anywhere() {
 start_front() {
 	local n
 	start front "$perhit" front --listen "127.0.0.1:$1" --wait 20s --timeout 30s
-	for ((n = 0; n < 100; n++)); do
+	for ((n = 0; n < 600; n++)); do
 		front=$(sed -n 's/^perhit: answering hits at //p' "$logs/front.log")
 		[ -z "$front" ] || return 0
 		running "$started" || break
@@ -182,7 +182,7 @@ start_rest() {
 	start_worker 2 "$2"
 	worker2=$started
 	start_front "$1"
-	attend "$perhit" fire --front "$front" --workers "$worker1,$worker2" --hits 0
+	attend "$perhit" fire --front "$front" --workers "$worker1,$worker2" --hits 0 --ready 1m
 	printf 'broker   %s\n' "$LIMPET_BROKER"
 	printf 'workers  processes %s and %s, %s slots each\n' "$worker1" "$worker2" "$slots"
 	printf 'front    %s\n' "$front"
@@ -191,7 +191,7 @@ start_rest() {
 demo() {
 	title "A broker, two worker processes and a web front"
 	start_broker_anywhere
-	start_rest 0 1s
+	start_rest 0 2s
 	title "$hits hits, $concurrency at once; worker $worker1 is killed halfway"
 	attend "$perhit" fire --front "$front" --workers "$worker1,$worker2" --kill "$worker1" \
 		--hits "$hits" --concurrency "$concurrency"

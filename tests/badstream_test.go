@@ -136,14 +136,14 @@ func TestChunksOutOfOrderAndTwice(t *testing.T) {
 func TestHolderStopsReading(t *testing.T) {
 	c := newCell(t, broker.Options{})
 	wrote := make(chan error, 2)
-	p := worker.NewPool(worker.Config[struct{}]{Pool: "a", Slots: 2, Stall: 300 * time.Millisecond})
+	p := worker.NewPool(worker.Config[struct{}]{Pool: "a", Slots: 1, Stall: 300 * time.Millisecond})
 	worker.HandleStream(p, "write", func(_ context.Context, _ struct{}, size int64, w io.Writer) error {
 		_, err := io.Copy(w, noise(1, size))
 		wrote <- err
 		return err
 	})
-	c.serve(t, worker.Options{}, p)
-	beside := open(t, c.dial(t), "a")
+	c.serve(t, worker.Options{}, p, streams("beside", 1))
+	beside := open(t, c.dial(t), "beside")
 	s := connectStranger(t, c.url)
 	h := holderOf(s.openRaw("a"))
 	call := h

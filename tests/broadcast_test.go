@@ -29,7 +29,7 @@ type herd struct {
 func newHerd(name string, options ...func(*worker.Config[*int])) *herd {
 	h := &herd{name: name, began: make(chan string, 1000), gate: make(chan struct{})}
 	c := worker.Config[*int]{
-		Pool: "herd", Slots: 4, Budget: 500 * time.Millisecond,
+		Pool: "herd", Slots: 4, Budget: -1,
 		Open: func(context.Context, *worker.Session) (*int, error) { return new(int), nil },
 	}
 	for _, o := range options {
@@ -41,11 +41,11 @@ func newHerd(name string, options ...func(*worker.Config[*int])) *herd {
 	worker.HandleCast(h.pool, "panic", func(context.Context, any) (string, error) { panic("as told") })
 	worker.HandleCast(h.pool, "hang", func(context.Context, any) (string, error) { h.loiter(); return h.name, nil })
 	worker.HandleCast(h.pool, "large", func(_ context.Context, n int) ([]byte, error) { return make([]byte, n), nil })
-	worker.HandleCast(h.pool, "unless", h.unless) // waits on the node that is named
-	worker.HandleCast(h.pool, "stroll", func(ctx context.Context, ms int) (int, error) {
+	worker.HandleCast(h.pool, "unless", h.unless)                                        // waits on the node that is named
+	worker.HandleCast(h.pool, "stroll", func(ctx context.Context, ms int) (int, error) { // progress all the while
 		beats := 0
 		for end := time.Now().Add(time.Duration(ms) * time.Millisecond); time.Now().Before(end); beats++ {
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(50 * time.Millisecond)
 			if err := worker.Progress(ctx, beats); err != nil {
 				return beats, err
 			}
@@ -85,7 +85,7 @@ func (h *herd) unless(ctx context.Context, name string) (string, error) {
 
 // herdRole is a node of a herd in a process of its own.
 func herdRole(ctx context.Context) error {
-	h := newHerd(os.Getenv("NAME"), func(c *worker.Config[*int]) { c.Budget = -1 })
+	h := newHerd(os.Getenv("NAME"))
 	go func() {
 		for what := range h.began {
 			fmt.Println("began", what)
@@ -235,7 +235,7 @@ func TestBroadcastMemberIsKilled(t *testing.T) {
 	for _, test := range []struct{ name, records string }{{"by its start record", ""}, {"by its connection", "RECORDS=off"}} {
 		t.Run(test.name, func(t *testing.T) {
 			o := prompt()
-			o.Beat = 200 * time.Millisecond
+			o.Beat = quickBeat
 			if test.records != "" {
 				o.Records = "off"
 			}
@@ -271,9 +271,13 @@ func TestBroadcastMemberIsStopped(t *testing.T) {
 // none hangs, with the stack where it does.
 func TestBroadcastBudget(t *testing.T) {
 	c := newCell(t, prompt())
-	all := herds(t, c, 1)
+	const budget = 1500 * time.Millisecond
+	h := newHerd("n1")
+	h.pool.Budget("hang", 500*time.Millisecond)
+	h.pool.Budget("stroll", budget)
+	c.serve(t, worker.Options{Name: h.name}, h.pool)
 	cl := c.dial(t)
-	if g := gather(t, client.Broadcast[int](bounded(t), cl, "herd", "stroll", 1200)); g.sum != (client.Complete{Members: 1, Answered: 1}) {
+	if g := gather(t, client.Broadcast[int](bounded(t), cl, "herd", "stroll", 2*budget.Milliseconds())); g.sum != (client.Complete{Members: 1, Answered: 1}) {
 		t.Errorf("with progress: %+v, %v", g.sum, g.errors)
 	}
 	g := gather(t, client.Broadcast[string](bounded(t), cl, "herd", "hang", nil))
@@ -284,7 +288,7 @@ func TestBroadcastBudget(t *testing.T) {
 	if g := gather(t, client.Broadcast[string](bounded(t), cl, "herd", "who", nil)); !g.sum.All() {
 		t.Errorf("beside it: %+v", g.sum)
 	}
-	close(all[0].gate)
+	close(h.gate)
 }
 
 // Who joins during the call is not mixed in; who leaves has left.
@@ -311,9 +315,9 @@ func TestBroadcastMembersComeAndGo(t *testing.T) {
 // left over.
 func TestBroadcastEndsEarly(t *testing.T) {
 	c := newCell(t, prompt())
-	all := herds(t, c, 3, func(c *worker.Config[*int]) { c.Budget = -1 })
+	all := herds(t, c, 3)
 	cl := c.dial(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // in which two of them answer
 	defer cancel()
 	if g := gather(t, client.Broadcast[string](ctx, cl, "herd", "unless", "n3")); g.sum != (client.Complete{Members: 3, Answered: 2, Deadline: 1}) {
 		t.Errorf("at its deadline: %+v", g.sum)
@@ -373,7 +377,7 @@ func TestBroadcastToSessions(t *testing.T) {
 	}{{"a goroutine each", 0}, {"on one lane", 1}} {
 		t.Run(test.name, func(t *testing.T) {
 			c := newCell(t, prompt())
-			all := herds(t, c, 2, func(c *worker.Config[*int]) { c.Lanes, c.Budget = test.lanes, -1 })
+			all := herds(t, c, 2, func(c *worker.Config[*int]) { c.Lanes = test.lanes })
 			cl := c.dial(t)
 			var sessions []*client.Session
 			for i := range 5 {
@@ -441,7 +445,9 @@ func TestBroadcastToSessions(t *testing.T) {
 // ends as by a call.
 func TestBroadcastEndsSessions(t *testing.T) {
 	c := newCell(t, prompt())
-	all := herds(t, c, 1)
+	h := newHerd("n1")
+	h.pool.Budget("hang", 500*time.Millisecond)
+	c.serve(t, worker.Options{Name: h.name}, h.pool)
 	cl := c.dial(t)
 	s, hangs := open(t, cl, "herd"), open(t, cl, "herd")
 	mustCall[int](t, s, "add", 1)
@@ -454,9 +460,9 @@ func TestBroadcastEndsSessions(t *testing.T) {
 	for _, s := range []*client.Session{s, hangs} {
 		eventually(t, "the session has ended", func() bool { return errors.Is(s.Err(), client.ErrWorkerHung) })
 	}
-	close(all[0].gate)
+	close(h.gate)
 
-	patient := newHerd("patient", func(c *worker.Config[*int]) { c.Pool, c.Budget = "patient", -1 })
+	patient := newHerd("patient", func(c *worker.Config[*int]) { c.Pool = "patient" })
 	c.serve(t, worker.Options{Name: "patient"}, patient.pool)
 	s = open(t, cl, "patient")
 	busy := s.Go(bounded(t), "wait", nil)
@@ -475,19 +481,19 @@ func TestBroadcastEndsSessions(t *testing.T) {
 func TestBroadcastOutlivesItsBroker(t *testing.T) {
 	noLeaks(t)
 	url := freePort(t)
-	env := append([]string{"LISTEN=" + url, "RECOVERY=500"}, quick...)
+	env := append([]string{"LISTEN=" + url, "RECOVERY=3000"}, quick...)
 	first := start(t, "broker", env...)
 	first.says("listens")
 	var all []*herd
 	for i := range 3 {
-		h := newHerd(fmt.Sprint("n", i+1), func(c *worker.Config[*int]) { c.Budget = -1 })
+		h := newHerd(fmt.Sprint("n", i+1))
 		run(t, func(ctx context.Context) error {
-			return worker.Serve(ctx, worker.Options{Broker: url, Name: h.name, Beat: 200 * time.Millisecond, Misses: 5, Logger: quiet()}, h.pool)
+			return worker.Serve(ctx, worker.Options{Broker: url, Name: h.name, Beat: quickBeat, Misses: quickMisses, Logger: quiet()}, h.pool)
 		})
 		all = append(all, h)
 	}
 	eventually(t, "all are registered", func() bool { return len(first.report().Status.Nodes) == 3 })
-	k := client.Broadcast[string](bounded(t), dial(t, url, client.WithBeat(100*time.Millisecond, 3)), "herd", "unless", "n3")
+	k := client.Broadcast[string](bounded(t), dial(t, url, client.WithBeat(quickBeat, quickMisses)), "herd", "unless", "n3")
 	await(t, all[2].began, "its run")
 	first.kill()
 	second := start(t, "broker", env...)

@@ -21,10 +21,10 @@ func TestTwoBrokers(t *testing.T) {
 	two := newCell(t, broker.Options{})
 	both := one.Endpoint() + "," + two.url
 	run(t, func(ctx context.Context) error {
-		return worker.Serve(ctx, worker.Options{Broker: both, Logger: quiet(), Beat: 200 * time.Millisecond}, counters("count", 2))
+		return worker.Serve(ctx, worker.Options{Broker: both, Logger: quiet(), Beat: quickBeat, Misses: quickMisses}, counters("count", 2))
 	})
 	eventually(t, "the node is known to the second broker", func() bool { return two.nodes(t) == 1 })
-	cl, err := client.Dial(t.Context(), both, client.WithRelayOnly(), client.WithLogger(quiet()), client.WithBeat(200*time.Millisecond, 3))
+	cl, err := client.Dial(t.Context(), both, client.WithRelayOnly(), client.WithLogger(quiet()), client.WithBeat(quickBeat, quickMisses))
 	if err != nil {
 		t.Fatal(err)
 	}

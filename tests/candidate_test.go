@@ -145,6 +145,10 @@ type electorate struct {
 	all []*candidate
 }
 
+// electorateLimit is how long a master may be silent: longer than a busy machine
+// keeps one from its work.
+const electorateLimit = time.Second
+
 // newElectorate starts n candidates, the first of them is master. Env are
 // settings of theirs.
 func newElectorate(t *testing.T, n int, env ...string) *electorate {
@@ -169,7 +173,8 @@ func newElectorate(t *testing.T, n int, env ...string) *electorate {
 
 func (e *electorate) join(env ...string) *candidate {
 	e.t.Helper()
-	p := start(e.t, "candidate", slices.Concat([]string{"CELL=" + e.dir, "LISTEN=" + e.url, "LIMIT=300"}, quick, e.env, env)...)
+	own := []string{"CELL=" + e.dir, "LISTEN=" + e.url, fmt.Sprint("LIMIT=", electorateLimit.Milliseconds())}
+	p := start(e.t, "candidate", slices.Concat(own, quick, e.env, env)...)
 	c := &candidate{p, p.says("candidate")}
 	e.all = append(e.all, c)
 	return c

@@ -15,9 +15,15 @@ import (
 	"github.com/limpet-rpc/limpet/worker"
 )
 
-// quick beats let a dead node be found soon; slow enough that a busy machine
-// does not make a live one look dead.
-var quick = []string{"BEAT=200", "MISSES=5"}
+// quick beats let a dead node be found soon, after quickLimit; slow enough that a
+// busy machine does not make a live one look dead.
+const (
+	quickBeat   = 200 * time.Millisecond
+	quickMisses = 15
+	quickLimit  = quickBeat * quickMisses
+)
+
+var quick = []string{fmt.Sprint("BEAT=", quickBeat.Milliseconds()), fmt.Sprint("MISSES=", quickMisses)}
 
 // nodeProcess starts a node of its own process with slots in the pool "tally"
 // and the label node=name, and returns its id.
@@ -179,7 +185,7 @@ func TestNodeIsStoppedAndContinued(t *testing.T) {
 }
 
 // short lets a client's session end soon after the client.
-func short(c *worker.Config[*counted]) { c.Lease = time.Second }
+func short(c *worker.Config[*counted]) { c.Lease = 3 * time.Second }
 
 // A client that is killed loses its session within the lease, also while a
 // call of it runs: the next in the queue gets the slot.
@@ -214,7 +220,7 @@ func TestClientIsKilled(t *testing.T) {
 // A client that is killed while it waits loses its place, and nobody keeps a
 // slot for it.
 func TestWaitingClientIsKilled(t *testing.T) {
-	c := newCell(t, broker.Options{Lease: time.Second})
+	c := newCell(t, broker.Options{Lease: 3 * time.Second})
 	y := newTally("tally", 1)
 	c.serve(t, worker.Options{}, y.pool)
 	cl := c.dial(t, client.WithRelayOnly())
@@ -257,9 +263,9 @@ func TestBrokerIsKilledAndComesBack(t *testing.T) {
 	const sessions = 4
 	y := newTally("tally", sessions+1)
 	run(t, func(ctx context.Context) error {
-		return worker.Serve(ctx, worker.Options{Broker: url, Beat: 200 * time.Millisecond, Misses: 5, Logger: quiet()}, y.pool)
+		return worker.Serve(ctx, worker.Options{Broker: url, Beat: quickBeat, Misses: quickMisses, Logger: quiet()}, y.pool)
 	})
-	cl := dial(t, url, client.WithRelayOnly(), client.WithBeat(200*time.Millisecond, 5))
+	cl := dial(t, url, client.WithRelayOnly(), client.WithBeat(quickBeat, quickMisses))
 	idle := open(t, cl, "tally")
 	mustCall[int](t, idle, "add", 41)
 
@@ -324,8 +330,8 @@ func stopped(c chan struct{}) bool {
 func TestBrokerAndNodeAreKilled(t *testing.T) {
 	noLeaks(t)
 	b, url := brokerProcess(t, "tcp://127.0.0.1:*", quick...)
-	node := start(t, "node", append(quick, "BROKER="+url, "NAME=n", "SLOTS=2", "LEASE=1000")...)
-	cl := dial(t, url, client.WithRelayOnly(), client.WithBeat(200*time.Millisecond, 5))
+	node := start(t, "node", append(quick, "BROKER="+url, "NAME=n", "SLOTS=2", "LEASE=3000")...)
+	cl := dial(t, url, client.WithRelayOnly(), client.WithBeat(quickBeat, quickMisses))
 	idle, busy := open(t, cl, "tally"), open(t, cl, "tally")
 	ended := block(t, node, busy)
 	node.kill()

@@ -90,7 +90,7 @@ func TestGatherPastItsDeadline(t *testing.T) {
 	})
 	c.serve(t, worker.Options{}, p)
 	cl := c.dial(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // in which the second part is done
 	defer cancel()
 	var one, two int
 	part := client.NewPart("one", "late", "stubborn", 1).Or(-1).Into(&one)

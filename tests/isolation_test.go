@@ -157,7 +157,7 @@ func (c *child) gone() {
 func isolatedCell(t *testing.T) (c *cell, records string) {
 	t.Helper()
 	records = filepath.Join(t.TempDir(), "records")
-	return newCell(t, broker.Options{Records: records, Beat: 200 * time.Millisecond, Misses: 5}), records
+	return newCell(t, broker.Options{Records: records, Beat: quickBeat, Misses: quickMisses}), records
 }
 
 func pidOf(t *testing.T, s *client.Session) int {
@@ -225,17 +225,17 @@ func TestWorkerProcessHangs(t *testing.T) {
 			}
 			c.whole(t, 2)
 			replaced := time.Since(begun)
-			in, err := c.broker.InspectNode(t.Context(), s.Route().NodeName)
-			if err != nil || in.Death == nil || !contains(in.Death.Dump, test.function) {
-				t.Errorf("the dump does not name %s: %+v, %v", test.function, in, err)
-			}
+			eventually(t, "its dump names "+test.function, func() bool {
+				in, err := c.broker.InspectNode(t.Context(), s.Route().NodeName)
+				return err == nil && in.Death != nil && contains(in.Death.Dump, test.function)
+			})
 			fresh := open(t, cl, "isolated")
 			if n := pidOf(t, fresh); n == pid || n == otherPID {
 				t.Errorf("the replacement is process %d", n)
 			}
 			n, slowest := stop()
-			t.Logf("limit 1s: client told after %s, replacement ready after %s; neighbour: %d calls, slowest %s",
-				told.Round(time.Millisecond), replaced.Round(time.Millisecond), n, slowest.Round(time.Millisecond))
+			t.Logf("limit %s: client told after %s, replacement ready after %s; neighbour: %d calls, slowest %s",
+				quickLimit, told.Round(time.Millisecond), replaced.Round(time.Millisecond), n, slowest.Round(time.Millisecond))
 			if n == 0 || pidOf(t, other) != otherPID {
 				t.Errorf("the neighbour made %d calls", n)
 			}
@@ -264,8 +264,10 @@ func TestSupervisorIsKilled(t *testing.T) {
 	eventually(t, "no worker process is left", func() bool { return !slices.ContainsFunc(pids, lives) })
 	t.Logf("no process is left after %s", time.Since(begun).Round(time.Millisecond))
 	eventually(t, "the session has ended", func() bool { return s.Err() != nil })
-	if err := s.Err(); !errors.Is(err, session.ErrWorkerLost) || !contains(err.Error(), "its supervisor") {
-		t.Errorf("a session ended with %v, want worker lost, its supervisor", err)
+	// A process may see the end, and say so, before the kernel kills it: see TestOrphanEnds.
+	err := s.Err()
+	if lost := errors.Is(err, session.ErrWorkerLost) && contains(err.Error(), "its supervisor"); !lost && !errors.Is(err, session.ErrSessionDrained) {
+		t.Errorf("a session ended with %v, want worker lost, its supervisor; or drained", err)
 	}
 }
 
@@ -496,7 +498,7 @@ func TestStoppedSupervisorAccusesNobody(t *testing.T) {
 		}
 	}
 	p.signal(syscall.SIGSTOP)
-	callsFor(2 * time.Second) // twice the beat limit
+	callsFor(quickLimit * 3 / 2)
 	p.signal(syscall.SIGCONT)
 	callsFor(time.Second)
 	if got := pidOf(t, s); got != pid {

@@ -75,8 +75,15 @@ func TestJobRoundRobin(t *testing.T) {
 // is larger than the broker's queue. Ordered ones come in order.
 func TestJobRightAfterConnecting(t *testing.T) {
 	c := newCell(t, broker.Options{Queue: 64})
-	c.serve(t, worker.Options{}, jobber("one", "jobs", 4))
 	var tally client.JobTally
+	p := worker.NewPool(worker.Config[struct{}]{Pool: "jobs", Slots: 4})
+	worker.Handle(p, "double", func(_ context.Context, _ struct{}, n int) (int, error) {
+		for deadline := time.Now().Add(long); tally.Counts().Retried == 0 && time.Now().Before(deadline); { // until the queue was too short
+			time.Sleep(time.Millisecond) // a poll, not an event
+		}
+		return 2 * n, nil
+	})
+	c.serve(t, worker.Options{}, p)
 	n := 0
 	for item := range client.Job[int](t.Context(), c.dial(t), "jobs", "double", numbers(1000),
 		client.JobOrdered(), client.JobWindow(300), client.JobCount(&tally), client.JobTotal(1000)) {
@@ -410,7 +417,7 @@ func BenchmarkJob(b *testing.B) {
 // twice, and what their ends say is true.
 func TestJobOutlivesABroker(t *testing.T) {
 	noLeaks(t)
-	env := append([]string{"RECOVERY=500"}, quick...)
+	env := append([]string{"RECOVERY=3000"}, quick...)
 	b, url := brokerProcess(t, "tcp://127.0.0.1:*", env...)
 	const items = 5000
 	var ran [items]atomic.Int32
@@ -420,9 +427,9 @@ func TestJobOutlivesABroker(t *testing.T) {
 		return n, nil
 	})
 	run(t, func(ctx context.Context) error {
-		return worker.Serve(ctx, worker.Options{Broker: url, Beat: 200 * time.Millisecond, Misses: 5, Logger: quiet()}, p)
+		return worker.Serve(ctx, worker.Options{Broker: url, Beat: quickBeat, Misses: quickMisses, Logger: quiet()}, p)
 	})
-	cl := dial(t, url, client.WithBeat(200*time.Millisecond, 5))
+	cl := dial(t, url, client.WithBeat(quickBeat, quickMisses))
 	n, ends := 0, map[session.Outcome]int{}
 	for item := range client.Job[int](t.Context(), cl, "jobs", "count", numbers(items), client.JobWindow(64)) {
 		if n++; n == items/4 {

@@ -14,7 +14,7 @@ import (
 // counters is a pool that counts in its session's state and says how it fares.
 func counters(name string, slots int) *worker.Pool[*int] {
 	p := worker.NewPool(worker.Config[*int]{
-		Pool: name, Slots: slots,
+		Pool: name, Slots: slots, Lease: long,
 		Open: func(context.Context, *worker.Session) (*int, error) { return new(int), nil },
 	})
 	worker.Handle(p, "add", func(_ context.Context, n *int, by int) (int, error) {

@@ -105,16 +105,20 @@ func firsts(t *testing.T, text, heading string) (all []string) {
 // no other.
 func TestPagesListWhatTheProgramHas(t *testing.T) {
 	text := page(t, "operations.md")
+	program := filepath.Join(t.TempDir(), "limpet")
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", program, "../cmd/limpet").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
 	var metrics []string
 	for _, m := range admin.Metrics() {
 		metrics = append(metrics, m.Name)
 	}
 	same(t, "metrics", firsts(t, text, "Metrics"), metrics)
 	flag := regexp.MustCompile(`(?m)^ +(--[a-z-]+) `)
-	same(t, "flags of the broker", firsts(t, text, "The broker"), matches(flag, help(t, "broker", "--help")))
-	same(t, "flags of exec", firsts(t, text, "Programs as workers"), matches(flag, help(t, "exec", "--help")))
+	same(t, "flags of the broker", firsts(t, text, "The broker"), matches(flag, help(t, program, "broker", "--help")))
+	same(t, "flags of exec", firsts(t, text, "Programs as workers"), matches(flag, help(t, program, "exec", "--help")))
 	code := regexp.MustCompile(`(?m)^ +(\d+)  `)
-	same(t, "exit codes", firsts(t, text, "Exit codes"), matches(code, help(t, "exit-codes")))
+	same(t, "exit codes", firsts(t, text, "Exit codes"), matches(code, help(t, program, "exit-codes")))
 }
 
 func matches(what *regexp.Regexp, in string) (all []string) {
@@ -134,9 +138,9 @@ func same(t *testing.T, what string, listed, there []string) {
 }
 
 // help is what the program says of itself.
-func help(t *testing.T, args ...string) string {
+func help(t *testing.T, program string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command("go", append([]string{"run", "-buildvcs=false", "../cmd/limpet"}, args...)...)
+	cmd := exec.Command(program, args...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

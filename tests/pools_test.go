@@ -21,7 +21,7 @@ type here struct {
 // place is a pool whose method says where it ran.
 func place(name string, slots int) *worker.Pool[int] {
 	p := worker.NewPool(worker.Config[int]{
-		Pool: name, Slots: slots, LockThread: true, CheckThread: true,
+		Pool: name, Slots: slots, LockThread: true, CheckThread: true, Lease: long,
 		Open: func(context.Context, *worker.Session) (int, error) { return worker.ThreadID(), nil },
 	})
 	worker.Handle(p, "where", func(ctx context.Context, opened, arg int) (here, error) {
@@ -56,7 +56,7 @@ type counted struct {
 func newTally(name string, slots int, change ...func(*worker.Config[*counted])) *tally {
 	y := &tally{closes: make(chan error, 10_000), began: make(chan string, 1000), ended: make(chan error, 1000), gates: make(chan chan error, 1000)}
 	config := worker.Config[*counted]{
-		Pool: name, Slots: slots,
+		Pool: name, Slots: slots, Lease: long,
 		Open: func(_ context.Context, s *worker.Session) (*counted, error) {
 			y.opens.Add(1)
 			return &counted{id: s.ID().String(), thread: worker.ThreadID()}, nil

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/limpet-rpc/limpet/broker"
 	"github.com/limpet-rpc/limpet/broker/core"
@@ -217,6 +219,15 @@ func (c *child) signal(s syscall.Signal) {
 	c.t.Helper()
 	if err := c.cmd.Process.Signal(s); err != nil {
 		c.t.Fatal(err)
+	}
+	if s != syscall.SIGSTOP {
+		return
+	}
+	// Until all of its threads have heard of it, some of them go on.
+	for {
+		if err := unix.Waitid(unix.P_PID, c.pid(), nil, unix.WSTOPPED, nil); !errors.Is(err, unix.EINTR) {
+			return // one that has been killed meanwhile is the test's to notice
+		}
 	}
 }
 

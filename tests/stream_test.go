@@ -143,17 +143,17 @@ func TestLargeArgument(t *testing.T) {
 // for longer than their budget, and nobody takes that for hanging.
 func TestWaitingForTheCallerIsNotHung(t *testing.T) {
 	c := newCell(t, broker.Options{})
-	const budget = 500 * time.Millisecond
+	const budget = 1500 * time.Millisecond
 	c.serve(t, worker.Options{}, streamsWith(worker.Config[struct{}]{Pool: "a", Slots: 2, Budget: budget}))
 	s := open(t, c.dial(t), "a")
 	r, err := s.Stream(t.Context(), "write", int64(large))
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(2 * budget) // what is waited for is that nothing happens
+	time.Sleep(budget * 3 / 2) // what is waited for is that nothing happens
 	wantNoise(t, "what was read late", r, large)
 	late, feed := io.Pipe()
-	time.AfterFunc(2*budget, func() {
+	time.AfterFunc(budget*3/2, func() {
 		_, _ = io.Copy(feed, noise(1, 1<<20)) // the sum says it
 		_ = feed.Close()
 	})

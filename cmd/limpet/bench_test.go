@@ -18,7 +18,7 @@ import (
 func TestBench(t *testing.T) {
 	c := newCell(t)
 	c.serve(t, "lab")
-	got := c.limpet(t, "", "bench", "lab", "add", "1", "--sessions", "2", "--duration", "100ms")
+	got := c.limpet(t, "", "bench", "lab", "add", "1", "--sessions", "2", "--duration", "500ms")
 	for _, part := range []string{"pool lab, method add, 2 sessions", "calls/s", " 0 failed", "p50", "p90", "p99", "max", "#"} {
 		if got.code != exitOK || !strings.Contains(got.out, part) {
 			t.Errorf("%q is missing: %+v", part, got)
@@ -29,7 +29,7 @@ func TestBench(t *testing.T) {
 		code int
 		err  []string
 	}{
-		{"add 1 --sessions 3 --wait 50ms", exitTimeout, []string{"2 of 3 sessions opened", "no worker in time"}},
+		{"add 1 --sessions 3 --wait 1s", exitTimeout, []string{"2 of 3 sessions opened", "no worker in time"}},
 		{"nope", exitRefused, []string{"the first call", `no method "nope"`}},
 		{"add {", exitUsage, []string{"argument: not JSON"}},
 		{"add 1 --sessions 0", exitUsage, []string{"--sessions", "from 1 to 100000"}},
@@ -71,7 +71,7 @@ func TestBenchInterrupted(t *testing.T) {
 		var exit *exec.ExitError
 		t.Errorf("%v (an exit: %t), it wrote %q", err, errors.As(err, &exit), out.String())
 	}
-	if got := c.limpet(t, "", "bench", "lab", "add", "1", "--sessions", "2", "--duration", "10ms", "--wait", "2s"); got.code != exitOK {
+	if got := c.limpet(t, "", "bench", "lab", "add", "1", "--sessions", "2", "--duration", "10ms", "--wait", "30s"); got.code != exitOK {
 		t.Errorf("the next: %+v", got)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -300,7 +301,6 @@ exec "print(x)"`, result{out: `""
 `}},
 		{[]string{"call", "python", "eval", `"__import__('os').environ['DRINK']"`}, "", result{out: "\"rum\"\n"}},
 		{[]string{"call", "python", "eval", `"1/0"`}, "", result{err: "method failed: ZeroDivisionError: division by zero (code -32000)\n", code: exitMethod}},
-		{[]string{"call", "python", "exec", `"while True: pass"`, "--timeout", "100ms"}, "", result{err: "interrupted (code -32800)\n", code: exitTimeout}},
 	} {
 		got := c.limpet(t, test.in, test.args...)
 		if got.out != test.want.out || got.code != test.want.code || !strings.HasSuffix(got.err, test.want.err) {
@@ -312,6 +312,10 @@ exec "print(x)"`, result{out: `""
 		t.Errorf("exit code %d, want %d", got.code, exitLost)
 	}
 	checkLine(t, got.err, []string{"call eval: worker died: python3", "exit status 3", "unknown outcome"})
+	got = c.limpet(t, "", "call", "python", "exec", `"while True: pass"`, "--timeout", "100ms")
+	if got.code != exitTimeout || !strings.HasPrefix(got.err, "limpet: call exec: ") {
+		t.Errorf("a call that takes too long: %+v, want exit code %d", got, exitTimeout)
+	}
 	s, err := p.open()
 	if err != nil {
 		t.Fatal(err)
@@ -321,6 +325,59 @@ exec "print(x)"`, result{out: `""
 	}
 	nothingLeft(t, marks([]*client.Session{s})...)
 	c.await(t, "the node has left", func(st *core.Status) bool { return len(st.Nodes) == 0 && len(st.Lost) == 0 })
+}
+
+// A call that is cancelled is interrupted, whether the interpreter has begun it
+// or has only read it, and the session goes on. One that has been answered is
+// nothing to cancel.
+func TestExecInterrupts(t *testing.T) {
+	const (
+		loop   = `{"jsonrpc":"2.0","id":%d,"method":"exec","params":["print('on it')\nwhile True: pass"]}` + "\n"
+		cancel = `{"jsonrpc":"2.0","method":"$/cancelRequest","params":{"id":%d}}` + "\n"
+		eval   = `{"jsonrpc":"2.0","id":%d,"method":"eval","params":["6 * 7"]}` + "\n"
+	)
+	ctx, stop := context.WithTimeout(t.Context(), long)
+	defer stop()
+	cmd := exec.CommandContext(ctx, python(t), "../../examples/exec/interpreter.py")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	next := func(want string) {
+		t.Helper()
+		for lines.Scan() {
+			if strings.Contains(lines.Text(), want) {
+				return
+			}
+		}
+		t.Fatalf("%s was not said", want)
+	}
+	tell := func(format string, ids ...any) {
+		t.Helper()
+		if _, err := fmt.Fprintf(in, format, ids...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tell(loop+cancel+eval+cancel, 1, 1, 2, 1)
+	next(`"id": 1, "error": {"code": -32800`)
+	next(`"id": 2, "result": 42`)
+	tell(loop, 3)
+	next("on it")
+	tell(cancel+cancel+eval, 3, 3, 4)
+	next(`"id": 3, "error": {"code": -32800`)
+	next(`"id": 4, "result": 42`)
+	_ = in.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
 }
 
 // What limpet exec refuses before it serves anything.

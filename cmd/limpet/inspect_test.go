@@ -19,7 +19,8 @@ func TestInspect(t *testing.T) {
 		t.Errorf("the call: %+v", got)
 	}
 	c.await(t, "the autopsy", func(*core.Status) bool {
-		return strings.Contains(c.limpet(t, "", "inspect", "cave").out, "HUNG")
+		out := c.limpet(t, "", "inspect", "cave").out
+		return strings.Contains(out, "HUNG") && strings.Contains(out, "limpet.serveLab") // its stack may come later
 	})
 	got := c.limpet(t, "", "inspect", "cave")
 	for _, want := range []string{"method hang", "its budget was 480ms", "limpet.serveLab", "worker 0 of node cave"} {

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 // Three processes elect the first of themselves. A session on another one goes on
 // when that is killed, and new ones are opened.
 func TestSessionOutlivesItsBroker(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	dir, endpoint := filepath.Join(t.TempDir(), "cell"), freeEndpoint(t)
 	master := begin(t, dir, endpoint)

@@ -11,6 +11,7 @@ Names live as long as the session. Each method takes one string:
 import _thread
 import json
 import os
+import signal
 import sys
 import threading
 
@@ -58,33 +59,57 @@ names = {"__name__": "__session__"}
 waiting = []  # requests, from the thread that reads them
 arrived = threading.Semaphore(0)
 running = None  # the id of the request that runs
+unanswered = set()  # ids, begun or not
+cancelled = set()  # those of them that are to end
 
 
 def read():
     for line in requests:
         message = json.loads(line)
         if message["method"] != "$/cancelRequest":
+            unanswered.add(message["id"])
             waiting.append(message)
             arrived.release()
-        elif message["params"]["id"] == running:
+        elif message["params"]["id"] in unanswered:
+            cancelled.add(message["params"]["id"])
             _thread.interrupt_main()
     os._exit(0)  # the session is over, or limpet is
 
 
+def interrupted(*_):
+    """Ends the request that runs, once, if it is one that was cancelled."""
+    if running in cancelled:
+        cancelled.discard(running)
+        raise KeyboardInterrupt
+
+
+def answer(request):
+    global running
+    try:
+        running = request["id"]
+        interrupted()  # it may have been cancelled before it began
+        result = run(request["method"], *request["params"])
+        json.dumps(result, allow_nan=False)
+        running = None
+        return {"result": result}
+    except KeyboardInterrupt:
+        return {"error": {"code": -32800, "message": "interrupted"}}
+    except BaseException as error:
+        return {"error": {"code": -32000, "message": f"{type(error).__name__}: {error}"}}
+
+
+signal.signal(signal.SIGINT, interrupted)
 send(method="ready")
 threading.Thread(target=read, daemon=True).start()
 while True:
+    arrived.acquire()
+    request = waiting.pop(0)
     try:
-        arrived.acquire()
-        request = waiting.pop(0)
-        running = request["id"]
-        answer = {"result": run(request["method"], *request["params"])}
-        json.dumps(answer, allow_nan=False)
-    except KeyboardInterrupt:
-        answer = {"error": {"code": -32800, "message": "interrupted"}}
-    except BaseException as error:
-        answer = {"error": {"code": -32000, "message": f"{type(error).__name__}: {error}"}}
+        said = answer(request)
+    except KeyboardInterrupt:  # it came as the request was failing by itself
+        said = {"error": {"code": -32800, "message": "interrupted"}}
+    running = None
+    unanswered.discard(request["id"])
+    cancelled.discard(request["id"])
     sys.stdout = sys.__stdout__
-    if running is not None:
-        done, running = running, None
-        send(id=done, **answer)
+    send(id=request["id"], **said)

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 // The README's output, twice: the second client finds nothing of the first one's
 // jobs.
 func TestJobs(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	url := serve(ctx, t)
 	for range 2 {

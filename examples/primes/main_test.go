@@ -22,6 +22,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/limpet-rpc/limpet/broker"
 	"github.com/limpet-rpc/limpet/broker/core"
 	"github.com/limpet-rpc/limpet/client"
@@ -92,7 +94,7 @@ func newSite(t *testing.T, change func(*front.Route)) *site {
 }
 
 // patient is for tests of what is answered, not when.
-func patient(r *front.Route) { r.Deadline.Duration = 30 * time.Second }
+func patient(r *front.Route) { r.Deadline.Duration = 2 * time.Minute }
 
 // serve starts a process of workers and waits until it is registered.
 func (s *site) serve(t *testing.T, workers int) *os.Process {
@@ -348,14 +350,29 @@ func TestIdleWorkerKilled(t *testing.T) {
 	}
 }
 
+// stop has a process stand still, and waits until all of its threads do.
+func stop(t *testing.T, p *os.Process) {
+	t.Helper()
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		err := unix.Waitid(unix.P_PID, p.Pid, nil, unix.WSTOPPED, nil)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, unix.EINTR) {
+			t.Fatal(err)
+		}
+	}
+}
+
 // The only worker stands still: a time-out, and no hang; it goes on, and so does
 // the site.
 func TestOnlyWorkerStopped(t *testing.T) {
 	s := newSite(t, func(r *front.Route) { r.Deadline.Duration = 300 * time.Millisecond })
 	one := s.serve(t, 1)
-	if err := one.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	stop(t, one)
 	begun := time.Now()
 	if status, body := ask(t, s.url+"/is_prime?possible_prime=97"); status != http.StatusGatewayTimeout || time.Since(begun) < 300*time.Millisecond {
 		t.Errorf("after %v: %d %s", time.Since(begun), status, body)

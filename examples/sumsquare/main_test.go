@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/limpet-rpc/limpet/broker"
 	"github.com/limpet-rpc/limpet/broker/core"
@@ -175,13 +178,17 @@ func (s *site) of(n string) string { return s.url + "/sumsquare?n=" + url.QueryE
 // right asks until there is an answer, for workers that were stopped take a moment.
 func (s *site) right(t *testing.T, n, want string) {
 	t.Helper()
+	if status, body := s.answer(t, n); status != http.StatusOK || body != want {
+		t.Fatalf("%s: %d %s, want %s", n, status, body, want)
+	}
+}
+
+// answer asks until it is not the fallback.
+func (s *site) answer(t *testing.T, n string) (status int, body string) {
+	t.Helper()
 	for end := time.Now().Add(30 * time.Second); ; {
-		status, body, _ := get(t, s.of(n))
-		if status == http.StatusOK && body == want {
-			return
-		}
-		if body != failed || time.Now().After(end) {
-			t.Fatalf("%s: %d %s, want %s", n, status, body, want)
+		if status, body, _ = get(t, s.of(n)); body != failed || time.Now().After(end) {
+			return status, body
 		}
 	}
 }
@@ -207,6 +214,23 @@ func (s *site) refused(t *testing.T) {
 	}
 }
 
+// stop has a process stand still, and waits until all of its threads do.
+func stop(t *testing.T, p *os.Process) {
+	t.Helper()
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		err := unix.Waitid(unix.P_PID, p.Pid, nil, unix.WSTOPPED, nil)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, unix.EINTR) {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestSumSquare(t *testing.T) {
 	s := newSite(t, deadline)
 	s.serve(t, "ask,sum")
@@ -216,7 +240,7 @@ func TestSumSquare(t *testing.T) {
 	s.right(t, "1,2,3", `{"diff":22,"square":36,"sum":14}`)
 	s.right(t, "9999", `{"diff":0,"square":99980001,"sum":99980001}`)
 	s.refused(t)
-	if status, body, _ := get(t, s.of("1..5000")); status != http.StatusBadRequest || !strings.Contains(body, "at most 1000 numbers") {
+	if status, body := s.answer(t, "1..5000"); status != http.StatusBadRequest || !strings.Contains(body, "at most 1000 numbers") {
 		t.Errorf("too many: %d %s", status, body)
 	}
 	s.empty(t)
@@ -264,9 +288,7 @@ func TestLatePart(t *testing.T) {
 	s.serve(t, "ask,sum")
 	square := s.serve(t, "square")
 	s.right(t, "42", `{"diff":0,"square":1764,"sum":1764}`)
-	if err := square.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	stop(t, square.Process)
 	for range 3 {
 		s.late(t)
 	}

@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 }
 
 // long bounds what must happen sooner or later.
-const long = 30 * time.Second
+const long = 2 * time.Minute
 
 // alive tells whether a process exists and is no zombie.
 func alive(pid int) bool {

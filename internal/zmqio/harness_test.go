@@ -13,7 +13,7 @@ import (
 )
 
 // patience bounds waits for events that do come; reaching it is a failure.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // desk is a Handler whose reactions a test fills in. Nil ones do nothing.
 type desk struct {

@@ -64,8 +64,8 @@ func Start(ctx context.Context, role string, setup Setup, verbose bool) (*Child,
 	c.Pid = c.cmd.Process.Pid
 	go c.read(out)
 	if c.Endpoint, err = c.expect(ctx, "ready", readyWait); err != nil {
-		c.Stop()
-		return nil, err
+		c.Stop() // then all that it wrote is here
+		return nil, c.failed(err)
 	}
 	return c, nil
 }
@@ -90,17 +90,17 @@ func (c *Child) expect(ctx context.Context, word string, wait time.Duration) (st
 	select {
 	case line, ok := <-c.lines:
 		if !ok {
-			return "", c.failed(fmt.Errorf("ended before %q", word))
+			return "", fmt.Errorf("ended before %q", word)
 		}
 		got, rest, _ := strings.Cut(line, " ")
 		if got == word {
 			return rest, nil
 		}
-		return "", c.failed(errors.New(line))
+		return "", errors.New(line)
 	case <-timer.C:
-		return "", c.failed(fmt.Errorf("no %q within %v", word, wait))
+		return "", fmt.Errorf("no %q within %v", word, wait)
 	case <-ctx.Done():
-		return "", c.failed(ctx.Err())
+		return "", ctx.Err()
 	}
 }
 
@@ -122,8 +122,11 @@ func (c *Child) Ask(ctx context.Context, word string, arg, reply any, wait time.
 		return c.failed(fmt.Errorf("ask for %s: %w", word, err))
 	}
 	text, err := c.expect(ctx, word, wait)
-	if err != nil || reply == nil {
-		return err
+	if err != nil {
+		return c.failed(err)
+	}
+	if reply == nil {
+		return nil
 	}
 	if err := json.Unmarshal([]byte(text), reply); err != nil {
 		return c.failed(fmt.Errorf("decode %s: %w", word, err))

@@ -23,7 +23,7 @@ type limpetRelayed struct{}
 const (
 	limpetPool = "bench"
 	openers    = 64               // sessions opened at a time
-	nodeWait   = 20 * time.Second // until the node has registered its pool
+	nodeWait   = 60 * time.Second // until the node has registered its pool
 	slotWait   = 5 * time.Minute  // in the broker's queue
 )
 
@@ -153,10 +153,10 @@ func openSessions(ctx context.Context, c *client.Client, n int) ([]*client.Sessi
 
 // openSession opens one session; while the broker does not know the pool yet, it
 // asks again.
-func openSession(ctx context.Context, c *client.Client) (*client.Session, error) {
+func openSession(ctx context.Context, c *client.Client, opts ...client.OpenOption) (*client.Session, error) {
 	late := time.Now().Add(nodeWait)
 	for {
-		s, err := c.Open(ctx, limpetPool, client.WithWait(slotWait))
+		s, err := c.Open(ctx, limpetPool, append(opts, client.WithWait(slotWait))...)
 		if err == nil || !errors.Is(err, session.ErrPoolUnknown) || time.Now().After(late) {
 			return s, err
 		}

@@ -18,7 +18,7 @@ type natsQueue struct{}
 const (
 	natsSubject = "bench.echo"
 	natsGroup   = "workers"
-	natsWait    = 10 * time.Second // until the server takes connections
+	natsWait    = 60 * time.Second // until the server takes connections
 )
 
 func (natsQueue) Name() string { return "nats" }

@@ -27,7 +27,7 @@ func quiet() *slog.Logger {
 }
 
 // long bounds what must happen sooner or later.
-const long = 60 * time.Second
+const long = 2 * time.Minute
 
 // noLeaks fails the test if goroutines are left once everything that it
 // started has been stopped. It comes first in a test, so that it looks last.

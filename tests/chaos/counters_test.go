@@ -111,7 +111,7 @@ func TestCountersThroughKillsAndResets(t *testing.T) {
 	if soak() {
 		sessions, kills = 64, 20
 	}
-	c := newCell(t, "BEAT=500", "MISSES=6", "RECOVERY=1500")
+	c := newCell(t, "BEAT=500", "MISSES=6", "RECOVERY=6000")
 	front, back := newProxy(t, "front", c.url), newProxy(t, "back", c.url)
 	for _, name := range []string{"one", "two"} {
 		c.startNode(name, "count", sessions/2, "BROKER="+back.url(), "BEAT=500", "MISSES=6")

@@ -3,6 +3,7 @@ package chaos
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -73,12 +74,14 @@ func hold(ctx context.Context, s *client.Session) error {
 }
 
 // visits opens and holds sessions one after the other, and says how long each
-// open took and how many of the flood's were opened meanwhile.
-func visits(t *testing.T, cl *client.Client, n int, opened func() int64) (waits []time.Duration, overtaken []int64) {
+// open took, how many of the flood's were opened meanwhile, and the worst place
+// in the queue that it had.
+func visits(t *testing.T, cl *client.Client, n int, opened func() int64) (waits []time.Duration, overtaken []int64, place int64) {
 	t.Helper()
+	var worst atomic.Int64
 	for range n {
 		before, began := opened(), time.Now()
-		s := open(t, cl, "count")
+		s := open(t, cl, "count", client.WithPlace(func(place int) { worst.Store(max(worst.Load(), int64(place))) }))
 		waits, overtaken = append(waits, time.Since(began)), append(overtaken, opened()-before)
 		ctx, cancel := context.WithTimeout(t.Context(), long)
 		if err := hold(ctx, s); err != nil {
@@ -88,7 +91,7 @@ func visits(t *testing.T, cl *client.Client, n int, opened func() int64) (waits 
 	}
 	slices.Sort(waits)
 	slices.Sort(overtaken)
-	return waits, overtaken
+	return waits, overtaken, worst.Load()
 }
 
 // floodOpens is how many sessions the flood asks for, floodKept how many of
@@ -102,12 +105,12 @@ const (
 // queue may hold and refuses the others at once; and another client is served
 // as soon as any slot comes free, however many wait.
 func TestFloodOfOpens(t *testing.T) {
-	c := newCell(t)
-	c.startNode("node", "count", floodSlots)
+	lease := fmt.Sprint(long.Milliseconds()) // a slow machine takes a while to launch so many, and beats are late meanwhile
+	c := newCell(t, "LEASE="+lease)
+	c.startNode("node", "count", floodSlots, "POOL_LEASE="+lease)
 	neighbour := dial(t, c.url)
-	idle, _ := visits(t, neighbour, 20, func() int64 { return 0 })
-	service := idle[len(idle)/2] + thought
-	t.Logf("idle: an open takes %s, one service %s", idle[len(idle)/2].Round(time.Microsecond), service.Round(time.Microsecond))
+	idle, _, _ := visits(t, neighbour, 20, func() int64 { return 0 })
+	t.Logf("idle: an open takes %s, one service %s", idle[len(idle)/2].Round(time.Microsecond), (idle[len(idle)/2] + thought).Round(time.Microsecond))
 	before := resident(t, c.broker.pid())
 
 	f := startFlood(dial(t, c.url), floodOpens)
@@ -116,7 +119,7 @@ func TestFloodOfOpens(t *testing.T) {
 		t.Errorf("the neighbour's place is %d behind a flood of %d", place, floodShare)
 	}
 	close(f.gate)
-	f.starvesNobody(t, neighbour, service)
+	f.starvesNobody(t, neighbour)
 
 	f.running.Wait()
 	close(f.others)
@@ -132,6 +135,11 @@ func TestFloodOfOpens(t *testing.T) {
 // free, and the broker to hold what it may and no more.
 func (f *flood) refusedAtOnce(t *testing.T, broker *child, before int) {
 	t.Helper()
+	defer func() {
+		if t.Failed() {
+			t.Logf("%d were opened, %d refused, %d failed otherwise; the broker says %+v", f.opened.Load(), f.refused.Load(), len(f.others), broker.report())
+		}
+	}()
 	eventually(t, "the flood is refused but for what may wait", func() bool { return f.refused.Load() >= floodOpens-floodKept })
 	atOnce := time.Since(f.launched)
 	if n := f.closed.Load(); n != 0 {
@@ -152,20 +160,18 @@ func (f *flood) refusedAtOnce(t *testing.T, broker *child, before int) {
 		floodOpens, f.refused.Load(), atOnce.Round(time.Millisecond), floodShare, floodSlots, float64(grown)/(1<<20))
 }
 
-// starvesNobody has another client come and go while the flood is served.
-func (f *flood) starvesNobody(t *testing.T, neighbour *client.Client, service time.Duration) {
+// starvesNobody has another client come and go while the flood is served: it is
+// the next, or the one after, each time. Its wait is counted in services, by how
+// many the flood gets meanwhile; how long one takes depends on the machine.
+func (f *flood) starvesNobody(t *testing.T, neighbour *client.Client) {
 	t.Helper()
-	waits, overtaken := visits(t, neighbour, 20, f.opened.Load)
+	waits, overtaken, place := visits(t, neighbour, 20, f.opened.Load)
 	if f.closed.Load() >= floodKept {
 		t.Error("the flood was over before the neighbour was")
 	}
-	most := overtaken[len(overtaken)-1]
-	if most > 3*floodSlots {
-		t.Errorf("while the neighbour waited for one session the flood got %d", most)
-	}
-	median := waits[len(waits)/2]
-	if median > 5*service {
-		t.Errorf("the neighbour waits %s in the flood; one service takes %s", median, service)
+	most, usual, median := overtaken[len(overtaken)-1], overtaken[len(overtaken)/2], waits[len(waits)/2]
+	if place < 1 || place > 2 || usual > 3*floodSlots || most > floodShare/4 {
+		t.Errorf("the neighbour's worst place was %d; while it waited for one session the flood got %d, and %d once", place, usual, most)
 	}
 	t.Logf("in the flood: an open of the neighbour's takes %s in the median, %s at most; meanwhile at most %d of the flood were opened",
 		median.Round(time.Microsecond), waits[len(waits)-1].Round(time.Microsecond), most)

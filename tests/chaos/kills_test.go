@@ -126,7 +126,7 @@ func killNodes(t *testing.T, reader string, kills int) {
 	for kill := range kills {
 		name := fmt.Sprint("node", kill)
 		file := filepath.Join(t.TempDir(), "notes")
-		pause := fmt.Sprint("PAUSE=", 3*(kill%2)) // calls that take a while, and calls that follow one another at once
+		pause := fmt.Sprint("PAUSE=", 15*(kill%2)) // calls that take a while, and calls that follow one another at once
 		n := c.startNode(name, "note", sessions, "NOTES="+file, pause, "BEAT=300")
 		all := startCalls(t, cl, sessions, calls)
 		if err := all[rand.IntN(sessions)].calls[rand.IntN(calls/2)].Wait(nil); err != nil {

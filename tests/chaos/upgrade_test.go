@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 type load struct {
 	clients []*client.Client
 	running sync.WaitGroup
+	begun   atomic.Int64 // sessions
 
 	mu      sync.Mutex
 	served  map[string]int // sessions by the node that served them
@@ -24,18 +26,30 @@ type load struct {
 	slowest time.Duration
 }
 
-// run opens so many sessions a second for so long, whatever becomes of those
-// before, and waits for all of them.
-func (l *load) run(rate int, d time.Duration) (sessions int) {
+// run opens so many sessions a second, whatever becomes of those before, until it
+// is told to stop, and waits for all of them.
+func (l *load) run(rate int, stop chan struct{}) {
 	every := time.NewTicker(time.Second / time.Duration(rate))
 	defer every.Stop()
-	for n := range rate * int(d/time.Second) {
-		<-every.C
+	defer l.running.Wait()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-every.C:
+		}
+		n := int(l.begun.Add(1))
 		l.running.Go(func() { l.session(n) })
-		sessions++
 	}
-	l.running.Wait()
-	return sessions
+}
+
+// lasts waits until the load has gone on for a while, on any machine: so long,
+// and so many sessions.
+func (l *load) lasts(t *testing.T, d time.Duration, sessions int) {
+	t.Helper()
+	before := int(l.begun.Load())
+	time.Sleep(d)
+	eventually(t, "the load goes on", func() bool { return int(l.begun.Load()) >= before+sessions })
 }
 
 func (l *load) session(n int) {
@@ -90,29 +104,29 @@ func (l *load) failures(t *testing.T) {
 // go: one node is drained through the broker, the other by SIGTERM, and the
 // broker by SIGTERM too. No session fails.
 func TestRollingUpgrade(t *testing.T) {
-	rate, length := 60, 8*time.Second
+	rate, between := 60, 1300*time.Millisecond
 	if soak() {
-		rate, length = 200, 30*time.Second
+		rate, between = 200, 7*time.Second
 	}
-	c := newCell(t, "BEAT=300", "MISSES=5")
-	startNode := func(name string) *child { return c.startNode(name, "count", 8, "GRACE=20000", "BEAT=300", "MISSES=5") }
+	c := newCell(t, "BEAT=300", "MISSES=15")
+	startNode := func(name string) *child { return c.startNode(name, "count", 8, "GRACE=60000", "BEAT=300", "MISSES=15") }
 	one, two := startNode("one-old"), startNode("two-old")
 	l := &load{served: map[string]int{}, last: map[string]int{}}
 	for range 4 {
 		l.clients = append(l.clients, dial(t, c.url))
 	}
-	sessions := make(chan int, 1)
-	go func() { sessions <- l.run(rate, length) }()
+	stop, ended := make(chan struct{}), make(chan bool, 1)
+	go func() { l.run(rate, stop); ended <- true }()
 	step := func(what string, do func()) {
 		t.Helper()
-		time.Sleep(length / 6) // load between the steps
+		l.lasts(t, between, rate)
 		began := time.Now()
 		do()
 		t.Logf("%s took %s", what, time.Since(began).Round(time.Millisecond))
 	}
 	step("the first node, drained by the broker,", func() {
 		startNode("one-new")
-		c.broker.tell("drain one-old 20000")
+		c.broker.tell("drain one-old 60000")
 		if text := c.broker.says("drains"); text != "<nil>" {
 			t.Errorf("drain: %s", text)
 		}
@@ -126,11 +140,15 @@ func TestRollingUpgrade(t *testing.T) {
 		c.broker.terminate()
 		c.startBroker()
 	})
-	n := await(t, sessions, "the end of the load")
+	replaced := int(l.begun.Load())
+	l.lasts(t, between, 4*rate)
+	close(stop)
+	await(t, ended, "the end of the load")
+	n := int(l.begun.Load())
 	l.failures(t)
 	for _, name := range []string{"one-new", "two-new"} {
-		if l.last[name] < n*9/10 {
-			t.Errorf("%s served its last session as number %d of %d", name, l.last[name], n)
+		if l.last[name] <= replaced {
+			t.Errorf("%s served its last session as number %d of %d, the broker was replaced at %d", name, l.last[name], n, replaced)
 		}
 	}
 	t.Logf("%d sessions at %d a second, %d failed, the slowest took %s; served by", n, rate, len(l.failed), l.slowest.Round(time.Millisecond))

@@ -73,7 +73,7 @@ def main(broker, calls):
     context = zmq.Context()
     request, dealer = context.socket(zmq.REQ), context.socket(zmq.DEALER)
     for socket in (request, dealer):
-        socket.linger, socket.rcvtimeo = 0, 30000
+        socket.linger, socket.rcvtimeo = 0, 120000
         socket.connect(broker)
     client = uuid.uuid4().bytes
 

@@ -138,7 +138,7 @@ func start(config *Config, s *worker.Session) (*child, error) {
 	c.said = &stderr{log: c.log}
 	c.streams.Go(c.write)
 	c.streams.Go(c.read)
-	c.streams.Go(func() { c.said.read(c.errs) })
+	c.streams.Go(func() { c.said.read(remainsOf(c.errs)) })
 	go c.mind()
 	return c, nil
 }
@@ -283,7 +283,7 @@ func (c *child) writeOne(a *asked) bool {
 // read owns the child's stdout.
 func (c *child) read() {
 	defer close(c.outOver)
-	in := newLines(c.out, c.config.MaxLine)
+	in := newLines(remainsOf(c.out), c.config.MaxLine)
 	for first := true; ; first = false {
 		line, err := in.next()
 		switch {

@@ -19,7 +19,7 @@ import (
 )
 
 // long bounds what must happen sooner or later.
-const long = 30 * time.Second
+const long = 2 * time.Minute
 
 // logged is a log to be looked through.
 type logged struct {

@@ -148,6 +148,7 @@ func (a *actor) misbehave(r request) {
 	id := string(r.ID)
 	switch r.Method {
 	case "hang":
+		say(`{"jsonrpc":"2.0","method":"progress","params":"on it"}`)
 		select {}
 	case "die":
 		fmt.Fprintf(os.Stderr, "%s\nTraceback:\n  out of rum\n", strings.Repeat("noise\n", 10_000))
@@ -158,6 +159,7 @@ func (a *actor) misbehave(r request) {
 	case "line":
 		say(r.text())
 	case "half":
+		say(`{"jsonrpc":"2.0","method":"progress","params":"on it"}`)
 		_, _ = os.Stdout.WriteString(`{"jsonrpc":"2.0","id":` + id + `,"res`)
 		if r.text() == "exit" {
 			os.Exit(4)

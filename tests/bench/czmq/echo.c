@@ -321,7 +321,7 @@ static void client(const char *endpoint, uint64_t callers, size_t size, uint64_t
 		call(s, bodies + i * size, size, 0);
 	}
 	zmq_msg_init(&reply);
-	while (!recording || now - recording < window) {
+	while (!recording || calls == 0 || now - recording < window) {
 		uint64_t i = callers;
 		receive(s, &reply, 0);
 		if (zmq_msg_size(&reply) == size)

@@ -4,7 +4,7 @@
 .NOTPARALLEL:
 
 GO       ?= go
-TIMEOUT  ?= 8m
+TIMEOUT  ?= 12m
 FUZZTIME ?= 30s
 SEEDS    ?= 2000
 FIRST    ?= 1

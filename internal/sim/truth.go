@@ -369,6 +369,8 @@ func (t *truth) refused(o *opening, err *session.Error) {
 		ok = ok || p.maxAge > 0 || p.idle > 0
 	case session.ErrWorkerHung:
 		ok = ok || p.budget > 0
+	case session.ErrWorkerPanic: // somebody's broadcast had it panic before its client heard of it
+		ok = ok || p.casts && p.panics && p.loses()
 	case session.ErrWorkerLost: // one that carried a call is not made twice
 		ok = ok || p.nodeCrashes > 0 || o.first != nil && t.anyTrouble()
 	case session.ErrPoolUnknown, session.ErrDraining, session.ErrSessionDrained:

@@ -185,8 +185,25 @@ func TestRoadIsShared(t *testing.T) {
 		t.Errorf("%d more, %d bytes", n, road.Flying())
 	}
 	flows[0].Stuck()
-	if n := sent(); n != 2 { // it had its second turn before
-		t.Errorf("%d more in the place of what is stuck", n)
+	if n := sent(); n != 2 || road.Flying() != 30 { // it had its second turn before
+		t.Errorf("%d more in the place of what is stuck, %d bytes", n, road.Flying())
+	}
+	if code := flows[0].Credit(10, 90, false); code != 0 { // some of it was not lost
+		t.Fatal(code)
+	}
+	if n := sent(); n != 0 || road.Flying() != 30 {
+		t.Errorf("%d more behind what was stuck, %d bytes", n, road.Flying())
+	}
+	other := NewRoad(30)
+	for _, f := range flows { // what they have sent is on the way that they came by
+		other.Join(f)
+	}
+	if road.Flying() != 0 || other.Flying() != 0 {
+		t.Errorf("%d bytes are left on the road, %d came along to the other", road.Flying(), other.Flying())
+	}
+	road = other
+	if n := sent(); n != 3 || road.Flying() != 30 {
+		t.Errorf("%d chunks on the other way, %d bytes", n, road.Flying())
 	}
 	for _, f := range flows {
 		f.Close()

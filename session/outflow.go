@@ -32,8 +32,8 @@ type Outflow struct {
 	ahead  int     // how many of them were sent, since the last Rewind
 
 	road    *Road
-	counted int // there
-	stuck   bool
+	counted int    // there
+	off     uint64 // what was sent before it does not count: it is lost, or on another road
 }
 
 // NewOutflow returns a stream of which nothing was given, and without credit.
@@ -75,7 +75,6 @@ func (f *Outflow) Credit(taken, window uint64, end bool) Code {
 	f.ahead = max(0, f.ahead-n)
 	f.acked = taken
 	f.sent = max(f.sent, taken)
-	f.stuck = false
 	f.count()
 	return 0
 }
@@ -110,7 +109,7 @@ func (f *Outflow) Next() (c Chunk, last, again, ok bool) {
 
 // Rewind has everything that is kept sent again.
 func (f *Outflow) Rewind() {
-	f.sent, f.ahead, f.marked = f.acked, 0, false
+	f.sent, f.off, f.ahead, f.marked = f.acked, f.acked, 0, false
 	f.count()
 }
 

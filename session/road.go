@@ -2,8 +2,8 @@ package session
 
 // Road is what several streams to one peer share: together they have no more
 // bytes on their way than its bound, and take turns chunk by chunk. So no stream
-// fills the peer's buffer, and none waits for another to end. Bytes of a stream
-// whose far end has stopped acknowledging do not count any more, see Stuck.
+// fills the peer's buffer, and none waits for another to end. What a stream has
+// sent and then lost, or sent by another road, does not count: see Stuck, Join.
 //
 // It is not safe for concurrent use; its owner locks.
 type Road struct {
@@ -17,7 +17,8 @@ type Road struct {
 // be on its way.
 func NewRoad(most int) *Road { return &Road{most: most} }
 
-// Join puts a stream on the road, and takes it off the one that it was on.
+// Join puts a stream on the road, and takes it off the one that it was on: what
+// it has sent there is not on its way here.
 func (r *Road) Join(f *Outflow) {
 	if f.road == r {
 		return
@@ -25,7 +26,6 @@ func (r *Road) Join(f *Outflow) {
 	f.Leave()
 	f.road = r
 	r.flows = append(r.flows, f)
-	f.count()
 }
 
 // Empty reports that no stream is left.
@@ -67,13 +67,14 @@ func (f *Outflow) Leave() {
 	}
 	r.flying -= f.counted
 	f.road, f.counted = nil, 0
+	f.off = f.sent
 }
 
 // Stuck says that what is on its way has not been acknowledged for long: it is
-// lost, or lies where it fills no buffer of this side. The next acknowledgement
-// takes it back.
+// lost, or lies where it fills no buffer of this side. It makes room on the road;
+// what is sent from now on counts.
 func (f *Outflow) Stuck() {
-	f.stuck = true
+	f.off = f.sent
 	f.count()
 }
 
@@ -85,10 +86,7 @@ func (f *Outflow) count() {
 	if f.road == nil {
 		return
 	}
-	flying := f.Flying()
-	if f.stuck {
-		flying = 0
-	}
+	flying := int(f.sent - max(f.acked, f.off))
 	f.road.flying += flying - f.counted
 	f.counted = flying
 }

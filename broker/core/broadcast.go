@@ -72,7 +72,9 @@ type part struct {
 	name    string
 	members []int // places
 	open    int
+	news    bool // some of them were never asked
 	seen    bool // the node has it
+	listed  bool // in Core.asked
 	again   time.Time
 }
 
@@ -87,25 +89,11 @@ func (c *Core) broadcast(now time.Time, from wire.Peer, m *wire.Broadcast, fx *E
 		c.refuse(from, key, session.ErrOverloaded, err.Error(), fx)
 		return
 	}
-	b := c.casts[key]
-	fresh := b == nil
-	if fresh {
-		if code, text := c.cannotCast(now, m); code != 0 {
-			c.refuse(from, key, code, text, fx)
-			c.forget(cl)
-			return
-		}
-		members := wire.UnpackMembers(m.Missing)
-		if len(members) == 0 {
-			members = c.snapshot(m.Pool, m.Sessions)
-		}
-		if code, text := c.tooMany(m, len(members)); code != 0 {
-			c.counts.Overloaded++
-			c.refuse(from, key, code, text, fx)
-			c.forget(cl)
-			return
-		}
-		b = c.cast(now, cl, m, members, fx)
+	b, news, code, text := c.castOf(now, cl, m, fx)
+	if code != 0 {
+		c.refuse(from, key, code, text, fx)
+		c.forget(cl)
+		return
 	}
 	b.heard, b.try = now, max(b.try, m.Try)
 	if m.Broker == c.cfg.ID && m.Run == b.run {
@@ -115,10 +103,30 @@ func (c *Core) broadcast(now time.Time, from wire.Peer, m *wire.Broadcast, fx *E
 	if len(m.Missing) == 0 {
 		c.tellSnapshot(b, fx)
 	}
-	if fresh {
-		c.askAll(now, b, fx)
+	if news {
+		c.askNew(now, b, fx)
 	}
 	c.push(b, fx)
+}
+
+// castOf finds or begins the broadcast that a copy is of. News are members who
+// were never asked.
+func (c *Core) castOf(now time.Time, cl *client, m *wire.Broadcast, fx *Effects) (b *broadcast, news bool, code session.Code, text string) {
+	members := wire.UnpackMembers(m.Missing)
+	if b = c.casts[session.OpenKey{Client: m.Client, Request: m.Request}]; b != nil {
+		news, code, text = c.widen(b, members)
+		return b, news, code, text
+	}
+	if code, text = c.cannotCast(now, m); code != 0 {
+		return nil, false, code, text
+	}
+	if len(members) == 0 {
+		members = c.snapshot(m.Pool, m.Sessions)
+	}
+	if code, text = c.tooMany(m.Pool, len(members), len(members)); code != 0 {
+		return nil, false, code, text
+	}
+	return c.cast(now, cl, m, members, fx), true, 0, ""
 }
 
 // cannotCast says why no broadcast can begin now.
@@ -134,11 +142,14 @@ func (c *Core) cannotCast(now time.Time, m *wire.Broadcast) (session.Code, strin
 	return 0, ""
 }
 
-func (c *Core) tooMany(m *wire.Broadcast, members int) (session.Code, string) {
+// tooMany refuses a broadcast that would have so many members, some of them new.
+func (c *Core) tooMany(pool string, members, news int) (session.Code, string) {
 	switch {
 	case members > wire.MaxMembers:
-		return session.ErrTooLarge, fmt.Sprintf("pool %q has %d members, a broadcast reaches at most %d", m.Pool, members, wire.MaxMembers)
-	case c.castMembers+members > castMembers:
+		c.counts.Overloaded++
+		return session.ErrTooLarge, fmt.Sprintf("pool %q has %d members, a broadcast reaches at most %d", pool, members, wire.MaxMembers)
+	case c.castMembers+news > castMembers:
+		c.counts.Overloaded++
 		return session.ErrOverloaded, "the broadcasts that are under way have as many members as may be"
 	}
 	return 0, ""
@@ -179,33 +190,67 @@ func (c *Core) cast(now time.Time, cl *client, m *wire.Broadcast, members []sess
 		b.deadline = now.Add(time.Duration(m.Budget) * time.Millisecond)
 	}
 	for _, id := range members {
-		if _, twice := b.place[id]; twice {
-			continue
-		}
-		p := b.parts[id.Node]
-		if p == nil {
-			p = &part{of: b, node: id.Node, name: c.nameOf(id.Node)}
-			b.parts[id.Node] = p
-		}
-		b.place[id] = len(b.members)
-		p.members = append(p.members, len(b.members))
-		p.open++
-		b.members = append(b.members, id)
+		c.admit(b, id)
 	}
-	b.open, b.fates = len(b.members), make([]session.Fate, len(b.members))
 	c.casts[b.key] = b
-	c.castMembers += len(b.members)
 	c.castBytes += b.size
 	cl.casts++
 	fx.Events = append(fx.Events, Event{What: EventBroadcast, Pool: m.Pool, Text: fmt.Sprintf("%s to %d members", m.Method, len(b.members))})
 	return b
 }
 
-// askAll asks every node of a broadcast for the first time.
-func (c *Core) askAll(now time.Time, b *broadcast, fx *Effects) {
+// admit makes somebody a member who was none.
+func (c *Core) admit(b *broadcast, id session.MemberID) {
+	if _, is := b.place[id]; is {
+		return
+	}
+	p := b.parts[id.Node]
+	if p == nil {
+		p = &part{of: b, node: id.Node, name: c.nameOf(id.Node)}
+		b.parts[id.Node] = p
+	}
+	b.place[id] = len(b.members)
+	p.members = append(p.members, len(b.members))
+	p.news = true
+	p.open++
+	b.members, b.fates = append(b.members, id), append(b.fates, session.FateOpen)
+	b.open++
+	c.castMembers++
+}
+
+// widen makes those members whom the client waits for and who are none. So it is
+// where a copy comes first that was sent before the client knew whom the broker
+// before this one had asked.
+func (c *Core) widen(b *broadcast, missing []session.MemberID) (news bool, code session.Code, text string) {
+	missing = slices.DeleteFunc(missing, func(id session.MemberID) bool {
+		_, is := b.place[id]
+		return is
+	})
+	if len(missing) == 0 {
+		return false, 0, ""
+	}
+	if code, text = c.tooMany(b.ask.Pool, len(b.members)+len(missing), len(missing)); code != 0 {
+		return false, code, text
+	}
+	for _, id := range missing {
+		c.admit(b, id)
+	}
+	return true, 0, ""
+}
+
+// askNew asks the nodes of the members who were never asked.
+func (c *Core) askNew(now time.Time, b *broadcast, fx *Effects) {
 	for _, id := range slices.Sorted(maps.Keys(b.parts)) {
-		c.askPart(now, b.parts[id], fx)
-		c.asked = append(c.asked, b.parts[id])
+		p := b.parts[id]
+		if !p.news {
+			continue
+		}
+		p.news, p.seen = false, false
+		c.askPart(now, p, fx)
+		if !p.listed {
+			p.listed = true
+			c.asked = append(c.asked, p)
+		}
 	}
 }
 
@@ -514,7 +559,7 @@ func (c *Core) watchCasts(now time.Time, fx *Effects) {
 		}
 		c.asked[0] = nil
 		c.asked = c.asked[1:]
-		if p.open > 0 {
+		if p.listed = p.open > 0; p.listed {
 			c.askPart(now, p, fx)
 			c.asked = append(c.asked, p)
 		}

@@ -206,6 +206,54 @@ func TestBroadcastGoesOnAtTheNextBroker(t *testing.T) {
 	}
 }
 
+// A copy from before the client knew whom the broker before had asked begins the
+// broadcast anew; those are members as well as soon as the client names them.
+func TestBroadcastTakesInWhomItsClientWaitsFor(t *testing.T) {
+	a := newAsking(t, 1)
+	a.broadcast(wire.Broadcast{Since: 1000, Try: 1})
+	began := sent[*wire.Answered](a, asker)
+	if len(began) != 1 || !began[0].Known {
+		t.Fatalf("a late copy is answered by %+v", began)
+	}
+	a.join(2)
+	a.answers(1, []byte{1})
+	if len(sent[*wire.Complete](a, asker)) != 1 {
+		t.Fatal("the only member has answered, and it is not complete")
+	}
+	missing := wire.AppendMember(wire.AppendMember(nil, session.MemberID{Node: 2}), session.MemberID{Node: 7})
+	again := wire.Broadcast{Since: 2000, Try: 2, Broker: began[0].Broker, Run: began[0].Run, Missing: missing}
+	a.broadcast(again)
+	if m := sent[*wire.Cast](a, 2); len(m) != 1 || m[0].Method != "m" || m[0].Again {
+		t.Errorf("the one who is there is asked by %+v", m)
+	}
+	if n := len(sent[*wire.Cast](a, 1)) + len(sent[*wire.Complete](a, asker)); n != 0 {
+		t.Errorf("who has answered is asked again, or it is complete (%d)", n)
+	}
+	if m := sent[*wire.Answered](a, asker); len(m) != 1 || len(m[0].Members) != 2 || m[0].Members[1].Node != 7 || m[0].Members[1].Fate != session.FateDied {
+		t.Errorf("who is not there is told as %+v", m)
+	}
+	a.broadcast(again)
+	if n := len(sent[*wire.Cast](a, 2)); n != 0 {
+		t.Errorf("a copy asks %d times more", n)
+	}
+	a.tick(askAgain + 40*time.Millisecond)
+	if n := len(sent[*wire.Cast](a, 2)); n != 1 {
+		t.Errorf("who has not answered is asked %d times again, want 1", n)
+	}
+	a.answers(2, []byte{2})
+	if m := sent[*wire.Complete](a, asker); len(m) != 1 || m[0].Members != 3 || m[0].Answered != 2 || m[0].Died != 1 {
+		t.Errorf("complete: %+v", m)
+	}
+	most := make([]byte, 0, wire.MaxMembers*24)
+	for i := range wire.MaxMembers {
+		most = wire.AppendMember(most, session.MemberID{Node: session.NodeID(100 + i)})
+	}
+	a.broadcast(wire.Broadcast{Since: 3000, Try: 3, Missing: most})
+	if m := sent[*wire.Refused](a, asker); len(m) != 1 || m[0].Code != session.ErrTooLarge {
+		t.Errorf("more than a broadcast may have: %+v", m)
+	}
+}
+
 // The ways in which a member is lost.
 func TestBroadcastFates(t *testing.T) {
 	lost := func(a *asking) session.Fate {

@@ -124,6 +124,7 @@ func (c *Core) join(now time.Time, n *node, m *wire.Register, live []wire.Live, 
 	n.values = valuesOf(m.Pools)
 	c.seat(n)
 	c.declare(m.Pools)
+	c.placeAnew(now, n, fx)
 	lives := make(map[session.ID]bool, len(live))
 	for i := range live {
 		lives[live[i].Session] = !live[i].Over && !live[i].Starting

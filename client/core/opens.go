@@ -226,7 +226,11 @@ func (c *Core) followFirst(now time.Time, s *Session, o *Opening, fx *Effects) {
 	f := o.first
 	o.session = s
 	s.once = o.ask.Once
-	c.start(now, s, f, fx, true)
+	if c.start(now, s, f, fx, true) && o.step > 0 { // values of progress may have come before the route
+		k, _ := s.calls.Get(1)
+		k.step = o.step
+		s.calls.Set(1, k)
+	}
 }
 
 // onlyAnswer takes the answer to an open that was for one call, which names the

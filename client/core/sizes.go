@@ -86,7 +86,7 @@ func (c *Core) auditFlows() error {
 		return fmt.Errorf("%d replies come as chunks, %d are counted", inflows, c.inflows)
 	}
 	for peer, r := range c.roads {
-		if r.Empty() || r.Flying() > c.cfg.Road+c.cfg.Credit {
+		if r.Empty() || r.Flying() > c.cfg.Road {
 			return fmt.Errorf("%d bytes are on their way to peer %d, at most %d", r.Flying(), peer, c.cfg.Road)
 		}
 	}

@@ -339,6 +339,9 @@ func (t *truth) calmEnd(k *calling, err *session.Error) {
 		}
 	case session.ErrSessionClosed: // its own user closed early
 	case session.ErrReplyGone: // it was done, and then its caller read nothing for long, or left
+		if s := t.session(k.record.session); p.maxAge > 0 && s.over && s.ended == session.ErrSessionExpired {
+			break // or its session was over before all of it had gone
+		}
 		if f := k.record.flows; f.reply < 0 || !f.slow && !p.deadlines && !p.cancels && !p.attaches && k.session.Ended() == nil {
 			t.w.fail("work %d ends in a calm world: %v", k.record.id, err)
 		}
@@ -369,6 +372,8 @@ func (t *truth) refused(o *opening, err *session.Error) {
 		ok = ok || p.maxAge > 0 || p.idle > 0
 	case session.ErrWorkerHung:
 		ok = ok || p.budget > 0
+	case session.ErrWorkerPanic: // somebody's broadcast had it panic before its client heard of it
+		ok = ok || p.casts && p.panics && p.loses()
 	case session.ErrWorkerLost: // one that carried a call is not made twice
 		ok = ok || p.nodeCrashes > 0 || o.first != nil && t.anyTrouble()
 	case session.ErrPoolUnknown, session.ErrDraining, session.ErrSessionDrained:

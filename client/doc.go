@@ -25,9 +25,9 @@
 //
 // A handler may answer with where the work goes on (worker.Next, worker.Fan) in
 // the place of a result. The client then walks on, as a browser does with a
-// redirect (onward.go): every step is a session of one call of its own, opened
-// with what is left of the call's deadline, ended by its cancellation, and the
-// last answer goes to whoever called. So there is no state of a pipeline that
+// redirect (onward.go, branches.go): every step is a session of one call of its own,
+// opened with what is left of the call's deadline, ended by its cancellation, and the
+// last answer goes to whoever called; what fails on the way names its step (stage.go). So there is no state of a pipeline that
 // could be lost with a broker or a node; every step ends as any call does, once or
 // you know; a stage whose queue is full holds up its callers and no one else; and
 // steps of jobs that go in circles queue behind those of jobs that have just

@@ -61,12 +61,7 @@ func (s *Session) receive(ctx context.Context, w *replyTo, tag waiter, result an
 	case most != nil:
 		err = s.refuse(w, tag, most)
 	case err != nil && !w.over && ctx.Err() != nil:
-		if !s.giveUp(w, tag, ctx.Err()) {
-			return s.abandon(w, tag, ctx.Err())
-		}
-		if err = tooLate(ctx.Err()); w.err != nil {
-			err = w.take(ctx, nil)
-		}
+		return s.cut(ctx, w, tag, ctx.Err())
 	case err != nil && !w.over:
 		err = s.refuse(w, tag, &session.Error{Code: session.ErrCancelled, Text: "the reply could not be written", Cause: err})
 	case w.err != nil:

@@ -123,3 +123,11 @@ func (w *replyTo) result(ctx context.Context) (answer, error) {
 	}
 	return a, err
 }
+
+// tooLate is a call that was done after its caller had stopped waiting.
+func tooLate(why error) *session.Error {
+	e := gaveUp(why)
+	e.Outcome = session.Done
+	e.Text = "the call was done, too late for its caller"
+	return e
+}

@@ -194,13 +194,28 @@ func (s *Session) wait(ctx context.Context, w *replyTo, tag waiter) error {
 	if w.seen == nil {
 		return nil
 	}
+	return s.late(ctx, w, ctx.Err())
+}
+
+// cut gives up a call, and is what its caller is told.
+// There is nothing more to be had of w.
+func (s *Session) cut(ctx context.Context, w *replyTo, tag waiter, why error) error {
+	if !s.giveUp(w, tag, why) {
+		return s.abandon(w, tag, why)
+	}
+	return s.late(ctx, w, why)
+}
+
+// late is what the caller of a call is told that has ended after he gave it up.
+// There is nothing more to be had of w.
+func (s *Session) late(ctx context.Context, w *replyTo, why error) error {
 	defer w.release()
 	s.client.unread(w.seen)
-	if w.err == nil {
-		return tooLate(ctx.Err())
+	if w.err != nil {
+		_, err := w.answered(ctx)
+		return err
 	}
-	_, err := w.answered(ctx)
-	return err
+	return tooLate(why)
 }
 
 // send gives a call that its caller does not wait for to the core, which copies
@@ -256,14 +271,6 @@ func (s *Session) abandon(w *replyTo, tag waiter, why error) error {
 	if sent {
 		e.Outcome, e.Text = session.Unknown, "the worker has not said what became of it"
 	}
-	return e
-}
-
-// tooLate is a call that was done after its caller had stopped waiting.
-func tooLate(why error) *session.Error {
-	e := gaveUp(why)
-	e.Outcome = session.Done
-	e.Text = "the call was done, too late for its caller"
 	return e
 }
 

@@ -33,14 +33,7 @@ func (s *Session) stream(ctx context.Context, method string, arg any, opts []Cal
 		w.heard(news)
 	case <-ctx.Done():
 		defer w.feed.stop()
-		if !s.giveUp(w, p, ctx.Err()) {
-			return nil, s.abandon(w, p, ctx.Err())
-		}
-		s.client.unread(w.seen)
-		if w.err == nil {
-			return nil, tooLate(ctx.Err())
-		}
-		return nil, w.take(ctx, nil)
+		return nil, s.cut(ctx, w, p, ctx.Err())
 	}
 	if w.seen == nil {
 		var b []byte
@@ -128,11 +121,7 @@ func (r *Stream) end(why error) error {
 		if ended := r.p.ctx.Err(); ended != nil {
 			why = ended
 		}
-		if !r.s.giveUp(w, r.p, why) {
-			r.err = r.s.abandon(w, r.p, why)
-		} else if r.err = tooLate(why); w.err != nil {
-			r.err = w.take(r.p.ctx, nil)
-		}
+		r.err = r.s.cut(r.p.ctx, w, r.p, why)
 	case w.err != nil:
 		r.err = w.take(r.p.ctx, nil)
 	case errors.Is(why, io.EOF) && !w.raw:

@@ -12,6 +12,13 @@
 // sessions. One goroutine, the loop, is owned by the Client and waited for by
 // Close; whoever calls waits in a select on its own context.
 //
+// Who waits for a call is a replyTo (reply.go), what a call has ended with an
+// answer (answer.go). Calls come from session.go, from do.go where they have a
+// session of their own, and from pending.go where nobody waits; opens that are
+// refused are tried again as refusal.go says. An argument too large for one message
+// goes in parts (argument.go, feeder.go), and so comes such a reply (incoming.go),
+// which stream.go has read as it comes.
+//
 // A job (job.go) is many sessions of one call, with a window:
 //
 //	seq -> feed [-> scatter] -> room in the window -> Do, again while not run

@@ -233,6 +233,15 @@ func (c *Client) step(f func(now time.Time, fx *core.Effects)) bool {
 	return true
 }
 
+// look runs a look at the core, also when the client has been closed.
+func (c *Client) look(f func(c *core.Core, fx *core.Effects)) {
+	fx := c.effects()
+	c.mu.Lock()
+	f(c.core, fx)
+	c.mu.Unlock()
+	c.finish(fx)
+}
+
 func (c *Client) effects() *core.Effects {
 	fx := c.spare.Get().(*core.Effects)
 	fx.Reset()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/limpet-rpc/limpet/client/core"
@@ -209,63 +208,6 @@ func encode(arg any, opts []CallOption) (args []byte, raw bool, err error) {
 		return nil, false, &session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: err.Error()}
 	}
 	return args, raw, nil
-}
-
-// answered is what a call has ended with.
-func (w *replyTo) answered(ctx context.Context) (answer, error) {
-	if w.failure != nil {
-		return answer{}, w.failure
-	}
-	if w.err != nil {
-		if w.err.Cause == nil {
-			w.err.Cause = ctx.Err()
-		}
-		if w.feed != nil {
-			w.feed.blame(w.err)
-		}
-		return answer{}, w.err
-	}
-	return answer{w.body, w.raw, w.next}, nil
-}
-
-// take decodes what a call has ended with, once what its handler went on with
-// has ended too.
-func (w *replyTo) take(ctx context.Context, result any) error {
-	a, err := w.result(ctx)
-	if err != nil {
-		return err
-	}
-	return a.decode(result)
-}
-
-// result is what a call has ended with on the whole of its way.
-func (w *replyTo) result(ctx context.Context) (answer, error) {
-	a, err := w.answered(ctx)
-	if err == nil && a.next {
-		return w.on.follow(ctx, a)
-	}
-	return a, err
-}
-
-func (a answer) decode(result any) error {
-	if to, ok := result.(io.Writer); ok {
-		if !a.raw {
-			return errNoBytes()
-		}
-		if _, err := to.Write(a.body); err != nil {
-			return &session.Error{Code: session.ErrCancelled, Text: "the call was done, its reply could not be written", Cause: err}
-		}
-		return nil
-	}
-	if err := codec.Decode(a.body, a.raw, result); err != nil {
-		return &session.Error{Code: session.ErrBadMessage, Text: fmt.Sprintf("the call was done, its reply does not decode into %T: %s", result, err)}
-	}
-	return nil
-}
-
-// errNoBytes is a reply that was to be read or written as bytes, and is none.
-func errNoBytes() *session.Error {
-	return &session.Error{Code: session.ErrBadMessage, Text: "the call was done, its reply is a MessagePack value and no bytes"}
 }
 
 // isDone reports that err says the client itself was closed.

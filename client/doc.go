@@ -12,6 +12,13 @@
 // sessions. One goroutine, the loop, is owned by the Client and waited for by
 // Close; whoever calls waits in a select on its own context.
 //
+// Who waits for a call is a replyTo (reply.go), what a call has ended with an
+// answer (answer.go). Calls come from session.go, from do.go where they have a
+// session of their own, and from pending.go where nobody waits; opens that are
+// refused are tried again as refusal.go says. An argument too large for one message
+// goes in parts (argument.go, feeder.go), and so comes such a reply (incoming.go),
+// which stream.go has read as it comes.
+//
 // A job (job.go) is many sessions of one call, with a window:
 //
 //	seq -> feed [-> scatter] -> room in the window -> Do, again while not run
@@ -25,9 +32,9 @@
 //
 // A handler may answer with where the work goes on (worker.Next, worker.Fan) in
 // the place of a result. The client then walks on, as a browser does with a
-// redirect (onward.go): every step is a session of one call of its own, opened
-// with what is left of the call's deadline, ended by its cancellation, and the
-// last answer goes to whoever called. So there is no state of a pipeline that
+// redirect (onward.go, branches.go): every step is a session of one call of its own,
+// opened with what is left of the call's deadline, ended by its cancellation, and the
+// last answer goes to whoever called; what fails on the way names its step (stage.go). So there is no state of a pipeline that
 // could be lost with a broker or a node; every step ends as any call does, once or
 // you know; a stage whose queue is full holds up its callers and no one else; and
 // steps of jobs that go in circles queue behind those of jobs that have just

@@ -43,3 +43,8 @@ const (
 
 // errNoHit is HitSession outside a hit.
 var errNoHit = errors.New("client: no PerHit middleware around this handler")
+
+// infer is the error for what this side has concluded by itself.
+func infer(code session.Code, o session.Outcome, text string) *session.Error {
+	return &session.Error{Code: code, Outcome: o, Text: text}
+}

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/limpet-rpc/limpet/client/core"
@@ -37,86 +36,6 @@ func (s *Session) Direct() bool {
 // cancelWait is how long a caller whose context has ended waits for the
 // worker to say what became of the call.
 const cancelWait = 250 * time.Millisecond
-
-// replyTo waits for one call.
-type replyTo struct {
-	done  chan *core.Flow // holds two: the flow of a reply that has begun; nil: the end
-	ended chan struct{}   // closed at the end; nil where nobody needs it
-	again *usedAgain      // nil for a waiter that is not
-	body  []byte
-	raw   bool
-	flow  *core.Flow // of a reply that came in parts: done has brought it, or will
-	sums  bool       // its caller wants checksums
-	sum   bool       // and its worker gives its checksum
-	seen  *core.Flow // owned by who waits, as the next two: done has brought it
-	over  bool       // done has brought the end
-	feed  *feeder    // of an argument that goes in parts
-	next  bool       // the body says where the work goes on
-	err   *session.Error
-
-	failure error // of a call whose way was gone apart
-
-	on   onward                      // how it does
-	told func(body []byte, raw bool) // gets the progress of a call that came with its open, or nil
-}
-
-// usedAgain is what a waiter keeps from one call for the next.
-type usedAgain struct {
-	args []byte       // what the argument was encoded into
-	fx   core.Effects // of the step that sends the call
-
-	// The call, until the core has it; see Client.leave.
-	ask    core.Ask
-	s      *Session
-	behind *replyTo
-}
-
-// newReply returns a waiter that is not used again.
-func newReply() *replyTo { return &replyTo{done: make(chan *core.Flow, 2)} }
-
-// withEnd lets several wait for the end.
-func (w *replyTo) withEnd() *replyTo {
-	w.ended = make(chan struct{})
-	return w
-}
-
-var replies = sync.Pool{New: func() any { return &replyTo{done: make(chan *core.Flow, 2), again: new(usedAgain)} }}
-
-func (w *replyTo) settle(r *core.Result) {
-	w.body, w.raw, w.next, w.flow, w.sum, w.err = r.Body, r.Raw, r.Next, r.Flow, r.Sum, r.Err
-	if w.ended != nil {
-		close(w.ended)
-	}
-	w.done <- nil
-}
-
-func (w *replyTo) begun(f *core.Flow) { w.done <- f }
-
-// heard takes what done has brought, and reports that it is the end.
-func (w *replyTo) heard(news *core.Flow) (ended bool) {
-	if news != nil {
-		w.seen = news
-		return false
-	}
-	if w.flow != nil && w.seen == nil {
-		w.seen = <-w.done // the end has overtaken it
-	}
-	w.over = true
-	return true
-}
-
-func (w *replyTo) step(body []byte, raw bool) {
-	if w.told != nil {
-		w.told(body, raw)
-	}
-}
-
-func (w *replyTo) release() {
-	if w.again != nil {
-		*w = replyTo{done: w.done, again: w.again}
-		replies.Put(w)
-	}
-}
 
 // Call runs a method of the session's worker and blocks until its end is
 // known or ctx ends. Arg is encoded as MessagePack, a []byte is sent as it is;
@@ -275,13 +194,28 @@ func (s *Session) wait(ctx context.Context, w *replyTo, tag waiter) error {
 	if w.seen == nil {
 		return nil
 	}
+	return s.late(ctx, w, ctx.Err())
+}
+
+// cut gives up a call, and is what its caller is told.
+// There is nothing more to be had of w.
+func (s *Session) cut(ctx context.Context, w *replyTo, tag waiter, why error) error {
+	if !s.giveUp(w, tag, why) {
+		return s.abandon(w, tag, why)
+	}
+	return s.late(ctx, w, why)
+}
+
+// late is what the caller of a call is told that has ended after he gave it up.
+// There is nothing more to be had of w.
+func (s *Session) late(ctx context.Context, w *replyTo, why error) error {
 	defer w.release()
 	s.client.unread(w.seen)
-	if w.err == nil {
-		return tooLate(ctx.Err())
+	if w.err != nil {
+		_, err := w.answered(ctx)
+		return err
 	}
-	_, err := w.answered(ctx)
-	return err
+	return tooLate(why)
 }
 
 // send gives a call that its caller does not wait for to the core, which copies
@@ -337,14 +271,6 @@ func (s *Session) abandon(w *replyTo, tag waiter, why error) error {
 	if sent {
 		e.Outcome, e.Text = session.Unknown, "the worker has not said what became of it"
 	}
-	return e
-}
-
-// tooLate is a call that was done after its caller had stopped waiting.
-func tooLate(why error) *session.Error {
-	e := gaveUp(why)
-	e.Outcome = session.Done
-	e.Text = "the call was done, too late for its caller"
 	return e
 }
 

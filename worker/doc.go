@@ -4,8 +4,12 @@
 //
 // The way of a call through a node, and nothing else on it:
 //
-//	zmqio loop -> node.Envelope -> core.Step -> task (the session's goroutine, or
-//	  its turn on a lane) -> handler -> core.Done -> zmqio.Send
+//	zmqio loop -> node.Envelope -> core.Step -> node.apply -> task (the session's
+//	  goroutine, or its turn on a lane) -> handler -> node.done -> core.Done -> zmqio.Send
+//
+// A node is built (node.go, of options.go), runs until it is drained (run.go), steps
+// the core (loop.go), does what the core asks for (effects.go), and tells it of calls
+// that have ended (left.go).
 //
 // Goroutines and their owners: the loop is Serve's; every session has one
 // goroutine (a task), waited for by Serve. It is started when the session's offer

@@ -22,8 +22,9 @@
 // resize.go.
 //
 // A broadcast is asked of every member of its snapshot, and ends with the last
-// of them (broadcast.go). That the broker coordinates it, and not the client, is
-// because the broker learns of deaths first, and has the connections.
+// of them (broadcast.go, its nodes in question.go, its client in answers.go). That
+// the broker coordinates it, and not the client, is because the broker learns of
+// deaths first, and has the connections.
 //
 // Its state is soft: whatever lives is owned by the nodes, which bring their
 // sessions along when they register. Until Config.Recovery has passed since

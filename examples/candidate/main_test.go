@@ -3,30 +3,21 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/limpet-rpc/limpet/client"
+	"github.com/limpet-rpc/limpet/internal/trial"
 )
 
 // TestMain lets the test binary be the program.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("CELL"); dir != "" {
-		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-		err := serve(ctx, dir, os.Getenv("ENDPOINT"))
-		stop()
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
+		trial.Program(func(ctx context.Context) error { return serve(ctx, dir, os.Getenv("ENDPOINT")) })
 	}
 	os.Exit(m.Run())
 }
@@ -36,7 +27,7 @@ func TestMain(m *testing.M) {
 func TestSessionOutlivesItsBroker(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	dir, endpoint := filepath.Join(t.TempDir(), "cell"), freeEndpoint(t)
+	dir, endpoint := filepath.Join(t.TempDir(), "cell"), trial.FreeEndpoint(t)
 	master := begin(t, dir, endpoint)
 	cl, err := client.Dial(ctx, endpoint)
 	if err != nil {
@@ -84,29 +75,5 @@ func open(ctx context.Context, t *testing.T, cl *client.Client) *client.Session 
 
 func begin(t *testing.T, dir, endpoint string) *exec.Cmd {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), "CELL="+dir, "ENDPOINT="+endpoint)
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	return cmd
-}
-
-func freeEndpoint(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return "tcp://" + l.Addr().String()
+	return trial.Begin(t, "CELL="+dir, "ENDPOINT="+endpoint)
 }

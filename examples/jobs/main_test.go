@@ -3,11 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
-	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,19 +13,13 @@ import (
 
 	"github.com/limpet-rpc/limpet/assigner"
 	"github.com/limpet-rpc/limpet/broker"
+	"github.com/limpet-rpc/limpet/internal/trial"
 )
 
 // TestMain lets the test binary be the program.
 func TestMain(m *testing.M) {
 	if args := os.Getenv("JOBS"); args != "" {
-		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-		err := jobs(ctx, strings.Fields(args))
-		stop()
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
+		trial.Program(func(ctx context.Context) error { return jobs(ctx, strings.Fields(args)) })
 	}
 	os.Exit(m.Run())
 }
@@ -54,21 +46,7 @@ func TestJobs(t *testing.T) {
 // serve starts a broker and two workers that end with the test.
 func serve(ctx context.Context, t *testing.T) (url string) {
 	t.Helper()
-	b, err := broker.New(broker.Options{
-		Listen: "tcp://127.0.0.1:*", Policy: assigner.RoundRobin, Recovery: time.Millisecond, Logger: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	serving, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- b.Run(serving) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
+	b := trial.Broker(t, broker.Options{Policy: assigner.RoundRobin, Recovery: time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
 	for _, args := range []string{"worker worker1 host", "worker worker2"} {
 		cmd := process(context.WithoutCancel(ctx), b.Endpoint(), args) // the end of the test ends it, in good order
 		cmd.Stderr = new(bytes.Buffer)                                 // their panics are meant

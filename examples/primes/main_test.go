@@ -4,16 +4,12 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/http/httptrace"
 	"os"
-	"os/exec"
-	"os/signal"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,10 +20,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/limpet-rpc/limpet/broker"
-	"github.com/limpet-rpc/limpet/broker/core"
-	"github.com/limpet-rpc/limpet/client"
 	"github.com/limpet-rpc/limpet/client/front"
+	"github.com/limpet-rpc/limpet/internal/trial"
 )
 
 // TestMain lets the test binary be a worker.
@@ -37,99 +31,30 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	slog.SetDefault(slog.New(slog.DiscardHandler))
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	err := serve(ctx, workers, false)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(0)
+	trial.Program(func(ctx context.Context) error { return serve(ctx, workers, false) })
 }
 
-// site is the example as it is deployed: a broker, the front with its file of
-// routes, and workers in processes of their own.
-type site struct {
-	broker *broker.Server
-	url    string
-}
+// site is the example as it is deployed.
+type site struct{ *trial.Site }
 
-func newSite(t *testing.T, change func(*front.Route)) *site {
+func newSite(t *testing.T, change func(*front.Route)) site {
 	t.Helper()
-	quiet := slog.New(slog.DiscardHandler)
-	b, err := broker.New(broker.Options{Listen: "tcp://127.0.0.1:*", Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- b.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
+	return site{trial.NewSite(t, func(all *front.Routes) {
+		for i := range all.Routes {
+			if change != nil {
+				change(&all.Routes[i])
+			}
 		}
-	})
-	c, err := client.Dial(t.Context(), b.Endpoint(), client.WithLogger(quiet))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	routes, err := front.ReadRoutes("routes.toml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range routes.Routes {
-		if change != nil {
-			change(&routes.Routes[i])
-		}
-	}
-	f, err := front.New(c, routes, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	web := httptest.NewServer(f)
-	t.Cleanup(web.Close)
-	return &site{b, web.URL}
+	})}
 }
 
 // patient is for tests of what is answered, not when.
 func patient(r *front.Route) { r.Deadline.Duration = 2 * time.Minute }
 
 // serve starts a process of workers and waits until it is registered.
-func (s *site) serve(t *testing.T, workers int) *os.Process {
+func (s site) serve(t *testing.T, workers int) *os.Process {
 	t.Helper()
-	before := len(s.status(t).Nodes)
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "WORKERS="+strconv.Itoa(workers), "LIMPET_BROKER="+s.broker.Endpoint())
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	s.await(t, func(st core.Status) bool { return len(st.Nodes) > before })
-	return cmd.Process
-}
-
-func (s *site) status(t *testing.T) core.Status {
-	t.Helper()
-	st, err := s.broker.Status(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return st
-}
-
-func (s *site) await(t *testing.T, ok func(core.Status) bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(s.status(t)); time.Sleep(2 * time.Millisecond) { // a poll, not an event
-		if time.Now().After(deadline) {
-			t.Fatal("the broker's status is not as it should be")
-		}
-	}
+	return s.Serve(t, "WORKERS="+strconv.Itoa(workers)).Process
 }
 
 // browser keeps eight connections.
@@ -171,7 +96,7 @@ func read(t *testing.T, r *http.Response) (int, string) {
 }
 
 // primesAmong asks for the odd numbers of an interval one by one.
-func (s *site) primesAmong(t *testing.T, from, to uint64) int64 {
+func (s site) primesAmong(t *testing.T, from, to uint64) int64 {
 	t.Helper()
 	var found atomic.Int64
 	var next atomic.Uint64
@@ -181,7 +106,7 @@ func (s *site) primesAmong(t *testing.T, from, to uint64) int64 {
 		all.Go(func() {
 			for n := next.Add(2) - 2; n <= to && !t.Failed(); n = next.Add(2) - 2 {
 				text := strconv.FormatUint(n, 10)
-				switch status, body := ask(t, s.url+"/is_prime?possible_prime="+text); {
+				switch status, body := ask(t, s.URL+"/is_prime?possible_prime="+text); {
 				case status == http.StatusOK && body == text:
 					found.Add(1)
 				case status != http.StatusOK || body != notPrime:
@@ -209,10 +134,10 @@ func TestPrimesOfOneAndOfEight(t *testing.T) {
 				t.Errorf("%d large primes, want 238", n)
 			}
 		}
-		if status, body := ask(t, s.url+"/count?from=3&to=999999"); status != 200 || body != "78497" {
+		if status, body := ask(t, s.URL+"/count?from=3&to=999999"); status != 200 || body != "78497" {
 			t.Errorf("%d workers count %d %s", workers, status, body)
 		}
-		if status, body := ask(t, s.url+"/count?from=100000000000000&to=100000000008000"); status != 200 || body != "238" {
+		if status, body := ask(t, s.URL+"/count?from=100000000000000&to=100000000008000"); status != 200 || body != "238" {
 			t.Errorf("%d workers count %d %s", workers, status, body)
 		}
 	}
@@ -237,7 +162,7 @@ func TestKeepAlive(t *testing.T) {
 					}
 				}}
 				ctx := httptrace.WithClientTrace(t.Context(), trace)
-				status, body := exchangeIn(ctx, t, browser, http.MethodGet, s.url+"/is_prime?possible_prime=32416190071", nil)
+				status, body := exchangeIn(ctx, t, browser, http.MethodGet, s.URL+"/is_prime?possible_prime=32416190071", nil)
 				if status != 200 || body != "32416190071" {
 					t.Errorf("%d %s", status, body)
 				}
@@ -258,7 +183,7 @@ func TestKeepAliveOfHTTP10(t *testing.T) {
 	const ask = "GET /is_prime?possible_prime=32416190071 HTTP/1.0\r\nConnection: Keep-Alive\r\nHost: x\r\nUser-Agent: ApacheBench/2.3\r\nAccept: */*\r\n\r\n"
 	var all sync.WaitGroup
 	for range 8 {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -290,7 +215,7 @@ func TestRequests(t *testing.T) {
 	s := newSite(t, patient)
 	s.serve(t, 2)
 	post := func(body io.Reader) (int, string) {
-		return exchange(t, browser, http.MethodPost, s.url+"/is_prime", body)
+		return exchange(t, browser, http.MethodPost, s.URL+"/is_prime", body)
 	}
 	for _, q := range []struct {
 		path   string
@@ -308,7 +233,7 @@ func TestRequests(t *testing.T) {
 		{"/count?from=10&to=3", 200, "0"},
 		{"/count?from=0&to=99999999999", 400, ""},
 	} {
-		status, body := ask(t, s.url+q.path)
+		status, body := ask(t, s.URL+q.path)
 		if status != q.status || q.body != "" && body != q.body {
 			t.Errorf("%s: %d %s", q.path, status, body)
 		}
@@ -329,7 +254,7 @@ func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 func TestNoWorkers(t *testing.T) {
 	s := newSite(t, nil)
 	begun := time.Now()
-	status, body := ask(t, s.url+"/is_prime?possible_prime=97")
+	status, body := ask(t, s.URL+"/is_prime?possible_prime=97")
 	if took := time.Since(begun); status != http.StatusGatewayTimeout || took < 2*time.Second {
 		t.Errorf("after %v: %d %s", took, status, body)
 	}
@@ -344,7 +269,7 @@ func TestIdleWorkerKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 4 { // both of them have their turn
-		if status, body := ask(t, s.url+"/is_prime?possible_prime=97"); status != 200 || body != "97" {
+		if status, body := ask(t, s.URL+"/is_prime?possible_prime=97"); status != 200 || body != "97" {
 			t.Errorf("%d %s", status, body)
 		}
 	}
@@ -374,14 +299,14 @@ func TestOnlyWorkerStopped(t *testing.T) {
 	one := s.serve(t, 1)
 	stop(t, one)
 	begun := time.Now()
-	if status, body := ask(t, s.url+"/is_prime?possible_prime=97"); status != http.StatusGatewayTimeout || time.Since(begun) < 300*time.Millisecond {
+	if status, body := ask(t, s.URL+"/is_prime?possible_prime=97"); status != http.StatusGatewayTimeout || time.Since(begun) < 300*time.Millisecond {
 		t.Errorf("after %v: %d %s", time.Since(begun), status, body)
 	}
 	if err := one.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(30 * time.Second); ; {
-		status, _ := ask(t, s.url+"/is_prime?possible_prime=97")
+		status, _ := ask(t, s.URL+"/is_prime?possible_prime=97")
 		if status == http.StatusOK {
 			return
 		}
@@ -396,7 +321,7 @@ func TestOnlyWorkerStopped(t *testing.T) {
 func TestPipelined(t *testing.T) {
 	s := newSite(t, patient)
 	s.serve(t, 2)
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -432,14 +357,14 @@ func TestShortOnesBesideLongOnes(t *testing.T) {
 	for range 4 {
 		all.Go(func() {
 			for ctx.Err() == nil { // 112 steps each: the gap behind 370261
-				if _, body := ask(t, s.url+"/next?from=370262"); body == "370373" {
+				if _, body := ask(t, s.URL+"/next?from=370262"); body == "370373" {
 					rounds.Add(1)
 				}
 			}
 		})
 	}
 	short := func() {
-		if status, body := ask(t, s.url+"/is_prime?possible_prime=97"); status != 200 || body != "97" {
+		if status, body := ask(t, s.URL+"/is_prime?possible_prime=97"); status != 200 || body != "97" {
 			t.Errorf("%d %s", status, body)
 		}
 	}

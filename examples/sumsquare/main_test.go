@@ -3,15 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
-	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,10 +16,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/limpet-rpc/limpet/broker"
 	"github.com/limpet-rpc/limpet/broker/core"
-	"github.com/limpet-rpc/limpet/client"
 	"github.com/limpet-rpc/limpet/client/front"
+	"github.com/limpet-rpc/limpet/internal/trial"
 )
 
 // TestMain lets the test binary be the workers.
@@ -32,14 +28,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	slog.SetDefault(slog.New(slog.DiscardHandler))
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	err := serve(ctx, names, 8)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(0)
+	trial.Program(func(ctx context.Context) error { return serve(ctx, names, 8) })
 }
 
 // The route's deadline: that of the file, and that of the tests that wait for it
@@ -49,103 +38,45 @@ const (
 	deadline = 300 * time.Millisecond
 )
 
+// site is the example as it is deployed, but for the deadline.
 type site struct {
-	broker   *broker.Server
-	url      string
+	*trial.Site
 	deadline time.Duration
 }
 
-func newSite(t *testing.T, deadline time.Duration) *site {
+func newSite(t *testing.T, deadline time.Duration) site {
 	t.Helper()
-	quiet := slog.New(slog.DiscardHandler)
-	b, err := broker.New(broker.Options{Listen: "tcp://127.0.0.1:*", Logger: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- b.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
+	return site{trial.NewSite(t, func(all *front.Routes) {
+		if got := all.Routes[0].Deadline.Duration; got != inFile {
+			t.Errorf("the file's deadline is %v", got)
 		}
-	})
-	c, err := client.Dial(t.Context(), b.Endpoint(), client.WithLogger(quiet))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	routes, err := front.ReadRoutes("routes.toml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := routes.Routes[0].Deadline.Duration; got != inFile {
-		t.Errorf("the file's deadline is %v", got)
-	}
-	routes.Routes[0].Deadline.Duration = deadline
-	f, err := front.New(c, routes, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	web := httptest.NewServer(f)
-	t.Cleanup(web.Close)
-	return &site{b, web.URL, deadline}
+		all.Routes[0].Deadline.Duration = deadline
+	}), deadline}
 }
 
 // serve starts a process that serves pools.
-func (s *site) serve(t *testing.T, pools string) *exec.Cmd {
+func (s site) serve(t *testing.T, pools string) *exec.Cmd {
 	t.Helper()
-	before := len(s.status(t).Nodes)
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "POOLS="+pools, "LIMPET_BROKER="+s.broker.Endpoint())
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	s.await(t, func(st core.Status) bool { return len(st.Nodes) > before })
-	return cmd
+	return s.Serve(t, "POOLS="+pools)
 }
 
 // gone stops a process that serves pools, and waits until it has left.
-func (s *site) gone(t *testing.T, cmd *exec.Cmd) {
+func (s site) gone(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
-	before := len(s.status(t).Nodes)
+	before := len(s.Status(t).Nodes)
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	s.await(t, func(st core.Status) bool { return len(st.Nodes) < before })
-}
-
-func (s *site) status(t *testing.T) core.Status {
-	t.Helper()
-	st, err := s.broker.Status(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return st
-}
-
-func (s *site) await(t *testing.T, ok func(core.Status) bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(s.status(t)); time.Sleep(2 * time.Millisecond) { // a poll, not an event
-		if time.Now().After(end) {
-			t.Fatalf("the broker's status is not as it should be: %+v", s.status(t))
-		}
-	}
+	s.Await(t, func(st core.Status) bool { return len(st.Nodes) < before })
 }
 
 // empty waits until nothing of any request is left.
-func (s *site) empty(t *testing.T) {
+func (s site) empty(t *testing.T) {
 	t.Helper()
-	s.await(t, func(st core.Status) bool {
+	s.Await(t, func(st core.Status) bool {
 		for _, p := range st.Pools {
 			if p.Waiting > 0 || p.Offered > 0 || p.Open > 0 {
 				return false
@@ -153,7 +84,7 @@ func (s *site) empty(t *testing.T) {
 		}
 		return true
 	})
-	if _, body, _ := get(t, s.url+"/healthz"); !strings.Contains(body, `"requests":0`) {
+	if _, body, _ := get(t, s.URL+"/healthz"); !strings.Contains(body, `"requests":0`) {
 		t.Errorf("the front still has requests: %s", body)
 	}
 }
@@ -173,10 +104,10 @@ func get(t *testing.T, url string) (status int, body string, took time.Duration)
 	return r.StatusCode, string(b), time.Since(begun)
 }
 
-func (s *site) of(n string) string { return s.url + "/sumsquare?n=" + url.QueryEscape(n) }
+func (s site) of(n string) string { return s.URL + "/sumsquare?n=" + url.QueryEscape(n) }
 
 // right asks until there is an answer, for workers that were stopped take a moment.
-func (s *site) right(t *testing.T, n, want string) {
+func (s site) right(t *testing.T, n, want string) {
 	t.Helper()
 	if status, body := s.answer(t, n); status != http.StatusOK || body != want {
 		t.Fatalf("%s: %d %s, want %s", n, status, body, want)
@@ -196,17 +127,17 @@ func (s *site) answer(t *testing.T, n string) (status int, body string) {
 const failed = `{"success": false}`
 
 // late asks for what cannot be answered.
-func (s *site) late(t *testing.T) {
+func (s site) late(t *testing.T) {
 	t.Helper()
 	if status, body, took := get(t, s.of("1..10")); status != http.StatusOK || body != failed || took < s.deadline {
 		t.Errorf("after %v: %d %s", took, status, body)
 	}
 }
 
-func (s *site) refused(t *testing.T) {
+func (s site) refused(t *testing.T) {
 	t.Helper()
 	for _, url := range []string{
-		s.of("abc"), s.of(""), s.url + "/sumsquare", s.of("1.."), s.of("1,,2"), s.of("12345"), s.of("1,2..3"), s.of("-1"), s.of("1\n2"), s.of("1") + "&n=2",
+		s.of("abc"), s.of(""), s.URL + "/sumsquare", s.of("1.."), s.of("1,,2"), s.of("12345"), s.of("1,2..3"), s.of("-1"), s.of("1\n2"), s.of("1") + "&n=2",
 	} {
 		if status, body, _ := get(t, url); status != http.StatusBadRequest {
 			t.Errorf("%s: %d %s", url, status, body)

@@ -198,7 +198,7 @@ type Core struct {
 	beats       *heartbeat.Monitor[wire.Peer]
 	dog         *heartbeat.Watchdog[*Session]
 	sizer       *sizing.Sizer // nil: no pool grows
-	exams       []*exam       // oldest first
+	exams       exams         // of calls
 	flows       []*flow       // oldest first
 	roads       map[wire.Peer]*session.Road
 	quarantined int

@@ -26,8 +26,8 @@
 // A pool may have more or fewer slots as opens wait for them (resize.go): package
 // sizing says how many, and slots are opened and shut while they are free.
 //
-// A broadcast's method runs beside the sessions, or in one of them between two
-// calls; see errands.go.
+// A broadcast's method runs beside the sessions (aside.go), or in one of them
+// between two calls; see errands.go, and castings.go for what is remembered of it.
 //
 // An ended session is remembered for a while with its replies, so that a
 // repeated call is answered as the first was and never runs again.

@@ -36,10 +36,10 @@ type Finding struct {
 	Whole  bool   // nothing more will be found
 }
 
-// exam is the examination of one call that hangs.
+// exam is the examination of one call, or errand, that hangs.
 type exam struct {
-	session *Session
-	errand  *Errand // not nil: it hangs, and no call does
+	session *Session // nil: its errand hangs on the side lane
+	errand  *Errand  // not nil: it hangs, and no call does
 	number  uint64
 	method  string
 	until   time.Time
@@ -67,13 +67,33 @@ func (c *Core) guard(now time.Time, s *Session, call *Call) {
 	}
 }
 
-// acquit ends the watch over the call that runs, which has ended or moved on.
-func (s *Session) acquit() {
-	if e := s.exam; e != nil && !e.over {
-		e.over = true
-		s.exam = nil
+// exams are those that are on their way, the oldest first.
+type exams []*exam
+
+// due takes the next one off that has found all it will; nil: none has.
+func (q *exams) due(now time.Time) *exam {
+	all := *q
+	if len(all) == 0 || !all[0].over && now.Before(all[0].until) {
+		return nil
 	}
+	e := all[0]
+	all[0] = nil
+	*q = all[1:]
+	return e
 }
+
+// acquitted ends an examination, if there is one, whose subject has ended or moved
+// on. It returns what stands all the same: one that has come to its verdict.
+func (e *exam) acquitted() *exam {
+	if e == nil || e.over {
+		return e
+	}
+	e.over = true
+	return nil
+}
+
+// acquit ends the watch over the call that runs, which has ended or moved on.
+func (s *Session) acquit() { s.exam = s.exam.acquitted() }
 
 // watchCalls accuses calls whose budget is over, and condemns those of which
 // nothing more was found in time.
@@ -81,10 +101,7 @@ func (c *Core) watchCalls(now time.Time, fx *Effects) {
 	for _, s := range c.dog.Check(now) {
 		c.accuse(now, s, fx)
 	}
-	for len(c.exams) > 0 && (c.exams[0].over || !now.Before(c.exams[0].until)) {
-		e := c.exams[0]
-		c.exams[0] = nil
-		c.exams = c.exams[1:]
+	for e := c.exams.due(now); e != nil; e = c.exams.due(now) {
 		c.condemn(now, e, fx)
 	}
 }
@@ -125,7 +142,7 @@ func (c *Core) condemn(now time.Time, e *exam, fx *Effects) {
 	s := e.session
 	e.silent = c.dog.Silent(&s.ward)
 	c.dog.Forget(&s.ward)
-	text, stack := e.verdict(s), e.found.stacks()
+	text, stack := e.verdict(s.budget), e.found.stacks()
 	why := &session.Error{Code: session.ErrWorkerHung, Call: e.number, Text: text, Stack: stack, Remote: true}
 	c.quarantined++
 	s.quarantined = true
@@ -152,8 +169,8 @@ func (c *Core) callHung(s *Session, n uint64, text, stack string, fx *Effects) {
 }
 
 // verdict is one line of what is wrong, for the client.
-func (e *exam) verdict(s *Session) string {
-	text := fmt.Sprintf("method %q has made no progress for %s, its budget is %s", e.method, e.silent.Round(time.Millisecond), s.budget)
+func (e *exam) verdict(budget time.Duration) string {
+	text := fmt.Sprintf("method %q has made no progress for %s, its budget is %s", e.method, e.silent.Round(time.Millisecond), budget)
 	if e.found.Thread != 0 {
 		text += fmt.Sprintf(", on OS thread %d", e.found.Thread)
 	}

@@ -1,0 +1,133 @@
+package client
+
+import (
+	"context"
+	"sync"
+
+	"github.com/limpet-rpc/limpet/client/core"
+	"github.com/limpet-rpc/limpet/session"
+)
+
+// replyTo waits for one call.
+type replyTo struct {
+	done  chan *core.Flow // holds two: the flow of a reply that has begun; nil: the end
+	ended chan struct{}   // closed at the end; nil where nobody needs it
+	again *usedAgain      // nil for a waiter that is not
+	body  []byte
+	raw   bool
+	flow  *core.Flow // of a reply that came in parts: done has brought it, or will
+	sums  bool       // its caller wants checksums
+	sum   bool       // and its worker gives its checksum
+	seen  *core.Flow // owned by who waits, as the next two: done has brought it
+	over  bool       // done has brought the end
+	feed  *feeder    // of an argument that goes in parts
+	next  bool       // the body says where the work goes on
+	err   *session.Error
+
+	failure error // of a call whose way was gone apart
+
+	on   onward                      // how it does
+	told func(body []byte, raw bool) // gets the progress of a call that came with its open, or nil
+}
+
+// usedAgain is what a waiter keeps from one call for the next.
+type usedAgain struct {
+	args []byte       // what the argument was encoded into
+	fx   core.Effects // of the step that sends the call
+
+	// The call, until the core has it; see Client.leave.
+	ask    core.Ask
+	s      *Session
+	behind *replyTo
+}
+
+// newReply returns a waiter that is not used again.
+func newReply() *replyTo { return &replyTo{done: make(chan *core.Flow, 2)} }
+
+// withEnd lets several wait for the end.
+func (w *replyTo) withEnd() *replyTo {
+	w.ended = make(chan struct{})
+	return w
+}
+
+var replies = sync.Pool{New: func() any { return &replyTo{done: make(chan *core.Flow, 2), again: new(usedAgain)} }}
+
+func (w *replyTo) settle(r *core.Result) {
+	w.body, w.raw, w.next, w.flow, w.sum, w.err = r.Body, r.Raw, r.Next, r.Flow, r.Sum, r.Err
+	if w.ended != nil {
+		close(w.ended)
+	}
+	w.done <- nil
+}
+
+func (w *replyTo) begun(f *core.Flow) { w.done <- f }
+
+// heard takes what done has brought, and reports that it is the end.
+func (w *replyTo) heard(news *core.Flow) (ended bool) {
+	if news != nil {
+		w.seen = news
+		return false
+	}
+	if w.flow != nil && w.seen == nil {
+		w.seen = <-w.done // the end has overtaken it
+	}
+	w.over = true
+	return true
+}
+
+func (w *replyTo) step(body []byte, raw bool) {
+	if w.told != nil {
+		w.told(body, raw)
+	}
+}
+
+func (w *replyTo) release() {
+	if w.again != nil {
+		*w = replyTo{done: w.done, again: w.again}
+		replies.Put(w)
+	}
+}
+
+// answered is what a call has ended with.
+func (w *replyTo) answered(ctx context.Context) (answer, error) {
+	if w.failure != nil {
+		return answer{}, w.failure
+	}
+	if w.err != nil {
+		if w.err.Cause == nil {
+			w.err.Cause = ctx.Err()
+		}
+		if w.feed != nil {
+			w.feed.blame(w.err)
+		}
+		return answer{}, w.err
+	}
+	return answer{w.body, w.raw, w.next}, nil
+}
+
+// take decodes what a call has ended with, once what its handler went on with
+// has ended too.
+func (w *replyTo) take(ctx context.Context, result any) error {
+	a, err := w.result(ctx)
+	if err != nil {
+		return err
+	}
+	return a.decode(result)
+}
+
+// result is what a call has ended with on the whole of its way.
+func (w *replyTo) result(ctx context.Context) (answer, error) {
+	a, err := w.answered(ctx)
+	if err == nil && a.next {
+		return w.on.follow(ctx, a)
+	}
+	return a, err
+}
+
+// tooLate is a call that was done after its caller had stopped waiting.
+func tooLate(why error) *session.Error {
+	e := gaveUp(why)
+	e.Outcome = session.Done
+	e.Text = "the call was done, too late for its caller"
+	return e
+}

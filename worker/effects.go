@@ -1,0 +1,112 @@
+package worker
+
+import (
+	"context"
+
+	"github.com/limpet-rpc/limpet/internal/chunk"
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/worker/core"
+)
+
+// sender is one of the loop's ways to send.
+type sender func(to wire.Peer, env []byte) error
+
+// sender of a task: a goroutine that is locked to its thread must not yield.
+func (t *task) sender() sender {
+	if t.lock {
+		return t.node.loop.SendPinned
+	}
+	return t.node.loop.Send
+}
+
+// apply carries out what the core asked for. Nothing here waits: a session's
+// channels have room for all that the core ever hands out at once.
+func (n *node) apply(fx *core.Effects, send sender) {
+	for _, s := range fx.Start { // before anybody can hear of it
+		if s.Lane() < 0 { // else see seat
+			n.newTask(s)
+		}
+	}
+	for _, s := range fx.Open {
+		n.laneOf(s).orders <- turn{task: s.Task.(*task), open: true}
+	}
+	for _, o := range fx.Outs {
+		n.send(o, send)
+	}
+	for i := range fx.Chunks {
+		n.sendChunk(&fx.Chunks[i])
+	}
+	for _, r := range fx.Run {
+		r.Session.Task.(*task).give(order{work: work{call: r.Call, errand: r.Errand}})
+	}
+	for _, e := range fx.Errands {
+		go e.Task.(*aside).run()
+	}
+	for _, s := range fx.Start {
+		s.Task.(*task).begin()
+	}
+	for _, c := range fx.Cancel {
+		switch {
+		case c.Session != nil:
+			c.Session.Task.(*task).cancel(c)
+		default:
+			c.Errand.Task.(*aside).ctx.finish(context.Canceled)
+		}
+	}
+	for _, tag := range fx.Wake { // their contexts have ended, where they were cancelled
+		tag.(chunk.Bell).Ring()
+	}
+	for _, s := range fx.Stop {
+		s.Session.Task.(*task).give(order{stop: s.Why, over: s.Over})
+	}
+	for _, h := range fx.Hung {
+		n.coroner.call(h)
+	}
+	for _, r := range fx.Resized {
+		if k := n.stocks[r.Pool]; k != nil {
+			k.resize(r.Slots)
+		}
+	}
+	for _, q := range fx.Quarantine {
+		n.poisoned(q.Session.Pool(), q.Session.Worker(), q.Why)
+	}
+	if fx.Drain != nil {
+		select {
+		case n.drained <- fx.Drain.Deadline:
+		default: // it drains already
+		}
+	}
+	for i := range fx.Events {
+		n.noise.event(n.log, &fx.Events[i])
+	}
+}
+
+// send gives one envelope to the loop. What cannot be sent is lost, as it
+// could be on the way: whoever misses it asks again.
+func (n *node) send(o wire.Out, send sender) {
+	if err := send(o.To, o.Env); err != nil {
+		n.log.Debug("not sent", "to", o.To, "kind", wire.KindOf(o.Env), "error", err)
+	}
+}
+
+// sendChunk gives a chunk to the loop. One that is lost is asked for again.
+func (n *node) sendChunk(c *wire.Chunk) {
+	if err := chunk.Send(c, n.loop); err != nil {
+		n.log.Debug("not sent", "to", c.To, "kind", c.Head.Kind, "error", err)
+	}
+}
+
+// seat makes the tasks of sessions that share lanes, while mu is held: a lane
+// may have a turn for one of them as soon as it is not.
+func (n *node) seat(fx *core.Effects) {
+	for _, s := range fx.Start {
+		if s.Lane() >= 0 {
+			n.newTask(s)
+		}
+	}
+}
+
+func (n *node) newTask(s *core.Session) {
+	s.Task = newTask(n, s, n.pools[s.Pool()])
+	n.tasks.Add(1)
+}

@@ -1,0 +1,70 @@
+package worker
+
+import (
+	"github.com/limpet-rpc/limpet/session"
+	"github.com/limpet-rpc/limpet/worker/core"
+)
+
+// ended is the end of a call, or of a broadcast's errand, that the core is to be
+// told of.
+type ended struct {
+	number uint64
+	errand *core.Errand // nil: a call
+	reply  session.Reply
+	next   *task
+}
+
+// done reports the end of a call, or of a broadcast's errand. While the loop is
+// awake it is left for the loop, which tells the core of all that have ended at
+// once; otherwise, or where the session has had its next call before this one's
+// end, the calling goroutine does so, and goes straight on with what comes next.
+func (n *node) done(t *task, number uint64, errand *core.Errand, r session.Reply) {
+	t.ended = ended{number: number, errand: errand, reply: r}
+	first := t
+	if !t.follows {
+		n.leave(t)
+		if n.loop.Awake() {
+			return
+		}
+		if first = n.left.Swap(nil); first == nil {
+			return // somebody else tells of it
+		}
+	}
+	n.lockedFor(t.sender(), func(fx *core.Effects) { n.tellEnded(first, fx) })
+}
+
+// leave adds a task to those whose calls have ended.
+func (n *node) leave(t *task) {
+	for {
+		t.ended.next = n.left.Load()
+		if n.left.CompareAndSwap(t.ended.next, t) {
+			return
+		}
+	}
+}
+
+// Left implements zmqio.Gatherer.
+func (n *node) Left() bool { return n.left.Load() != nil }
+
+// Gather implements zmqio.Gatherer.
+func (n *node) Gather() {
+	if t := n.left.Swap(nil); t != nil {
+		n.step(func(fx *core.Effects) { n.tellEnded(t, fx) })
+	}
+}
+
+// tellEnded tells the core of the calls of t and of all behind it, while mu is
+// held. As soon as it is not, the session's goroutine may have the next.
+func (n *node) tellEnded(t *task, fx *core.Effects) {
+	for t != nil {
+		e, runs := t.ended, len(fx.Run)
+		t.ended = ended{}
+		if e.errand == nil {
+			n.core.Done(n.loop.Time(), t.session, e.number, e.reply, fx)
+		} else {
+			n.core.ErrandDone(n.loop.Time(), e.errand, e.reply, fx)
+		}
+		t.follows = !t.laned && len(fx.Run) > runs
+		t = e.next
+	}
+}

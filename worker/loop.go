@@ -1,0 +1,111 @@
+package worker
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/limpet-rpc/limpet/internal/chunk"
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/internal/zmqio"
+	"github.com/limpet-rpc/limpet/worker/core"
+)
+
+// Begin implements zmqio.Batcher: one lock for all messages that came at once.
+func (n *node) Begin() {
+	n.fx.Reset()
+	n.mu.Lock()
+	n.batch = true
+}
+
+// End implements zmqio.Batcher.
+func (n *node) End() {
+	n.batch = false
+	n.seat(&n.fx)
+	n.takeErrands(&n.fx)
+	told := n.reports.take()
+	n.mu.Unlock()
+	n.tell(told)
+	n.apply(&n.fx, n.loop.Send)
+}
+
+// step runs one step of the core on the loop.
+func (n *node) step(f func(fx *core.Effects)) {
+	if n.batch {
+		f(&n.fx)
+		return
+	}
+	n.Begin()
+	f(&n.fx)
+	n.End()
+}
+
+// Envelope implements zmqio.Handler.
+func (n *node) Envelope(from wire.Peer, env []byte) {
+	n.step(func(fx *core.Effects) { n.core.Step(n.loop.Time(), from, env, fx) })
+}
+
+// Block implements zmqio.Blocks. A chunk is kept where it came; whatever else is
+// that large is the collector's, for handlers keep their arguments.
+func (n *node) Block(from wire.Peer, env []byte, b *zmqio.Block) {
+	defer b.Release()
+	if wire.KindOf(env) != wire.KindArgChunk {
+		n.Envelope(from, bytes.Clone(env))
+		return
+	}
+	n.step(func(fx *core.Effects) { n.core.StepIn(n.loop.Time(), from, env, chunk.Received{Block: b}, fx) })
+}
+
+// Malformed implements zmqio.Handler.
+func (n *node) Malformed(from wire.Peer, err error) {
+	n.step(func(fx *core.Effects) { n.core.Malformed(from, err, fx) })
+}
+
+// Renewed implements zmqio.Renewer.
+func (n *node) Renewed(peer wire.Peer) {
+	n.step(func(fx *core.Effects) { n.core.Renewed(n.loop.Time(), peer, fx) })
+}
+
+// Gone implements zmqio.Handler. A holder that is gone may come back by
+// another connection; its lease decides.
+func (n *node) Gone(wire.Peer) {}
+
+// Tick implements zmqio.Handler.
+func (n *node) Tick(now time.Time) {
+	n.say(now)
+	n.step(func(fx *core.Effects) { n.core.Tick(now, fx) })
+	n.beatUp(now)
+}
+
+// onLoop has the loop run a step, and does not wait for it.
+func (n *node) onLoop(step func(fx *core.Effects)) {
+	n.loop.Do(func() { n.step(step) })
+}
+
+// openDone reports the end of a pool's Open. It does so on the loop, as closed
+// does: what brokers are told of slots leaves in the order in which it
+// happened.
+func (n *node) openDone(t *task, err error) {
+	n.onLoop(func(fx *core.Effects) { n.core.OpenDone(time.Now(), t.session, err, fx) })
+}
+
+// closed reports the end of a pool's Close.
+func (n *node) closed(t *task) {
+	n.onLoop(func(fx *core.Effects) { n.core.Closed(time.Now(), t.session, fx) })
+}
+
+// locked runs one step of the core from outside the loop and carries out what
+// it asks for.
+func (n *node) locked(step func(fx *core.Effects)) { n.lockedFor(n.loop.Send, step) }
+
+// lockedFor does so for a goroutine that sends in a way of its own.
+func (n *node) lockedFor(send sender, step func(fx *core.Effects)) {
+	fx := n.spare.Get().(*core.Effects)
+	fx.Reset()
+	n.mu.Lock()
+	step(fx)
+	n.takeErrands(fx)
+	n.report(fx)
+	n.mu.Unlock()
+	n.apply(fx, send)
+	n.spare.Put(fx)
+}

@@ -17,11 +17,12 @@ type ended struct {
 // done reports the end of a call, or of a broadcast's errand. While the loop is
 // awake it is left for the loop, which tells the core of all that have ended at
 // once; otherwise, or where the session has had its next call before this one's
-// end, the calling goroutine does so, and goes straight on with what comes next.
+// end, the calling goroutine does so, and goes straight on with what comes next. A
+// lane always does: another session has waited for its thread.
 func (n *node) done(t *task, number uint64, errand *core.Errand, r session.Reply) {
 	t.ended = ended{number: number, errand: errand, reply: r}
 	first := t
-	if !t.follows {
+	if !t.follows && !t.laned {
 		n.leave(t)
 		if n.loop.Awake() {
 			return
@@ -64,7 +65,7 @@ func (n *node) tellEnded(t *task, fx *core.Effects) {
 		} else {
 			n.core.ErrandDone(n.loop.Time(), e.errand, e.reply, fx)
 		}
-		t.follows = !t.laned && len(fx.Run) > runs
+		t.follows = len(fx.Run) > runs
 		t = e.next
 	}
 }

@@ -5,7 +5,8 @@
 //
 // The way of a call through a client, and nothing else on it:
 //
-//	Session.Call -> core.Call (under the client's mutex) -> zmqio.Send
+//	Session.Call -> left for the loop if it is awake (left.go) -> core.Call (under the
+//	  client's mutex) -> zmqio.Send
 //	zmqio loop -> Client.Envelope -> core.Step -> the waiting goroutine
 //
 // One connection per broker and process serves any number of goroutines and

@@ -111,12 +111,14 @@ type sayings struct {
 	values map[session.NodeID]map[string][]string // by pool
 	wants  map[session.OpenKey]string
 	judged map[session.OpenKey]uint32 // the try of its last offer, and one
+	placed map[session.NodeID]time.Duration
 }
 
 func newSayings() sayings {
 	return sayings{
 		at: map[wire.Peer]session.NodeID{}, unsure: map[session.NodeID]bool{}, values: map[session.NodeID]map[string][]string{},
 		wants: map[session.OpenKey]string{}, judged: map[session.OpenKey]uint32{},
+		placed: map[session.NodeID]time.Duration{},
 	}
 }
 
@@ -193,10 +195,18 @@ func (b *brokerPart) judgeShape(to wire.Peer, m *wire.Offer) {
 	key := session.OpenKey{Client: m.Client, Request: m.Request}
 	if want := s.wants[key]; want != "" && s.judged[key] != m.Try+1 {
 		s.judged[key] = m.Try + 1
-		if n := s.at[to]; !slices.Contains(s.values[n][m.Pool], want) {
+		n := s.at[to]
+		if s.placed[n] = b.w.now; !slices.Contains(s.values[n][m.Pool], want) {
 			b.w.fail("%s offers open %s, which wants %q, to node %s, which has said %q", b.name, m.Request, want, n, s.values[n][m.Pool])
 		}
 	}
+}
+
+// places reports that an open that waited for a value was offered to a node just
+// now, which need not know of it yet.
+func (b *brokerPart) places(n *nodePart) bool {
+	at, offered := b.sayings.placed[n.id]
+	return offered && b.w.now-at < 2*time.Second
 }
 
 // sameSlots tells whether a broker and a node count the same slots.

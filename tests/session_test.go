@@ -286,6 +286,7 @@ func TestNodeStops(t *testing.T) {
 		}
 	}
 	for _, s := range []*client.Session{busy, idle} {
+		eventually(t, "the client has heard of it", func() bool { return s.Err() != nil })
 		if _, err := call[int](t, s, "add", 1); !errors.Is(err, session.ErrSessionDrained) || !errors.Is(err, session.NotRun) {
 			t.Errorf("a call afterwards: %v, want drained, not run", err)
 		}

@@ -292,6 +292,7 @@ func TestHooksSetUpWrongly(t *testing.T) {
 		"two hooks that scatter": twice,
 		"the name of a pool":     worker.NewHooks(worker.Config[int]{}),
 		"prepare nothing":        worker.NewHooks(worker.Config[int]{Pool: "jobs", Warm: 1}),
+		"CheckThread":            worker.NewHooks(worker.Config[int]{Pool: "jobs", CheckThread: true}),
 		"LockThread":             worker.NewHooks(worker.Config[int]{Pool: "jobs", LockThread: true}),
 	} {
 		if err := worker.Serve(t.Context(), worker.Options{Broker: c.url, Logger: quiet()}, h); err == nil || !contains(err.Error(), says) {

@@ -266,6 +266,9 @@ func (c *Core) onlyAnswer(h *wire.Header, body []byte, fx *Effects) {
 	r.Tag = o.first.Tag
 	switch h.Kind {
 	case wire.KindReply:
+		if h.Flags&wire.FlagStream != 0 {
+			r = Result{Tag: r.Tag, Err: infer(session.ErrStream, session.Unknown, 1, noStream)}
+		}
 	case wire.KindFail:
 		f := wire.ParseFailure(body)
 		r = Result{Tag: o.first.Tag, Err: &session.Error{Code: h.Code, Outcome: h.Outcome(), Call: 1, Text: f.Text, Stack: f.Stack, Remote: true}}

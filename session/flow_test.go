@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -196,8 +197,54 @@ func TestRoadIsShared(t *testing.T) {
 	}
 }
 
+// One lane of a road leaves room for the others, within the bound of all.
+func TestRoadHasLanes(t *testing.T) {
+	road := NewRoadWithLanes(50, 20)
+	lanes := []uint64{1, 1, 2, 3}
+	flows := make([]*Outflow, len(lanes))
+	sent := func() []uint64 {
+		for _, _, _, _, ok := road.Next(); ok; _, _, _, _, ok = road.Next() {
+		}
+		var all []uint64
+		for _, f := range flows {
+			all = append(all, f.Sent())
+		}
+		return all
+	}
+	for i := range flows {
+		flows[i] = NewOutflow(100, false)
+		for range 5 {
+			flows[i].Give(make([]byte, 10), nil)
+		}
+		if code := flows[i].Credit(0, 100, false); code != 0 {
+			t.Fatal(code)
+		}
+		road.JoinLane(flows[i], lanes[i])
+	}
+	if got, want := sent(), []uint64{10, 10, 20, 10}; !slices.Equal(got, want) || road.Flying() != 50 {
+		t.Fatalf("%d are sent, %d in all, want %d", got, road.Flying(), want)
+	}
+	if code := flows[3].Credit(10, 90, false); code != 0 {
+		t.Fatal(code)
+	}
+	if got, want := sent(), []uint64{10, 10, 20, 20}; !slices.Equal(got, want) {
+		t.Errorf("once one has taken some, %d are sent, want %d", got, want)
+	}
+	road.JoinLane(flows[0], 4) // with what is on its way
+	if road.lanes[1] != 10 || road.lanes[4] != 10 || road.Flying() != 50 {
+		t.Errorf("once one has another lane: %v, %d in all", road.lanes, road.Flying())
+	}
+	for _, f := range flows {
+		f.Close()
+		f.Leave()
+	}
+	if !road.Empty() || road.Flying() != 0 || len(road.lanes) != 0 {
+		t.Errorf("%d bytes are left on the road", road.Flying())
+	}
+}
+
 // What comes early is bounded by the window too.
-func TestReviewEarlyWithinWindow(t *testing.T) {
+func TestEarlyChunksStayWithinTheWindow(t *testing.T) {
 	f := NewInflow(4<<20, -1)
 	f.Grant()
 	body := make([]byte, MaxChunk)

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"testing"
 
 	"github.com/limpet-rpc/limpet/client/core"
@@ -68,5 +69,22 @@ func TestBroadcastEndsWithItsLastAnswer(t *testing.T) {
 	<-g.ended
 	if sum, err := g.result(); sum.Answered != 3 || err != nil {
 		t.Errorf("%+v, %v", sum, err)
+	}
+}
+
+// A call that was begun with Go is off its context once it has ended, whichever
+// comes first.
+func TestEndTakesCallOffItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for what, order := range map[string]func(p *Pending, end func()){
+		"after its begin":  func(p *Pending, end func()) { p.hook(); end() },
+		"before its begin": func(p *Pending, end func()) { end(); p.hook() },
+	} {
+		p := newPending(ctx, nil, "m")
+		order(p, func() { p.settle(&core.Result{}) })
+		if p.unhook() {
+			t.Errorf("one that ends %s still waits for its context", what)
+		}
 	}
 }

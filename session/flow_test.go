@@ -255,3 +255,21 @@ func TestEarlyChunksStayWithinTheWindow(t *testing.T) {
 		t.Errorf("%d bytes are kept, the window is %d", f.Kept(), f.Window())
 	}
 }
+
+// What was taken and not read is told before the road, which bears two chunks, has
+// no room for another: a stream that nobody reads holds up no other there.
+func TestTakenIsToldBeforeTheRoadIsFull(t *testing.T) {
+	for _, size := range []int{MaxChunk, MaxChunk - 1000, MaxChunk/2 + 1} {
+		f := NewInflow(DefaultCredit, -1)
+		f.Grant()
+		at := 0
+		for ; at+size <= DefaultRoad; at += size {
+			if got := f.Arrive(Chunk{At: uint64(at), Body: make([]byte, size)}, false, 0); got != ChunkTaken {
+				t.Fatal(got)
+			}
+		}
+		if !f.Due() {
+			t.Errorf("%d bytes have come in chunks of %d, and that is not told", at, size)
+		}
+	}
+}

@@ -516,8 +516,10 @@ func TestBroadcastIsReadAndAwaited(t *testing.T) {
 		sums := make(chan client.Complete, 1)
 		go func() { sum, _ := k.Wait(); sums <- sum }()
 		read := 0
-		for range answers {
-			read++
+		for _, err := range answers {
+			if read++; err != nil {
+				t.Error(err)
+			}
 		}
 		if sum := await(t, sums, "the end"); sum.Members != 4 || read != 4 {
 			t.Fatalf("of %d members %d answers were read", sum.Members, read)

@@ -24,8 +24,9 @@
 // The cache is memory of that node. When it ends, the cache is gone. What was
 // under way ends as lost, or is done anew where a host is there again: Get and
 // Delete then say ErrMissing, Set stores, and Swap, which must not be done twice,
-// ends as client.ErrUnknown. Without a host every operation fails as an Open
-// does, after 2 s at the most: that is no ErrMissing, because nobody has looked.
+// ends as client.ErrUnknown. Without a host, or without a broker, every operation
+// fails as an Open does whose wait is 2 s: that is no ErrMissing, because nobody
+// has looked.
 //
 // # Bounds
 //

@@ -173,7 +173,9 @@ type gathering struct {
 
 	mu     sync.Mutex
 	queue  []core.Answer
-	reader bool // Answers was called: they are his
+	taken  int          // answers
+	last   *core.Result // it has ended, once as many answers as this says were taken
+	reader bool         // Answers was called: they are his
 	sum    Complete
 	err    error
 	unhook func() bool // from ctx
@@ -240,6 +242,8 @@ func (g *gathering) take(a *core.Answer) {
 	g.mu.Lock()
 	g.queue = append(g.queue, *a)
 	g.count(a.Member.Fate)
+	g.taken++
+	g.end()
 	g.mu.Unlock()
 	select {
 	case g.news <- struct{}{}:
@@ -252,6 +256,17 @@ func (g *gathering) settle(r *core.Result) {
 	defer g.mu.Unlock()
 	if r.Err != nil {
 		g.err = fmt.Errorf("%s: %w", g.name, r.Err)
+	}
+	last := *r
+	g.last = &last
+	g.end()
+}
+
+// end ends it once its end and all answers have come: whoever has stopped it may
+// bring the end before the loop brings the last answers. With mu.
+func (g *gathering) end() {
+	if g.last == nil || g.taken < g.last.Answers {
+		return
 	}
 	close(g.ended)
 	if g.unhook != nil {

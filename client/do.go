@@ -95,7 +95,7 @@ func (c *Client) tryOnce(ctx context.Context, cfg openConfig, r request) (answer
 		return answer{}, refused
 	}
 	select {
-	case <-w.done:
+	case <-w.done: // its end: no reply to the call of such a session comes in parts
 		return w.answered(ctx)
 	case <-ctx.Done():
 	}
@@ -113,11 +113,14 @@ func (w *replyTo) lastWord(ctx context.Context) *session.Error {
 	e := gaveUp(ctx.Err())
 	patience := time.NewTimer(cancelWait)
 	defer patience.Stop()
-	select {
-	case <-w.done:
-	case <-patience.C:
-		e.Outcome, e.Call, e.Text = session.Unknown, 1, "nobody has said what became of it"
-		return e
+	for ended := false; !ended; {
+		select {
+		case news := <-w.done:
+			ended = w.heard(news)
+		case <-patience.C:
+			e.Outcome, e.Call, e.Text = session.Unknown, 1, "nobody has said what became of it"
+			return e
+		}
 	}
 	if w.err == nil {
 		return nil
@@ -170,6 +173,7 @@ func (c *Client) OpenCall(ctx context.Context, pool, method string, arg, reply a
 // givenUp is what a caller is told who waits no longer for the session that its
 // call came along with.
 func (w *replyTo) givenUp(ctx context.Context) error {
+	defer func() { w.on.client.unread(w.seen) }()
 	if e := w.lastWord(ctx); e != nil {
 		return e
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/limpet-rpc/limpet/session"
 )
 
-// Part is one call of a Gather.
+// Part is one call of a Gather, or of several, one after the other.
 type Part struct {
 	name, pool, method string
 	arg                any
@@ -16,7 +16,8 @@ type Part struct {
 	within             time.Duration
 	opts               []OpenOption
 	fallback           answer
-	stands             bool // there is a fallback
+	stands             bool  // there is a fallback
+	wrong              error // it cannot be encoded
 	err                error
 }
 
@@ -37,7 +38,7 @@ func (p *Part) Into(to any) *Part {
 // it fails nobody else; Err then says what became of it.
 func (p *Part) Or(value any) *Part {
 	p.stands = true
-	p.fallback.body, p.fallback.raw, p.err = encode(value, nil)
+	p.fallback.body, p.fallback.raw, p.wrong = encode(value, nil)
 	return p
 }
 
@@ -65,7 +66,7 @@ func Gather(ctx context.Context, c *Client, parts ...*Part) error {
 	}
 	err := together(ctx, len(parts), func(ctx context.Context, i int) error {
 		p := parts[i]
-		if p.err != nil {
+		if p.err = p.wrong; p.err != nil {
 			return fmt.Errorf("part %q: its fallback: %w", p.name, p.err)
 		}
 		results[i], p.err = p.ask(ctx, c)

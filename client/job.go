@@ -302,7 +302,6 @@ func (r *jobRun) handOut(yield func(*unit) bool) {
 			continue
 		}
 		ready = l.more(ready, r.ended, gatherMost)
-		r.free(len(ready))
 		if !r.hooks.gather(r, ready, yield) {
 			return
 		}

@@ -107,12 +107,7 @@ func hookError(err error, o session.Outcome, format string, args ...any) error {
 // False where nobody wants more.
 func (h *jobHooks) gather(r *jobRun, ready []*unit, yield func(*unit) bool) bool {
 	if !h.has.Gather {
-		for _, u := range ready {
-			if !yield(u) {
-				return false
-			}
-		}
-		return true
+		return r.give(ready, yield)
 	}
 	for len(ready) > 0 {
 		n, size := 1, len(ready[0].reply.Bytes)
@@ -179,11 +174,11 @@ func (b *batch) run(r *jobRun, h *jobHooks) bool {
 	for len(places) > 0 {
 		page, err := h.call(r.ctx, hook.Gather, ask)
 		if err != nil {
-			return b.lost(err)
+			return b.lost(r, err)
 		}
 		for _, o := range page.Outs {
 			if o.Of < 0 || o.Of >= len(places) || places[o.Of] < b.out {
-				return b.lost(&session.Error{Code: session.ErrBadMessage, Text: fmt.Sprintf("a result of place %d, of %d", o.Of, len(places))})
+				return b.lost(r, &session.Error{Code: session.ErrBadMessage, Text: fmt.Sprintf("a result of place %d, of %d", o.Of, len(places))})
 			}
 			at := places[o.Of]
 			if !b.pass(r, at) || !b.yield(made(*b.units[at], hook.Gather, o)) {
@@ -204,6 +199,7 @@ func (b *batch) run(r *jobRun, h *jobHooks) bool {
 func (b *batch) pass(r *jobRun, to int) bool {
 	for ; b.out < to; b.out++ {
 		u := b.units[b.out]
+		r.free(1)
 		switch {
 		case u.err != nil:
 			if !b.yield(u) {
@@ -218,8 +214,9 @@ func (b *batch) pass(r *jobRun, to int) bool {
 }
 
 // lost yields the end of all that gather has not dealt with for certain.
-func (b *batch) lost(err error) bool {
+func (b *batch) lost(r *jobRun, err error) bool {
 	for _, u := range b.units[b.out:] {
+		r.free(1)
 		if u.err == nil {
 			u.err = hookError(err, session.Unknown, "item %d was done, its result was not gathered", u.index)
 		}

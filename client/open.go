@@ -40,9 +40,9 @@ func WithWant(value string) OpenOption { return func(o *openConfig) { o.wish.Wan
 // the default. Waiting raises everybody's priority.
 func WithPriority(p int) OpenOption { return func(o *openConfig) { o.wish.Priority = p } }
 
-// WithWait bounds the wait for a free worker; past it Open ends with
-// ErrNoWorker. Without it the context's deadline counts, and without that the
-// broker's default of 30 s.
+// WithWait bounds the wait for a free worker, and for a broker where none
+// answers; past it Open ends with ErrNoWorker. Without it the context's deadline
+// counts, and without that the broker's default of 30 s, which needs a broker.
 func WithWait(d time.Duration) OpenOption { return func(o *openConfig) { o.wish.Wait = d } }
 
 // WithLatePools waits for a pool that no node serves, or for the labels asked

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/limpet-rpc/limpet/client/core"
 	"github.com/limpet-rpc/limpet/internal/codec"
@@ -24,7 +25,10 @@ type Pending struct {
 	ctx   context.Context //nolint:containedctx // the call's own, as in net/http's Request
 	name  string
 
-	mu    sync.Mutex
+	mu     sync.Mutex
+	unhook func() bool // from ctx
+	ended  bool        // and there is nothing to hook to
+
 	steps []progress
 	news  chan struct{} // holds one: something has been added
 	once  sync.Once
@@ -43,7 +47,8 @@ func newPending(ctx context.Context, s *Session, method string) *Pending {
 
 // Go begins a call and does not wait for it: many may be in flight, and they
 // run in the order of their Go. It blocks for nothing; what cannot be begun
-// ends at once, with the error that Wait returns.
+// ends at once, with the error that Wait returns. When ctx ends the call is
+// cancelled, whether anybody waits for it or not.
 func (s *Session) Go(ctx context.Context, method string, arg any, opts ...CallOption) *Pending {
 	p := newPending(ctx, s, method)
 	if err := ctx.Err(); err != nil {
@@ -54,7 +59,7 @@ func (s *Session) Go(ctx context.Context, method string, arg any, opts ...CallOp
 		if refused := s.beginInParts(ctx, p.reply, p, method, arg, opts); refused != nil {
 			return p.fail(refused)
 		}
-		return p
+		return p.hook()
 	}
 	args, raw, err := codec.Append(nil, arg)
 	if err != nil {
@@ -64,7 +69,7 @@ func (s *Session) Go(ctx context.Context, method string, arg any, opts ...CallOp
 		if refused := s.beginInParts(ctx, p.reply, p, method, encoded{args, raw}, opts); refused != nil {
 			return p.fail(refused)
 		}
-		return p
+		return p.hook()
 	}
 	ask := core.Ask{Method: method, Args: args, Raw: raw, Tag: p}
 	ask.Deadline, _ = ctx.Deadline()
@@ -72,7 +77,33 @@ func (s *Session) Go(ctx context.Context, method string, arg any, opts ...CallOp
 	if refused := s.send(ask); refused != nil {
 		return p.fail(refused)
 	}
+	return p.hook()
+}
+
+// hook has the call cancelled when its context ends, until it has ended itself.
+func (p *Pending) hook() *Pending {
+	if p.ctx.Done() == nil {
+		return p
+	}
+	unhook := context.AfterFunc(p.ctx, func() {
+		code := gaveUp(p.ctx.Err()).Code
+		p.s.client.step(func(now time.Time, fx *core.Effects) { p.s.client.core.Cancel(now, p.s.core, p, code, fx) })
+	})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.unhook = unhook; p.ended {
+		unhook()
+	}
 	return p
+}
+
+// loose takes the call off its context, which has nothing to end any more.
+func (p *Pending) loose() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended = true; p.unhook != nil {
+		p.unhook()
+	}
 }
 
 // Go is Do that does not wait: a call in a session of its own, whose progress,
@@ -109,6 +140,7 @@ func (p *Pending) fail(e *session.Error) *Pending {
 // settle takes the call's end. One that goes on elsewhere has not ended: the
 // rest of its way is gone apart from the loop, which must not wait.
 func (p *Pending) settle(r *core.Result) {
+	p.loose()
 	if !r.Next {
 		p.reply.settle(r)
 		return

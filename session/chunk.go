@@ -9,7 +9,8 @@ const (
 	// DefaultCredit is how many bytes of one stream either end keeps: sent and
 	// not acknowledged, or taken and not read.
 	DefaultCredit = 4 << 20
-	// DefaultRoad is how many bytes of all streams are on their way to one peer.
+	// DefaultRoad is how many bytes of all streams are on their way to one peer,
+	// or to one client behind it.
 	DefaultRoad = 1 << 20
 )
 

@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -213,8 +214,54 @@ func TestRoadIsShared(t *testing.T) {
 	}
 }
 
+// One lane of a road leaves room for the others, within the bound of all.
+func TestRoadHasLanes(t *testing.T) {
+	road := NewRoadWithLanes(50, 20)
+	lanes := []uint64{1, 1, 2, 3}
+	flows := make([]*Outflow, len(lanes))
+	sent := func() []uint64 {
+		for _, _, _, _, ok := road.Next(); ok; _, _, _, _, ok = road.Next() {
+		}
+		var all []uint64
+		for _, f := range flows {
+			all = append(all, f.Sent())
+		}
+		return all
+	}
+	for i := range flows {
+		flows[i] = NewOutflow(100, false)
+		for range 5 {
+			flows[i].Give(make([]byte, 10), nil)
+		}
+		if code := flows[i].Credit(0, 100, false); code != 0 {
+			t.Fatal(code)
+		}
+		road.JoinLane(flows[i], lanes[i])
+	}
+	if got, want := sent(), []uint64{10, 10, 20, 10}; !slices.Equal(got, want) || road.Flying() != 50 {
+		t.Fatalf("%d are sent, %d in all, want %d", got, road.Flying(), want)
+	}
+	if code := flows[3].Credit(10, 90, false); code != 0 {
+		t.Fatal(code)
+	}
+	if got, want := sent(), []uint64{10, 10, 20, 20}; !slices.Equal(got, want) {
+		t.Errorf("once one has taken some, %d are sent, want %d", got, want)
+	}
+	road.JoinLane(flows[0], 4) // what it has sent is on the way that it came by
+	if road.lanes[1] != 10 || road.lanes[4] != 0 || road.Flying() != 40 {
+		t.Errorf("once one has another lane: %v, %d in all", road.lanes, road.Flying())
+	}
+	for _, f := range flows {
+		f.Close()
+		f.Leave()
+	}
+	if !road.Empty() || road.Flying() != 0 || len(road.lanes) != 0 {
+		t.Errorf("%d bytes are left on the road", road.Flying())
+	}
+}
+
 // What comes early is bounded by the window too.
-func TestReviewEarlyWithinWindow(t *testing.T) {
+func TestEarlyChunksStayWithinTheWindow(t *testing.T) {
 	f := NewInflow(4<<20, -1)
 	f.Grant()
 	body := make([]byte, MaxChunk)
@@ -223,5 +270,23 @@ func TestReviewEarlyWithinWindow(t *testing.T) {
 	}
 	if f.Kept() > f.Window() {
 		t.Errorf("%d bytes are kept, the window is %d", f.Kept(), f.Window())
+	}
+}
+
+// What was taken and not read is told before the road, which bears two chunks, has
+// no room for another: a stream that nobody reads holds up no other there.
+func TestTakenIsToldBeforeTheRoadIsFull(t *testing.T) {
+	for _, size := range []int{MaxChunk, MaxChunk - 1000, MaxChunk/2 + 1} {
+		f := NewInflow(DefaultCredit, -1)
+		f.Grant()
+		at := 0
+		for ; at+size <= DefaultRoad; at += size {
+			if got := f.Arrive(Chunk{At: uint64(at), Body: make([]byte, size)}, false, 0); got != ChunkTaken {
+				t.Fatal(got)
+			}
+		}
+		if !f.Due() {
+			t.Errorf("%d bytes have come in chunks of %d, and that is not told", at, size)
+		}
 	}
 }

@@ -32,6 +32,7 @@ type Outflow struct {
 	ahead  int     // how many of them were sent, since the last Rewind
 
 	road    *Road
+	lane    uint64
 	counted int    // there
 	off     uint64 // what was sent before it does not count: it is lost, or on another road
 }

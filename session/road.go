@@ -5,26 +5,40 @@ package session
 // fills the peer's buffer, and none waits for another to end. What a stream has
 // sent and then lost, or sent by another road, does not count: see Stuck, Join.
 //
+// Where the peer passes them on to several others the road has lanes, one for
+// each: those of one have their own bound, so that one who acknowledges nothing
+// leaves room for the others.
+//
 // It is not safe for concurrent use; its owner locks.
 type Road struct {
 	most   int
+	each   int // of one lane
 	flying int
+	lanes  map[uint64]int // flying, where there is any
 	flows  []*Outflow
 	turn   int
 }
 
 // NewRoad returns an empty road for at most so many bytes; one chunk may always
 // be on its way.
-func NewRoad(most int) *Road { return &Road{most: most} }
+func NewRoad(most int) *Road { return NewRoadWithLanes(most, most) }
+
+// NewRoadWithLanes returns one on which each lane has at most so many bytes.
+func NewRoadWithLanes(most, each int) *Road {
+	return &Road{most: most, each: each, lanes: map[uint64]int{}}
+}
 
 // Join puts a stream on the road, and takes it off the one that it was on: what
 // it has sent there is not on its way here.
-func (r *Road) Join(f *Outflow) {
-	if f.road == r {
+func (r *Road) Join(f *Outflow) { r.JoinLane(f, 0) }
+
+// JoinLane does so on one of its lanes.
+func (r *Road) JoinLane(f *Outflow, lane uint64) {
+	if f.road == r && f.lane == lane {
 		return
 	}
 	f.Leave()
-	f.road = r
+	f.road, f.lane = r, lane
 	r.flows = append(r.flows, f)
 }
 
@@ -41,7 +55,7 @@ func (r *Road) Next() (f *Outflow, c Chunk, last, again, ok bool) {
 			r.turn = 0
 		}
 		f = r.flows[r.turn]
-		if size, waits := f.next(); waits && (r.flying == 0 || size == 0 || r.flying+size <= r.most) {
+		if size, waits := f.next(); waits && r.takes(f.lane, size) {
 			c, last, again, ok = f.Next()
 			f.count()
 		}
@@ -51,6 +65,12 @@ func (r *Road) Next() (f *Outflow, c Chunk, last, again, ok bool) {
 		}
 	}
 	return nil, Chunk{}, false, false, false
+}
+
+// takes reports that there is room for a chunk: one may always be on its way.
+func (r *Road) takes(lane uint64, size int) bool {
+	on := r.lanes[lane]
+	return size == 0 || (r.flying == 0 || r.flying+size <= r.most) && (on == 0 || on+size <= r.each)
 }
 
 // Leave takes the stream off its road.
@@ -65,7 +85,7 @@ func (f *Outflow) Leave() {
 			break
 		}
 	}
-	r.flying -= f.counted
+	r.add(f.lane, -f.counted)
 	f.road, f.counted = nil, 0
 	f.off = f.sent
 }
@@ -87,6 +107,13 @@ func (f *Outflow) count() {
 		return
 	}
 	flying := int(f.sent - max(f.acked, f.off))
-	f.road.flying += flying - f.counted
+	f.road.add(f.lane, flying-f.counted)
 	f.counted = flying
+}
+
+func (r *Road) add(lane uint64, bytes int) {
+	r.flying += bytes
+	if r.lanes[lane] += bytes; r.lanes[lane] == 0 {
+		delete(r.lanes, lane)
+	}
 }

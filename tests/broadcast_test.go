@@ -509,3 +509,26 @@ func TestBroadcastOutlivesItsBroker(t *testing.T) {
 		}
 	}
 }
+
+// One goroutine reads the answers while another waits for the end: he takes none
+// of them.
+func TestBroadcastIsReadAndAwaited(t *testing.T) {
+	c := newCell(t, prompt())
+	herds(t, c, 4)
+	cl := c.dial(t)
+	for range 20 {
+		k := client.Broadcast[string](bounded(t), cl, "herd", "who", nil)
+		answers := k.Answers()
+		sums := make(chan client.Complete, 1)
+		go func() { sum, _ := k.Wait(); sums <- sum }()
+		read := 0
+		for _, err := range answers {
+			if read++; err != nil {
+				t.Error(err)
+			}
+		}
+		if sum := await(t, sums, "the end"); sum.Members != 4 || read != 4 {
+			t.Fatalf("of %d members %d answers were read", sum.Members, read)
+		}
+	}
+}

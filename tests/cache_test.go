@@ -90,6 +90,10 @@ func TestCache(t *testing.T) {
 		t.Error(err)
 	}
 	eventually(t, "its time is over", func() bool { _, err := two.Get(ctx, "soon"); return errors.Is(err, cache.ErrMissing) })
+	if err := one.Set(ctx, "past", []byte("x"), -time.Second); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "what was set until a second ago is over", func() bool { _, err := two.Get(ctx, "past"); return errors.Is(err, cache.ErrMissing) })
 	if st, err := one.Stats(ctx); err != nil || st.Entries != 3 || st.Limit != cache.DefaultBytes {
 		t.Errorf("%+v, %v; want the three of the namespaces", st, err)
 	}

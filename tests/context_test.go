@@ -301,3 +301,30 @@ func TestClocks(t *testing.T) {
 		t.Errorf("the session whose client beats counts to %d, want 1", n)
 	}
 }
+
+// A wait is over where no broker is, too.
+func TestWaitIsOverWithoutBroker(t *testing.T) {
+	noLeaks(t)
+	b, err := broker.New(broker.Options{Listen: "tcp://127.0.0.1:*", Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := run(t, b.Run)
+	cl := dial(t, b.Endpoint(), client.WithBeat(50*time.Millisecond, 2))
+	stop()
+	eventually(t, "the client knows", func() bool { return !cl.Connected() })
+	for what, begin := range map[string]func(ctx context.Context) error{
+		"Open": func(ctx context.Context) error {
+			_, err := cl.Open(ctx, "p", client.WithWait(50*time.Millisecond))
+			return err
+		},
+		"Do": func(ctx context.Context) error {
+			_, err := client.Do[int](ctx, cl, "p", "m", 0, client.WithWait(50*time.Millisecond))
+			return err
+		},
+	} {
+		if err := begin(bounded(t)); !errors.Is(err, session.ErrNoWorker) || !errors.Is(err, session.NotRun) {
+			t.Errorf("%s: %v, want no worker in time, not run", what, err)
+		}
+	}
+}

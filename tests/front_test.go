@@ -508,3 +508,51 @@ func TestFrontHealth(t *testing.T) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 }
+
+// The session that a route begins for its user waits in the pool's queue as the
+// route says.
+func TestFrontSessionWaitsAsItsRouteSays(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	c.serve(t, worker.Options{}, newWebbed(1).pool)
+	cl := c.dial(t)
+	s := site(t, cl, `
+[session.user]
+pool   = "web"
+cookie = "user"
+[[route]]
+path     = "/short"
+session  = "user"
+method   = "count"
+wait     = "50ms"
+deadline = "10m"
+[[route]]
+path     = "/first"
+session  = "user"
+method   = "count"
+priority = 8
+deadline = "10m"
+`)
+	busy := open(t, cl, "web")
+	if got := ask(t, request(t, http.MethodGet, s.URL+"/short", "")); got.status != 503 || !contains(got.body, "no worker in time") {
+		t.Errorf("past its wait: %d %s", got.status, got.body)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	other := make(chan error, 1)
+	go func() { // it would keep the only slot
+		_, err := cl.Open(ctx, "web")
+		other <- err
+	}()
+	eventually(t, "one waits", func() bool { return c.pool(t, "web").Waiting == 1 })
+	done := make(chan reply, 1)
+	go func() { done <- ask(t, request(t, http.MethodGet, s.URL+"/first", "")) }()
+	eventually(t, "two wait", func() bool { return c.pool(t, "web").Waiting == 2 })
+	closeSession(t, busy)
+	if got := await(t, done, "the one of higher priority"); got.status != 200 || got.body != "1" {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	cancel()
+	if err := await(t, other, "the other"); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}

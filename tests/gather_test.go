@@ -120,3 +120,15 @@ func TestGatherPastItsDeadline(t *testing.T) {
 	let <- struct{}{}
 	eventually(t, "nothing is left", func() bool { return c.pool(t, "late").Free == 2 && c.pool(t, "late").Waiting == 0 })
 }
+
+// Parts may be gathered again: what they ended with before is forgotten.
+func TestGatherAgain(t *testing.T) {
+	c, _, _ := pipeline(t, broker.Options{})
+	cl := c.dial(t)
+	p := client.NewPart("a", "b", "fail", j0)
+	err := client.Gather(t.Context(), cl, p)
+	again := client.Gather(t.Context(), cl, p)
+	if !errors.Is(err, client.ErrMethod) || again == nil || err.Error() != again.Error() {
+		t.Errorf("first %v\nthen  %v", err, again)
+	}
+}

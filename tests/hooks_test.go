@@ -190,12 +190,16 @@ func TestScatterIsLeft(t *testing.T) {
 	const window, page, most = 32, 256, 1500
 	n := 0
 	items := slices.Values([]string{"million"})
-	for item := range client.Job[string](t.Context(), c.dial(t), "jobs", "name", items, client.JobHooks(), client.JobWindow(window)) {
+	var tally client.JobTally
+	for item := range client.Job[string](t.Context(), c.dial(t), "jobs", "name", items, client.JobHooks(), client.JobWindow(window), client.JobCount(&tally)) {
 		if item.Err != nil || item.Index != 0 {
 			t.Errorf("%+v", item)
 		}
 		if made := int(emitted.Load()); made > n+2*page+2*window {
 			t.Fatalf("%d parts were made when %d results had been read", made, n)
+		}
+		if made := tally.Counts().Made; made > n+window+1 { // one waits for room
+			t.Fatalf("%d calls were begun when %d results had been read, and the window is %d", made, n, window)
 		}
 		if n++; n == most {
 			break
@@ -292,6 +296,7 @@ func TestHooksSetUpWrongly(t *testing.T) {
 		"two hooks that scatter": twice,
 		"the name of a pool":     worker.NewHooks(worker.Config[int]{}),
 		"prepare nothing":        worker.NewHooks(worker.Config[int]{Pool: "jobs", Warm: 1}),
+		"CheckThread":            worker.NewHooks(worker.Config[int]{Pool: "jobs", CheckThread: true}),
 		"LockThread":             worker.NewHooks(worker.Config[int]{Pool: "jobs", LockThread: true}),
 	} {
 		if err := worker.Serve(t.Context(), worker.Options{Broker: c.url, Logger: quiet()}, h); err == nil || !contains(err.Error(), says) {

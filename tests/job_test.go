@@ -447,3 +447,53 @@ func TestJobOutlivesABroker(t *testing.T) {
 	}
 	t.Logf("%v", ends)
 }
+
+// Once its context has ended a job takes nothing more from its sequence, not even
+// where there is room.
+func TestJobTakesNothingMore(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	c.serve(t, worker.Options{}, counters("p", 2))
+	cl := c.dial(t)
+	for range 30 {
+		ctx, cancel := context.WithCancel(t.Context())
+		more := 0
+		seq := func(yield func(int) bool) {
+			for i := range 100 {
+				if i == 3 {
+					cancel()
+				}
+				if i > 3 {
+					more++
+				}
+				if !yield(i) {
+					return
+				}
+			}
+		}
+		for range client.Job[int](ctx, cl, "p", "add", seq) {
+		}
+		if more > 0 {
+			t.Errorf("%d items were taken after the job's context had ended", more)
+		}
+	}
+}
+
+// Past its limit an item ends as ErrDeadline, also where it was only refused by
+// then.
+func TestJobLimit(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	p := worker.NewPool(worker.Config[struct{}]{Pool: "p", Slots: 1, Open: func(context.Context, *worker.Session) (struct{}, error) {
+		return struct{}{}, errors.New("not today")
+	}})
+	worker.Handle(p, "m", func(context.Context, struct{}, int) (int, error) { return 0, nil })
+	c.serve(t, worker.Options{}, p)
+	ends := 0
+	for item := range client.Job[int](t.Context(), c.dial(t), "p", "m", numbers(1), client.JobLimit(100*time.Millisecond)) {
+		if ends++; !errors.Is(item.Err, client.ErrDeadline) {
+			t.Errorf("%v", item.Err)
+		}
+	}
+	if ends != 1 {
+		t.Errorf("%d ends", ends)
+	}
+}

@@ -105,3 +105,49 @@ func TestFrontKeptSessionsInTrouble(t *testing.T) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 }
+
+// A request whose neighbour in a kept session panics was not run: it is made
+// again.
+func TestNeighbourOfAPanicIsMadeAgain(t *testing.T) {
+	for name, routes := range map[string]string{
+		"kept for the route": route("POST /do", "do", "keep = 1", "ahead = 4"),
+		"kept for a user":    "[session.all]\npool='web'\nheader='X-All'\n[[route]]\npath='POST /do'\nsession='all'\nmethod='do'\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCell(t, broker.Options{})
+			p := worker.NewPool(worker.Config[struct{}]{Pool: "web", Slots: 1})
+			began, let := make(chan bool, 10), make(chan bool)
+			worker.Handle(p, "do", func(_ context.Context, _ struct{}, what string) (string, error) {
+				if what == "boom" {
+					began <- true
+					<-let
+					panic("as told")
+				}
+				return "fine", nil
+			})
+			c.serve(t, worker.Options{}, p)
+			s := site(t, c.dial(t), routes)
+			first := ask(t, request(t, http.MethodPost, s.URL+"/do", `"first"`))
+			do := func(what string) <-chan reply {
+				done := make(chan reply, 1)
+				r := request(t, http.MethodPost, s.URL+"/do", what)
+				r.Header.Set("X-All", first.header.Get("X-All"))
+				go func() { done <- ask(t, r) }()
+				return done
+			}
+			boom := do(`"boom"`)
+			await(t, began, "one runs")
+			fine := do(`"fine"`)
+			eventually(t, "the other is there", func() bool {
+				return contains(ask(t, request(t, http.MethodGet, s.URL+"/healthz", "")).body, `"requests":2`)
+			})
+			close(let)
+			if got := await(t, boom, "boom"); got.status != 500 {
+				t.Errorf("%d %s", got.status, got.body)
+			}
+			if got := await(t, fine, "fine"); got.status != 200 || got.body != `"fine"` {
+				t.Errorf("the neighbour: %d %s %v", got.status, got.body, got.header)
+			}
+		})
+	}
+}

@@ -3,7 +3,9 @@ package tests
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/limpet-rpc/limpet/broker"
 	"github.com/limpet-rpc/limpet/client"
@@ -176,4 +178,118 @@ func TestDrainNode(t *testing.T) {
 		t.Error(err)
 	}
 	eventually(t, "the drained node has left", func() bool { return c.nodes(t) == 1 })
+}
+
+// A call that was begun with Go is told of the end of its context, whether anybody
+// waits for it or not.
+func TestGoEndsWithItsContext(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	w := newWebbed(2)
+	c.serve(t, worker.Options{}, w.pool)
+	cl := c.dial(t)
+	s := open(t, cl, "web")
+	for name, begin := range map[string]func(ctx context.Context) *client.Pending{
+		"Client.Go":  func(ctx context.Context) *client.Pending { return cl.Go(ctx, "web", "block", nil) },
+		"Session.Go": func(ctx context.Context) *client.Pending { return s.Go(ctx, "block", nil) },
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		p := begin(ctx)
+		await(t, w.began, name+" begins")
+		cancel()
+		if err := await(t, w.ended, name+" ends"); err == nil {
+			t.Errorf("%s: its handler's context has not ended", name)
+		}
+		if err := p.Wait(nil); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// An attach whose context has ended already moves nothing.
+func TestAttachTooLate(t *testing.T) {
+	c := newCell(t, prompt())
+	c.serve(t, worker.Options{}, counters("count", 1))
+	one, two := c.dial(t), c.dial(t)
+	s := open(t, one, "count")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := two.Attach(ctx, s.Token()); !errors.Is(err, session.ErrCancelled) || !errors.Is(err, session.NotRun) {
+		t.Errorf("%v, want cancelled, not run", err)
+	}
+	if _, err := client.Do[int](t.Context(), two, "nowhere", "add", 1); !errors.Is(err, session.ErrPoolUnknown) { // whatever it sent has come
+		t.Error(err)
+	}
+	if n, err := client.Call[int](t.Context(), s, "add", 1); err != nil || n != 1 {
+		t.Errorf("its holder's call: %d, %v", n, err)
+	}
+}
+
+// lateContext ends when it is waited for, once ready has returned.
+type lateContext struct {
+	context.Context
+
+	done  chan struct{}
+	ready func()
+	over  atomic.Bool
+}
+
+func (l *lateContext) Done() <-chan struct{} {
+	if l.over.CompareAndSwap(false, true) {
+		l.ready()
+		close(l.done)
+	}
+	return l.done
+}
+
+func (l *lateContext) Err() error {
+	if l.over.Load() {
+		return context.Canceled
+	}
+	return nil
+}
+
+// An attach whose context ends together with its answer has a session, or keeps
+// none: its lease ends it.
+func TestAttachIsGivenUp(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	const slots = 8
+	p := worker.NewPool(worker.Config[struct{}]{Pool: "p", Slots: slots, Lease: time.Second})
+	worker.Handle(p, "m", func(context.Context, struct{}, any) (int, error) { return 0, nil })
+	c.serve(t, worker.Options{}, p)
+	one, two := c.dial(t), c.dial(t)
+	for range slots {
+		s := open(t, one, "p")
+		moved := func() { eventually(t, "it has moved", func() bool { return s.Err() != nil }) }
+		ctx := &lateContext{Context: context.Background(), done: make(chan struct{}), ready: moved}
+		if taken, err := two.Attach(ctx, s.Token()); err == nil {
+			closeSession(t, taken)
+		}
+	}
+	eventually(t, "all slots are free", func() bool { return c.pool(t, "p").Free == slots })
+}
+
+// OpenCall waits for a pool that comes late, as every open does.
+func TestOpenCallWaitsForItsPool(t *testing.T) {
+	c := newCell(t, prompt())
+	cl := c.dial(t)
+	type opened struct {
+		s   *client.Session
+		n   int
+		err error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		var o opened
+		o.s, o.err = cl.OpenCall(bounded(t), "late", "add", 1, &o.n, client.WithLatePools())
+		done <- o
+	}()
+	if _, err := client.Do[int](t.Context(), cl, "late", "add", 1); !errors.Is(err, session.ErrPoolUnknown) { // so was the other told
+		t.Error(err)
+	}
+	c.serve(t, worker.Options{}, counters("late", 1))
+	o := await(t, done, "it is open")
+	if o.err != nil || o.n != 1 {
+		t.Fatalf("%d, %v", o.n, o.err)
+	}
+	closeSession(t, o.s)
 }

@@ -3,11 +3,13 @@ package tests
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +17,8 @@ import (
 
 	"github.com/limpet-rpc/limpet/broker"
 	"github.com/limpet-rpc/limpet/client"
+	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/internal/zmqio"
 	"github.com/limpet-rpc/limpet/session"
 	"github.com/limpet-rpc/limpet/worker"
 )
@@ -260,4 +264,165 @@ func (p *proxy) cut() {
 		_ = c.Close() // it may be closed already
 	}
 	p.conns = nil
+}
+
+// lateReader is an argument whose reader fails when it is told to.
+type lateReader struct{ fails <-chan error }
+
+func (l lateReader) Read([]byte) (int, error) { return 0, <-l.fails }
+
+// A reader that fails after its call has ended ends no other call: not the next
+// one, which is waited for as that one was.
+func TestReaderThatFailsAfterItsCall(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	p := worker.NewPool(worker.Config[struct{}]{Pool: "p", Slots: 2})
+	worker.HandleStream(p, "refuse", func(context.Context, struct{}, io.Reader, io.Writer) error { return errors.New("not wanted") })
+	began, let := make(chan bool, 1), make(chan bool)
+	worker.Handle(p, "wait", func(ctx context.Context, _ struct{}, _ any) (string, error) {
+		began <- true
+		select {
+		case <-let:
+			return "let go", nil
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+	})
+	worker.Handle(p, "ping", func(context.Context, struct{}, any) (bool, error) { return true, nil })
+	c.serve(t, worker.Options{}, p)
+	cl := c.dial(t)
+	s, other := open(t, cl, "p"), open(t, cl, "p")
+	for i := range 10 {
+		fails := make(chan error)
+		if err := s.Call(t.Context(), "refuse", lateReader{fails}, nil); !errors.Is(err, session.ErrMethod) {
+			t.Fatal(err)
+		}
+		next := make(chan error, 1)
+		go func() {
+			_, err := client.Call[string](t.Context(), s, "wait", 0)
+			next <- err
+		}()
+		await(t, began, "the next call runs")
+		fails <- errors.New("the upload broke off")
+		for range 3 { // meanwhile a cancel would have come there
+			if _, err := client.Call[bool](t.Context(), other, "ping", 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		select {
+		case err := <-next:
+			t.Fatalf("round %d: a call that nobody cancelled: %v", i, err)
+		case let <- true:
+		}
+		if err := await(t, next, "it ends"); err != nil {
+			t.Fatalf("round %d: %v", i, err)
+		}
+	}
+}
+
+// idle takes no part in anything: its loop only counts what is in use.
+type idle struct{}
+
+func (idle) Envelope(wire.Peer, []byte) {}
+func (idle) Malformed(wire.Peer, error) {}
+func (idle) Gone(wire.Peer)             {}
+func (idle) Tick(time.Time)             {}
+
+// blocks is how many blocks of what has come are in use in this process.
+func blocks(t *testing.T) int {
+	t.Helper()
+	l, err := zmqio.NewLoop(idle{}, zmqio.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	n := l.Stats().Blocks
+	if err := l.Run(ctx); err != nil {
+		t.Error(err)
+	}
+	return n
+}
+
+// fullDisk takes nothing, and says so once all that was to come has.
+type fullDisk struct{ come func() }
+
+func (f fullDisk) Write([]byte) (int, error) {
+	f.come()
+	return 0, errors.New("disk full")
+}
+
+// What is left unread of a reply gives its memory back.
+func TestUnreadReplyGivesItsMemoryBack(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	c.serve(t, worker.Options{}, streams("a", 2))
+	cl := c.dial(t)
+	s := open(t, cl, "a")
+	direct(t, s)
+	const size = 900 << 10 // two chunks, and all that may be on their way
+	come := func(s *client.Session) func() {
+		return func() {
+			for range 3 { // behind the reply, on the same way
+				if err := s.Call(t.Context(), "bytes", 1, nil); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+	stream := func(s *client.Session) io.ReadCloser {
+		r, err := s.Stream(t.Context(), "write", size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	closing := func(r io.Closer) {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, leave := range []struct {
+		how string
+		one func()
+	}{
+		{"a Stream that is read to its end", func() {
+			r := stream(s)
+			wantNoise(t, "the reply", r, size)
+			closing(r)
+		}},
+		{"a Stream that is closed early", func() {
+			r := stream(s)
+			if _, err := io.ReadFull(r, make([]byte, 10)); err != nil {
+				t.Error(err)
+			}
+			come(s)()
+			closing(r)
+		}},
+		{"a writer that fails", func() {
+			if err := s.Call(t.Context(), "write", size, fullDisk{come(s)}); err == nil {
+				t.Error("no error")
+			}
+		}},
+		{"a Go that nobody waits for", func() {
+			s := open(t, cl, "a")
+			_ = s.Go(t.Context(), "write", size)
+			come(s)()
+			closeSession(t, s)
+		}},
+		{"a Stream that is closed with all of it come", func() {
+			s := open(t, cl, "a")
+			r := stream(s)
+			come(s)()
+			closing(r)
+			closeSession(t, s)
+		}},
+	} {
+		before := blocks(t)
+		for range 6 {
+			leave.one()
+		}
+		eventually(t, leave.how+" leaves nothing behind", func() bool {
+			runtime.GC()
+			return blocks(t) <= before
+		})
+	}
 }

@@ -17,7 +17,8 @@ import (
 // It may have the name of a session's method, which broadcasts to the sessions
 // run. Argument, result, context, errors and Progress are those of Handle, but
 // that the values of Progress go to nobody; a panic ends nothing else. At most
-// 16 run at once on a node, of all its pools; 1,024 more wait.
+// 16 run at once on a node, of all its pools; 1,024 more wait, but none where all
+// 16 hang.
 func HandleCast[S, A, R any](p *Pool[S], method string, f func(ctx context.Context, arg A) (R, error)) {
 	switch _, twice := p.asides[method]; {
 	case method == "" || method == anyMethod || len(method) > wire.MaxMethod:

@@ -38,11 +38,14 @@ type hookArg struct {
 
 // NewHooks returns hooks that do nothing yet. Of the Config, Pool names the pool
 // whose jobs they serve, Slots (default 256) is how many jobs use them at once;
-// LockThread, Lanes, Prepare and Warm are not for hooks.
+// LockThread, CheckThread, Lanes, Prepare and Warm are not for hooks.
 func NewHooks[S any](c Config[S]) *Hooks[S] {
 	own := Config[*hooked[S]]{
 		Pool: c.Pool + hook.Suffix, Slots: c.Slots,
+		MinSlots: c.MinSlots, MaxSlots: c.MaxSlots, GrowAfter: c.GrowAfter, ShrinkAfter: c.ShrinkAfter,
+		Policy: c.Policy, Value: c.Value,
 		Lease: c.Lease, Idle: c.Idle, MaxAge: c.MaxAge, Window: c.Window, Budget: c.Budget,
+		MaxArgument: c.MaxArgument, Stall: c.Stall,
 		Close: func(h *hooked[S], why error) {
 			h.endPages()
 			if c.Close != nil {
@@ -50,7 +53,7 @@ func NewHooks[S any](c Config[S]) *Hooks[S] {
 			}
 		},
 	}
-	if own.Slots == 0 {
+	if own.Slots == 0 && own.MaxSlots == 0 {
 		own.Slots = hooksSlots
 	}
 	own.Open = func(ctx context.Context, s *Session) (h *hooked[S], err error) {
@@ -61,8 +64,8 @@ func NewHooks[S any](c Config[S]) *Hooks[S] {
 		return h, err
 	}
 	k := &Hooks[S]{Pool: NewPool(own)}
-	if c.Pool == "" || c.Prepare != nil || c.Warm != 0 || c.LockThread || c.Lanes != 0 {
-		k.mistake(errors.New("hooks want the name of a pool; they have no threads of their own (LockThread, Lanes) and prepare nothing ahead"))
+	if c.Pool == "" || c.Prepare != nil || c.Warm != 0 || c.LockThread || c.CheckThread || c.Lanes != 0 {
+		k.mistake(errors.New("hooks want the name of a pool; they have no threads of their own (LockThread, CheckThread, Lanes) and prepare nothing ahead"))
 	}
 	Handle(k.Pool, hook.Hooks, func(context.Context, *hooked[S], any) (hook.Has, error) {
 		return hook.Has{Scatter: k.scatter != nil, Gather: k.gather != nil, End: k.end != nil}, nil

@@ -58,6 +58,7 @@ type Cast struct {
 	read  uint32    // that was read
 	said  uint32    // that was confirmed
 	bytes int       // read and not confirmed
+	given int       // answers
 
 	known   bool // the snapshot
 	members []session.MemberID
@@ -203,6 +204,7 @@ func (c *Core) settled(k *Cast, number uint32, m wire.Member, fx *Effects) {
 		return
 	}
 	delete(k.open, id)
+	k.given++
 	fx.Answers = append(fx.Answers, Answer{Tag: k.tag, Number: number, Member: m})
 }
 
@@ -271,6 +273,7 @@ func (c *Core) StopCast(k *Cast, why session.Code, fx *Effects) {
 	for _, id := range k.members {
 		if k.open[id] {
 			m := wire.Member{Node: id.Node, Session: id.Session, Fate: session.FateDeadline, Code: session.ErrDeadline, Body: body}
+			k.given++
 			fx.Answers = append(fx.Answers, Answer{Tag: k.tag, Member: m})
 		}
 	}
@@ -282,7 +285,7 @@ func (c *Core) endCast(k *Cast, why *session.Error, fx *Effects) {
 	if k.sent && c.there(k.broker) {
 		fx.Control(k.broker, &wire.Heard{Client: c.cfg.ID, Request: k.request, Broker: k.id, Run: k.run, Have: k.have, Done: true})
 	}
-	fx.Results = append(fx.Results, Result{Tag: k.tag, Err: why})
+	fx.Results = append(fx.Results, Result{Tag: k.tag, Err: why, Answers: k.given})
 }
 
 // Members is how many the snapshot has; known is false while it has not come.

@@ -35,9 +35,10 @@ type Result struct {
 	Session *Session // of an open that succeeded
 	Body    []byte   // of a reply; shares the frame's memory
 	Raw     bool
-	Flow    *Flow          // a reply that came as chunks, in the place of Body
+	Flow    *Flow          // a reply that came as chunks, in the place of Body; its Begun has come, or will
 	Sum     bool           // and its worker gives its checksum
 	Next    bool           // the body is a wire.Next: the call goes on elsewhere
+	Answers int            // of a broadcast: how many have come, or will
 	Err     *session.Error // nil where it succeeded
 }
 
@@ -321,7 +322,8 @@ func (c *Core) Shutdown(now time.Time, fx *Effects) {
 	for _, k := range c.castsInOrder() {
 		c.StopCast(k, session.ErrClientDone, fx)
 	}
-	for _, a := range c.attaches {
+	for _, nonce := range slices.Sorted(maps.Keys(c.attaches)) {
+		a := c.attaches[nonce]
 		fx.Results = append(fx.Results, Result{Tag: a.tag, Err: infer(session.ErrClientDone, session.NotRun, 0, "")})
 	}
 	clear(c.attaches)

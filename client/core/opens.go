@@ -181,11 +181,36 @@ func (c *Core) watchOpens(now time.Time, fx *Effects) {
 	if len(c.opens) == 0 {
 		return
 	}
+	unreached := !slices.ContainsFunc(c.order, func(b *broker) bool { return b.welcomed })
 	for _, o := range c.opensInOrder() {
-		if !now.Before(o.again) {
+		switch {
+		case unreached && o.late(now):
+			c.lapse(now, o, "no broker answers", fx)
+		case !now.Before(o.again):
 			c.ask(now, o, fx)
 		}
 	}
+}
+
+// lateBy is how long after the end of an open's wait its broker's answer may
+// still come: past it the client itself ends what no broker does.
+const lateBy = 100 * time.Millisecond
+
+// late reports that the wait of an open is over, and no answer has come to it.
+func (o *Opening) late(now time.Time) bool {
+	return !o.withdrawn && !o.deadline.IsZero() && now.After(o.deadline.Add(lateBy))
+}
+
+// lapse ends an open whose wait is over. The broker that may have it is told when
+// it is there again; what it knows of a call that came along is for nobody then.
+func (c *Core) lapse(now time.Time, o *Opening, why string, fx *Effects) {
+	e := infer(session.ErrNoWorker, session.NotRun, 0, "%s, and its wait is over", why)
+	if o.sent && o.first != nil {
+		e.Outcome = session.Unknown
+	}
+	c.endOpen(o, e, fx)
+	o.first = nil
+	c.Withdraw(now, o, fx)
 }
 
 func (c *Core) opensInOrder() []*Opening {
@@ -245,6 +270,9 @@ func (c *Core) onlyAnswer(h *wire.Header, body []byte, fx *Effects) {
 	r.Tag = o.first.Tag
 	switch h.Kind {
 	case wire.KindReply:
+		if h.Flags&wire.FlagStream != 0 {
+			r = Result{Tag: r.Tag, Err: infer(session.ErrStream, session.Unknown, 1, noStream)}
+		}
 	case wire.KindFail:
 		f := wire.ParseFailure(body)
 		r = Result{Tag: o.first.Tag, Err: &session.Error{Code: h.Code, Outcome: h.Outcome(), Call: 1, Text: f.Text, Stack: f.Stack, Remote: true}}
@@ -293,6 +321,8 @@ func (c *Core) refused(now time.Time, b *broker, m *wire.Refused, fx *Effects) {
 		if !o.ask.Moved {
 			o.sent = false // it was refused, and only this one had it
 		}
+	case m.Code.Retryable() && o.first == nil && o.late(now): // of a call it may know more in a moment
+		c.lapse(now, o, "the broker is "+m.Code.Error(), fx)
 	case m.Code.Retryable():
 		o.again, o.tries = now.Add(recoverAgain), 0
 	default:

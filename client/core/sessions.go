@@ -23,6 +23,7 @@ type Session struct {
 	denied  map[wire.Peer]bool // the brokers that say its node is gone
 	calls   *session.Caller[flight]
 	pending []Ask // calls that wait for the window
+	waiting int   // their bytes
 	ended   *session.Error
 	once    bool // it ends with call 1
 	closing bool
@@ -56,8 +57,12 @@ type Ask struct {
 	Tag      any           // comes back with its end
 }
 
-// pendingMost bounds the calls of one session that wait for its window.
-const pendingMost = 16 * session.MaxWindow
+// Bounds of the calls of one session that wait for its window. One alone may be
+// of any size.
+const (
+	pendingMost  = 16 * session.MaxWindow
+	pendingBytes = 4 * session.DefaultBytes // of their methods and arguments
+)
 
 // Route is the routing path.
 func (s *Session) Route() session.Route { return s.route }
@@ -99,13 +104,18 @@ func (c *Core) Call(now time.Time, s *Session, a Ask, fx *Effects) *session.Erro
 		return infer(session.ErrTooLarge, session.NotRun, 0, "argument of %d bytes, at most %d", len(a.Args), wire.MaxEnvelope-wire.HeaderSize-wire.MaxMethod)
 	case len(s.pending) >= pendingMost:
 		return infer(session.ErrOverloaded, session.NotRun, 0, "%d calls of this session wait already", len(s.pending))
+	case len(s.pending) > 0 && s.waiting+a.size() > pendingBytes:
+		return infer(session.ErrOverloaded, session.NotRun, 0, "calls of this session with %d bytes wait already", s.waiting)
 	}
 	if len(s.pending) > 0 || !c.start(now, s, &a, fx, false) {
 		a.Args = slices.Clone(a.Args)
 		s.pending = append(s.pending, a)
+		s.waiting += a.size()
 	}
 	return nil
 }
+
+func (a *Ask) size() int { return len(a.Method) + len(a.Args) }
 
 // refusal is the error of a call on a session that is over: it was never
 // sent.
@@ -157,6 +167,7 @@ func (c *Core) Cancel(now time.Time, s *Session, tag any, why session.Code, fx *
 	for i := range s.pending {
 		if s.pending[i].Tag == tag {
 			c.endFlow(s.pending[i].Flow, false, fx)
+			s.waiting -= s.pending[i].size()
 			s.pending = append(s.pending[:i], s.pending[i+1:]...)
 			fx.Results = append(fx.Results, Result{Tag: tag, Err: infer(why, session.NotRun, 0, "never sent")})
 			return true
@@ -258,6 +269,9 @@ func (c *Core) settle(now time.Time, s *Session, n uint64, r Result, fx *Effects
 		return
 	}
 	c.recycle(f.env)
+	if f.flow != nil && f.flow.in != nil {
+		r.Flow = f.flow // its Begun may still be on the way to whoever gets this
+	}
 	c.endFlow(f.flow, r.Err == nil, fx)
 	if f.tag != nil {
 		r.Tag = f.tag
@@ -271,6 +285,7 @@ func (c *Core) settle(now time.Time, s *Session, n uint64, r Result, fx *Effects
 		} else if !c.start(now, s, p, fx, false) {
 			break
 		}
+		s.waiting -= p.size()
 		s.pending[0] = Ask{}
 		s.pending = s.pending[1:]
 	}
@@ -368,7 +383,7 @@ func (c *Core) over(s *Session, why *session.Error, fx *Effects) {
 		c.endFlow(p.Flow, false, fx)
 		fx.Results = append(fx.Results, Result{Tag: p.Tag, Err: s.refusal()})
 	}
-	s.pending = nil
+	s.pending, s.waiting = nil, 0
 }
 
 // fail ends everything of a session whose worker will not answer any more.

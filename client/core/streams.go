@@ -244,7 +244,11 @@ func (c *Core) flowing(now time.Time, s *Session, h *wire.Header) (f flight, ok 
 // replyChunk takes a part of a call's reply.
 func (c *Core) replyChunk(now time.Time, s *Session, h *wire.Header, body []byte, mem session.Memory, fx *Effects) {
 	f, ok := c.flowing(now, s, h)
-	if !ok {
+	switch {
+	case !ok:
+		return
+	case s.once:
+		c.badStream(now, s, h, noStream, fx)
 		return
 	}
 	w := f.flow
@@ -270,6 +274,9 @@ func (c *Core) replyChunk(now time.Time, s *Session, h *wire.Header, body []byte
 		c.grant(w, false, fx)
 	}
 }
+
+// noStream is what is wrong with chunks for a caller that cannot take any.
+const noStream = "a reply in chunks to the call of a session of one call"
 
 // receive begins the flow of a reply with its first chunk.
 func (c *Core) receive(f flight, fx *Effects) {
@@ -321,6 +328,10 @@ func (c *Core) streamed(now time.Time, s *Session, h *wire.Header, body []byte, 
 		c.settle(now, s, h.Number, Result{
 			Err: infer(cmp.Or(f.cancelled, session.ErrCancelled), session.Done, h.Number, "the call was done, its reply is not wanted any more"),
 		}, fx)
+		return
+	}
+	if s.once {
+		c.badStream(now, s, h, noStream, fx)
 		return
 	}
 	f, _ = c.flowing(now, s, h)

@@ -56,7 +56,8 @@
 // A route with a session makes its calls in a session of its user's, found by a
 // cookie or header: 128 random bits that the front draws; it takes none that it has not
 // given out. They are kept in a table of bounded size, and end by their idle limit,
-// which the worker keeps. One that is over is begun anew, which the header Limpet-Session: new
+// which the worker keeps. Wait and priority of a route are those of the session
+// that it begins; labels are the session's own. One that is over is begun anew, which the header Limpet-Session: new
 // tells, or is 410, as the rule says.
 //
 // # Kept sessions

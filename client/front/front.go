@@ -155,7 +155,7 @@ func (y *way) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (y *way) serve(w http.ResponseWriter, r *http.Request, arg any) error {
 	for try := 1; ; try++ {
 		err := y.try(w, r, arg)
-		if err == nil || try == triesMost || y.table != nil || !y.again(err) || r.Context().Err() != nil {
+		if err == nil || try == triesMost || !y.again(err) || r.Context().Err() != nil {
 			return err
 		}
 	}
@@ -194,7 +194,7 @@ func (y *way) try(w http.ResponseWriter, r *http.Request, arg any) error {
 func (y *way) session(w http.ResponseWriter, r *http.Request) (s *client.Session, leave func(), err error) {
 	switch {
 	case y.table != nil:
-		k, err := y.table.of(w, r)
+		k, err := y.table.of(w, r, y.opts)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -220,6 +220,9 @@ var errNoTurn = errors.New("no session came free in time")
 
 // again reports that a call whose worker was lost may be made once more.
 func (y *way) again(err error) bool {
+	if y.table != nil {
+		return y.table.anew(err)
+	}
 	switch session.CodeOf(err) {
 	case session.ErrWorkerLost, session.ErrWorkerDied, session.ErrSessionDrained, session.ErrDraining:
 		return errors.Is(err, session.NotRun) || y.route.Idempotent

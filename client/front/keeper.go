@@ -36,6 +36,7 @@ type keeper struct {
 	opts   []client.OpenOption
 	ctx    context.Context //nolint:containedctx // of its opens, which outlive the request that asked for them
 	stop   context.CancelFunc
+	end    func(*held)    // closes one
 	opens  sync.WaitGroup // and closes
 
 	mu      sync.Mutex
@@ -62,7 +63,7 @@ type taken struct {
 
 func newKeeper(c *client.Client, r *Route, opts []client.OpenOption) *keeper {
 	last := append(slices.Clone(opts), client.WithPriority(lastPriority))
-	k := &keeper{client: c, pool: r.Pool, most: r.Keep, ahead: max(r.Ahead, 1), opts: last}
+	k := &keeper{client: c, pool: r.Pool, most: r.Keep, ahead: max(r.Ahead, 1), opts: last, end: shut}
 	k.ctx, k.stop = context.WithCancel(context.Background())
 	return k
 }
@@ -153,8 +154,10 @@ func (k *keeper) begin() {
 			k.failed(err)
 			return
 		}
-		h := &held{session: s, until: time.Now().Add(keepTurn)}
-		k.open = append(k.open, h)
+		h := &held{session: s, until: time.Now().Add(keepTurn), over: k.closed}
+		if !h.over {
+			k.open = append(k.open, h)
+		}
 		k.serve(h)
 		if h.calls == 0 {
 			k.settle(h)
@@ -189,7 +192,8 @@ func (k *keeper) leave(h *held) {
 	defer k.mu.Unlock()
 	h.calls--
 	if !h.over && (k.closed || time.Now().After(h.until) || len(k.waiting) > 0 && h.session.Err() != nil) {
-		k.retire(h)
+		k.retire(h) // which settles it
+		return
 	}
 	k.serve(h)
 	if h.calls == 0 {
@@ -218,7 +222,7 @@ func (k *keeper) retire(h *held) {
 // after a rest. With mu.
 func (k *keeper) settle(h *held) {
 	if h.over {
-		k.opens.Go(func() { k.shut(h) })
+		k.opens.Go(func() { k.end(h) })
 		return
 	}
 	h.rest = time.AfterFunc(keepRest, func() {
@@ -230,7 +234,7 @@ func (k *keeper) settle(h *held) {
 	})
 }
 
-func (k *keeper) shut(h *held) {
+func shut(h *held) {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
 	_ = h.session.Close(ctx) // its lease ends it otherwise

@@ -292,6 +292,9 @@ func (r *Route) check(sessions map[string]Sessions, m *mistakes) {
 	case r.End && r.Session == "":
 		wrong("end", "is for routes with a session")
 	}
+	if len(r.Labels) > 0 && r.Session != "" {
+		wrong("labels", "belong to [session.%s]: all its routes share its worker", r.Session)
+	}
 	if !r.form().known() {
 		wrong("argument", `want params, "param NAME", json, raw, all or none, not %q`, r.Argument)
 	}
@@ -315,6 +318,9 @@ func (r *Route) checkNumbers(m *mistakes) {
 	}
 	if r.Priority < -8 || r.Priority > 8 {
 		wrong("priority", "want -8 to 8, not %d", r.Priority)
+	}
+	if r.Priority != 0 && r.Keep > 0 {
+		wrong("priority", "is for routes without keep: what is kept is opened after everybody else's")
 	}
 	if r.Hops < 0 {
 		wrong("hops", "want a number above 0, not %d", r.Hops)

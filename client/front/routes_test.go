@@ -76,6 +76,7 @@ func TestRoutesWithMistakes(t *testing.T) {
 		{route + "size=-1\n", []string{`key "size"`}},
 		{route + "priority=9\n", []string{`key "priority": want -8 to 8, not 9`}},
 		{route + "keep=-1\n", []string{`line 5: route 1 (/x): key "keep"`}},
+		{route + "keep=1\npriority=1\n", []string{`line 6: route 1 (/x): key "priority": is for routes without keep`}},
 		{route + "ahead=4\n", []string{`line 5: route 1 (/x): key "ahead"`}},
 		{route + "hops=-1\n", []string{`key "hops"`}},
 		{route + "fallback_status=99\n", []string{`key "fallback_status"`}},
@@ -83,6 +84,10 @@ func TestRoutesWithMistakes(t *testing.T) {
 		{"health='healthz'\n" + route, []string{`key "health"`, "healthz"}},
 		{strings.Replace(route, "/x", "GET", 1), []string{`key "path"`}},
 		{"[[route]]\npath='/x'\nsession='s'\nmethod='m'\n", []string{`key "session": there is no [session.s]`}},
+		{
+			"[session.s]\npool='p'\ncookie='a'\n[[route]]\npath='/x'\nsession='s'\nmethod='m'\nlabels={a='b'}\n",
+			[]string{`line 8: route 1 (/x): key "labels": belong to [session.s]`},
+		},
 		{route + "[session.s]\ncookie='a'\n", []string{`session s: key "pool": is missing`}},
 		{route + "[session.s]\npool='p'\n", []string{`session s: key "cookie": want either`}},
 		{route + "[session.s]\npool='p'\ncookie='a b'\n", []string{`session s: key "cookie"`}},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,8 +43,9 @@ func newTable(c *client.Client, rule Sessions) *table {
 // errGone is a request for a session that is over.
 var errGone = requestError{http.StatusGone, errors.New("the session is over: without its name a new one begins")}
 
-// of returns the session of a request, its own or a new one. The caller leaves it.
-func (t *table) of(w http.ResponseWriter, r *http.Request) (*kept, error) {
+// of returns the session of a request, its own or a new one, which opts say more
+// about. The caller leaves it.
+func (t *table) of(w http.ResponseWriter, r *http.Request, opts []client.OpenOption) (*kept, error) {
 	name := t.named(r)
 	if k := t.enter(name); k != nil {
 		return k, nil
@@ -52,7 +54,7 @@ func (t *table) of(w http.ResponseWriter, r *http.Request) (*kept, error) {
 		t.say(w, r, "", -1)
 		return nil, errGone
 	}
-	k, err := t.open(r.Context())
+	k, err := t.open(r.Context(), opts)
 	if err == nil {
 		t.say(w, r, k.id, 0)
 		w.Header().Set(headerSession, "new")
@@ -110,13 +112,28 @@ func (t *table) leave(k *kept) {
 	}
 }
 
+// anew reports that a request found its session over, though it did not look so
+// yet when the request came: the word of its end and the request have crossed.
+// Where that begins a new one it does so here too.
+func (t *table) anew(err error) bool {
+	if t.rule.Lost != lostRenew || !errors.Is(err, session.NotRun) {
+		return false
+	}
+	switch session.CodeOf(err) {
+	case session.ErrSessionExpired, session.ErrSessionUnknown, session.ErrSessionClosed, session.ErrSessionDrained,
+		session.ErrWorkerLost, session.ErrWorkerDied, session.ErrWorkerPanic, session.ErrWorkerHung:
+		return true
+	}
+	return false
+}
+
 // open begins a session, if there is room for it.
-func (t *table) open(ctx context.Context) (*kept, error) {
+func (t *table) open(ctx context.Context, opts []client.OpenOption) (*kept, error) {
 	if err := t.reserve(); err != nil {
 		return nil, err
 	}
-	s, err := t.client.Open(ctx, t.rule.Pool,
-		client.WithLatePools(), client.WithLabels(t.rule.Labels), client.WithLimits(session.Limits{Idle: t.rule.Idle.Duration}))
+	opts = append(slices.Clone(opts), client.WithLabels(t.rule.Labels), client.WithLimits(session.Limits{Idle: t.rule.Idle.Duration}))
+	s, err := t.client.Open(ctx, t.rule.Pool, opts...)
 	var k *kept
 	if err == nil {
 		k = &kept{id: newName(), session: s, users: 1}

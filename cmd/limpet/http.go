@@ -52,8 +52,9 @@ The file is TOML:
   cookie   = "total"
   idle     = "10m"
 
-Further keys of a route: size, wait, priority, labels, hops, idempotent, type,
-events, fallback, fallback_status, end. 'go doc github.com/limpet-rpc/limpet/client/front'
+Further keys of a route: size, wait, priority, labels, hops, keep, ahead,
+idempotent, type, events, fallback, fallback_status, end; of a session: header,
+secure, most, lost, labels. 'go doc github.com/limpet-rpc/limpet/client/front'
 tells them all, and which status stands for what.`,
 		Example: "  limpet http --routes routes.toml --listen 127.0.0.1:8080\n  limpet http --routes routes.toml --check",
 		Args:    cobra.NoArgs,

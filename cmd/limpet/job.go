@@ -96,9 +96,12 @@ func (c *jobCommand) run(ctx context.Context, pool, method string, in io.Reader,
 		both := out == os.Stdout && term.IsTerminal(int(os.Stdout.Fd()))
 		w.bar = newJobBar(errs, total, both)
 	}
-	lines := &jobLines{ctx: ctx, in: in}
+	reads, enough := context.WithCancel(ctx)
+	defer enough()
+	lines := &jobLines{ctx: reads, in: in}
 	for item := range client.Job[codec.Body](ctx, conn, pool, method, lines.all(), c.options(&w.tally, total)...) {
 		if err := w.write(&item); err != nil {
+			enough() // the job waits for its lines, which may never come
 			return err
 		}
 	}
@@ -150,7 +153,7 @@ func lineScanner(in io.Reader) *bufio.Scanner {
 
 // jobLines makes lines the items of a job.
 type jobLines struct {
-	ctx context.Context
+	ctx context.Context // ends when no more are wanted
 	in  io.Reader
 	err error // why it has ended early; after the job
 }

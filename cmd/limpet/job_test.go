@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,4 +102,34 @@ func TestJobBar(t *testing.T) {
 	none.step(client.JobCounts{})
 	none.clear(true)
 	none.end()
+}
+
+// A job that cannot write ends, whoever still holds its stdin open.
+func TestJobThatCannotWriteEnds(t *testing.T) {
+	c := newCell(t)
+	c.serve(t, "bench")
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), long) // after that it is killed
+	defer cancel()
+	cmd := as(ctx, "limpet", "job", "lab", "add")
+	cmd.Env = append(cmd.Env, "LIMPET_BROKER="+c.broker)
+	var says strings.Builder
+	cmd.Stdout, cmd.Stderr = full, &says
+	stdin, err := cmd.StdinPipe() // open until it has ended
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(stdin, "1\n"); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() <= 0 || !strings.Contains(says.String(), "no space left") {
+		t.Errorf("%v: %s", err, says.String())
+	}
 }

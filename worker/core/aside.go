@@ -13,6 +13,8 @@ func (c *Core) aside(now time.Time, e *Errand, fx *Effects) {
 	switch place := slices.Index(s.places[:], nil); {
 	case place >= 0:
 		c.startAside(now, e, place, fx)
+	case s.stuck():
+		c.settleErrand(e, session.FateFailed, session.ErrOverloaded, stuckText, "")
 	case len(s.waiting) >= asideWaiting:
 		c.settleErrand(e, session.FateFailed, session.ErrOverloaded, "as many broadcasts wait at this node as may", "")
 	default:
@@ -20,6 +22,14 @@ func (c *Core) aside(now time.Time, e *Errand, fx *Effects) {
 		s.patient = append(s.patient, e)
 	}
 }
+
+// stuck reports that whatever has a place on the side lane hangs, and has been
+// told so: nobody knows when a place comes free.
+func (s *castings) stuck() bool {
+	return !slices.ContainsFunc(s.places[:], func(e *Errand) bool { return e == nil || e.state != errandOver })
+}
+
+const stuckText = "whatever this node runs for broadcasts hangs"
 
 func (c *Core) startAside(now time.Time, e *Errand, place int, fx *Effects) {
 	s := &c.castings
@@ -85,7 +95,8 @@ func (c *Core) ExaminedErrand(e *Errand, f Finding, fx *Effects) {
 	}
 }
 
-// condemnErrand settles one that hangs. Its place is lost until it returns.
+// condemnErrand settles one that hangs. Its place is lost until it returns; with
+// the last place goes what waits for one.
 func (c *Core) condemnErrand(x *exam, fx *Effects) {
 	e := x.errand
 	if x.over || e.state != errandRunning {
@@ -97,6 +108,13 @@ func (c *Core) condemnErrand(x *exam, fx *Effects) {
 	c.settleErrand(e, session.FateHung, session.ErrWorkerHung, x.verdict(e.budget), x.found.stacks())
 	c.tellErrands([]*Errand{e}, fx)
 	fx.Cancel = append(fx.Cancel, Cancel{Errand: e, Why: session.ErrCancelled})
+	if !c.castings.stuck() {
+		return
+	}
+	for _, waits := range slices.Clone(c.castings.waiting) {
+		c.recall(waits, session.FateFailed, session.ErrOverloaded, stuckText, fx)
+		c.tellErrands([]*Errand{waits}, fx)
+	}
 }
 
 func (e *Errand) acquit() { e.exam = e.exam.acquitted() }

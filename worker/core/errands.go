@@ -20,6 +20,7 @@ import (
 // A session that waits for its errand is asked to wait no longer than the
 // broadcast says. An errand that hangs in a session costs the session, as a call
 // does; one that hangs on the side lane keeps its place there until it returns.
+// Where all places are lost so, what waits or comes is not run: ErrOverloaded.
 
 // Bounds of broadcasts at a node.
 const (

@@ -191,7 +191,7 @@ func TestErrandHangs(t *testing.T) {
 }
 
 // What is remembered of broadcasts is bounded, answers too.
-func TestReviewAnswersAreBounded(t *testing.T) {
+func TestRememberedAnswersAreBounded(t *testing.T) {
 	d := newDoing(t)
 	var all []*Errand
 	for i := range byte(8) {
@@ -206,25 +206,43 @@ func TestReviewAnswersAreBounded(t *testing.T) {
 	}
 }
 
-// Those that hang on the side lane leave others a fate.
-func TestReviewSideLaneFull(t *testing.T) {
+// Where all that run on the side lane hang, what waits there and what comes gets
+// a fate; with the first that returns the lane is there again.
+func TestSideLaneThatHangsRefuses(t *testing.T) {
 	d := newDoing(t)
+	var first *Errand
 	for i := range byte(asideMost) {
 		d.cast(i+1, func(m *wire.Cast) { m.Patience = 100 })
+		if first == nil {
+			first = d.fx.Errands[0]
+		}
 	}
+	refused := func(said []wire.Member) bool {
+		return len(said) == 1 && said[0].Fate == session.FateFailed && said[0].Code == session.ErrOverloaded
+	}
+	if d.cast(100, nil); len(d.said()) != 0 {
+		t.Fatalf("while they run, one more is told %+v", d.said())
+	}
+	var told []wire.Member
 	for range 40 {
 		d.now = d.now.Add(100 * time.Millisecond)
 		d.fx.Reset()
 		d.core.Tick(d.now, &d.fx)
-	}
-	d.cast(100, nil)
-	for range 3600 {
-		d.now = d.now.Add(time.Second)
-		d.fx.Reset()
-		d.core.Tick(d.now, &d.fx)
-		if len(d.said()) > 0 {
-			return
+		d.audit()
+		for _, m := range d.said() {
+			if m.Fate != session.FateHung {
+				told = append(told, m)
+			}
 		}
 	}
-	t.Errorf("an hour later it has no fate; %d errands are open", d.core.Errands())
+	if !refused(told) {
+		t.Errorf("what waited is told %+v", told)
+	}
+	if d.cast(101, nil); !refused(d.said()) || len(d.fx.Errands) != 0 {
+		t.Errorf("what comes is told %+v", d.said())
+	}
+	d.done(first, session.Reply{})
+	if d.cast(102, nil); len(d.said()) != 0 || len(d.fx.Errands) != 1 {
+		t.Errorf("once a place is free, what comes is told %+v and begins %d", d.said(), len(d.fx.Errands))
+	}
 }

@@ -140,8 +140,8 @@ func (c *Core) auditFlows() error {
 		}
 	}
 	for peer, r := range c.roads {
-		if r.Flying() != flying[peer] || r.Flying() > c.cfg.Road {
-			return fmt.Errorf("%d bytes are on their way to peer %d, counted are %d, at most %d", flying[peer], peer, r.Flying(), c.cfg.Road)
+		if r.Flying() != flying[peer] || r.Flying() > roadLanes*c.cfg.Road {
+			return fmt.Errorf("%d bytes are on their way to peer %d, counted are %d, at most %d", flying[peer], peer, r.Flying(), roadLanes*c.cfg.Road)
 		}
 	}
 	return nil

@@ -210,13 +210,17 @@ func (c *Core) pump(f *flow, fx *Effects) {
 	}
 }
 
+// roadLanes is how many holders behind one broker may have their road full of what
+// they do not acknowledge before others wait for them.
+const roadLanes = 3
+
 func (c *Core) joinRoad(f *flow) {
 	r := c.roads[f.from]
 	if r == nil {
-		r = session.NewRoad(c.cfg.Road)
+		r = session.NewRoadWithLanes(roadLanes*c.cfg.Road, c.cfg.Road)
 		c.roads[f.from] = r
 	}
-	r.Join(f.out)
+	r.JoinLane(f.out, uint64(f.via))
 }
 
 func (c *Core) leaveRoad(f *flow) {
@@ -303,7 +307,7 @@ func (c *Core) flowing(now time.Time, from wire.Peer, h *wire.Header, fx *Effect
 
 // turnTo has a flow go the way by which its holder was heard last.
 func (c *Core) turnTo(f *flow, from, via wire.Peer) {
-	if f.from != from {
+	if f.from != from || f.via != via {
 		c.leaveRoad(f)
 	}
 	f.from, f.via = from, via

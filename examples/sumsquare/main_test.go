@@ -115,7 +115,7 @@ func (s site) right(t *testing.T, n, want string) {
 }
 
 // answer asks until it is not the fallback.
-func (s *site) answer(t *testing.T, n string) (status int, body string) {
+func (s site) answer(t *testing.T, n string) (status int, body string) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); ; {
 		if status, body, _ = get(t, s.of(n)); body != failed || time.Now().After(end) {

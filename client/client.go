@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -32,6 +33,9 @@ const DialTimeout = 5 * time.Second
 
 // tick is how often the core is told the time.
 const tick = 20 * time.Millisecond
+
+// chance is how many random bytes are drawn at once.
+const chance = 512
 
 // Client is one process's connection to its brokers. It is safe for
 // concurrent use.
@@ -135,7 +139,7 @@ func newClient(broker string, cfg config) (*Client, error) {
 		id: id, name: cfg.name, brokers: broker, log: cfg.log, most: cfg.most, ended: make(chan struct{}), welcome: make(chan struct{}),
 		core: core.New(core.Config{
 			ID: id, Name: cfg.name, Program: "limpet/" + version.String(), Beat: cfg.beat, Misses: cfg.misses, Tick: tick, Relay: cfg.relay,
-		}, rand.Reader),
+		}, bufio.NewReaderSize(rand.Reader, chance)),
 	}
 	c.spare.New = func() any { return new(core.Effects) }
 	if c.loop, err = zmqio.NewLoop(c, zmqio.Options{Tick: tick}); err != nil {

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/limpet-rpc/limpet/client/core"
@@ -280,16 +281,18 @@ type closing struct {
 	err  *session.Error
 }
 
+var closings = sync.Pool{New: func() any { return &closing{done: make(chan struct{}, 1)} }}
+
 func (w *closing) settle(r *core.Result) {
 	w.err = r.Err
-	close(w.done)
+	w.done <- struct{}{} // holds one
 }
 
 // Close ends the session and blocks until its node has confirmed it or ctx
 // ends; the worker is given back either way. Calls still in flight are
 // cancelled. Closing a session that is over already is not an error.
 func (s *Session) Close(ctx context.Context) error {
-	w := &closing{done: make(chan struct{})}
+	w := closings.Get().(*closing)
 	if !s.client.step(func(now time.Time, fx *core.Effects) { s.client.core.Close(now, s.core, w, fx) }) {
 		return nil
 	}
@@ -298,8 +301,11 @@ func (s *Session) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("close session %s: %w", s.ID(), ctx.Err())
 	}
-	if w.err != nil && !isDone(w.err) {
-		return fmt.Errorf("close session %s: %w", s.ID(), w.err)
+	err := w.err
+	w.err = nil
+	closings.Put(w) // only here: elsewhere its end may still come
+	if err != nil && !isDone(err) {
+		return fmt.Errorf("close session %s: %w", s.ID(), err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -22,6 +23,9 @@ import (
 
 // tick is how often the core is told the time.
 const tick = 20 * time.Millisecond
+
+// chance is how many random bytes are drawn at once.
+const chance = 512
 
 // Serve makes this process a node: it serves the pools until ctx ends or a
 // broker drains it, then takes nothing new, lets its sessions end or ends them
@@ -128,7 +132,7 @@ func newNode(o Options, pools []Served) (*node, error) {
 	if cfg.Endpoint, err = n.listen(o); err != nil {
 		return nil, errors.Join(err, n.discard())
 	}
-	n.core = core.New(time.Now(), cfg, rand.Reader)
+	n.core = core.New(time.Now(), cfg, bufio.NewReaderSize(rand.Reader, chance))
 	if err := n.connect(o.Broker); err != nil {
 		return nil, errors.Join(err, n.discard())
 	}

@@ -21,7 +21,7 @@ type Session struct {
 
 	broker  wire.Peer          // by which it is reached
 	denied  map[wire.Peer]bool // the brokers that say its node is gone
-	calls   *session.Caller[flight]
+	calls   session.Caller[flight]
 	pending []Ask // calls that wait for the window
 	waiting int   // their bytes
 	ended   *session.Error
@@ -83,7 +83,7 @@ func (c *Core) begin(now time.Time, broker wire.Peer, m *wire.Opened, first uint
 		},
 		limits: limits, broker: broker, place: -1,
 		head:  wire.Header{Node: m.Node, Session: m.Session, Key: m.Key, Epoch: m.Epoch},
-		calls: session.NewCaller[flight](limits.Window, session.DefaultBytes, first),
+		calls: *session.NewCaller[flight](limits.Window, session.DefaultBytes, first),
 	}
 	c.sessions[m.Session] = s
 	c.hold(now, s)

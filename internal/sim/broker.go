@@ -12,20 +12,21 @@ import (
 // brokerPart is a broker process at a fixed address.
 type brokerPart struct {
 	process
-	host    string
-	epoch   uint64 // in a cell
-	yields  int    // the life that ends because another is master
-	core    *core.Core
-	fx      core.Effects
-	arrived []byte              // the envelope that is looked at, in memory that is used again
-	links   []*link             // of everybody that ever connected here and still lives
-	peers   map[wire.Peer]*link // of this life
-	dead    map[wire.Peer]bool  // whose connection broke; true once Gone was told
-	next    wire.Peer
-	started time.Duration
-	joined  map[session.NodeID]time.Duration // in this life
-	lost    map[session.NodeID]bool          // in any life
-	buried  map[session.NodeID]bool          // in this life, by their start records, and known until then
+	host      string
+	epoch     uint64 // in a cell
+	yields    int    // the life that ends because another is master
+	core      *core.Core
+	fx        core.Effects
+	lastOffer time.Duration
+	arrived   []byte              // the envelope that is looked at, in memory that is used again
+	links     []*link             // of everybody that ever connected here and still lives
+	peers     map[wire.Peer]*link // of this life
+	dead      map[wire.Peer]bool  // whose connection broke; true once Gone was told
+	next      wire.Peer
+	started   time.Duration
+	joined    map[session.NodeID]time.Duration // in this life
+	lost      map[session.NodeID]bool          // in any life
+	buried    map[session.NodeID]bool          // in this life, by their start records, and known until then
 
 	offered, left map[session.OpenKey]bool      // opens that were offered, and that left before they were
 	until         map[session.OpenKey]time.Time // how long they may wait
@@ -215,8 +216,18 @@ func (b *brokerPart) watchOffer(to wire.Peer, env []byte) {
 		if b.offered[key] = true; b.left[key] {
 			b.w.fail("%s offers open %s, which had left the queue", b.name, m.Request)
 		}
+		b.lastOffer = b.w.now
 		b.judgeShape(to, m)
 	}
+}
+
+// underWay is how many of the offers that the broker counts need not be taken yet:
+// one that a node declines is made again, as long as its open waits.
+func (b *brokerPart) underWay(offers int) int {
+	if b.w.now-b.lastOffer < 2*time.Second {
+		return offers
+	}
+	return 0
 }
 
 // knew reports that a node was given every chance to be known to this broker:

@@ -147,7 +147,9 @@ func (k *casting) wrong(id session.MemberID, m *wire.Member) string {
 	case session.FateDied:
 		ok = n.died || n.left || p.cuts() || p.loses()
 	case session.FateHung:
-		ok = r.hung || p.cuts() || n.died && (p.double > 0 || p.loses()) // a late copy makes its connection look as if it stood
+		// A late copy makes a connection look as if it stood, and a Register that comes
+		// after its node's good-bye brings the node back until its beats are missed.
+		ok = r.hung || p.cuts() || n.died && (p.double > 0 || p.loses()) || n.left && p.reorder
 	case session.FateLeft:
 		ok = n.left || p.drains > 0 || k.sessions && w.truth.sessions[id.Session] != nil
 	case session.FateDeadline:

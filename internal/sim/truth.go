@@ -293,6 +293,7 @@ func (t *truth) excuse(k *calling, err *session.Error) {
 		t.w.fail("work %d ends as unknown (%v), but every broker had the start record of its node, which shows that it was not started", k.record.id, err)
 	case k.opening != nil && (k.opening.given || t.otherTrouble()):
 	case k.opening != nil && t.w.plan.brokerCrashes > 0 && k.record.runs == 0: // no node knows it
+	case k.opening != nil && t.w.plan.brokerCrashes > 0 && err.Code == session.ErrNoWorker: // none answered until its wait was over
 	case s.node != nil && s.node.died:
 	case s.over && (s.ended == session.ErrSessionExpired || s.ended == session.ErrSessionDrained):
 	case err.Code == session.ErrSessionMoved && t.w.plan.attaches:

@@ -18,8 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/limpet-rpc/limpet/client/front"
 	"github.com/limpet-rpc/limpet/internal/trial"
 )
@@ -275,29 +273,12 @@ func TestIdleWorkerKilled(t *testing.T) {
 	}
 }
 
-// stop has a process stand still, and waits until all of its threads do.
-func stop(t *testing.T, p *os.Process) {
-	t.Helper()
-	if err := p.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	for {
-		err := unix.Waitid(unix.P_PID, p.Pid, nil, unix.WSTOPPED, nil)
-		if err == nil {
-			return
-		}
-		if !errors.Is(err, unix.EINTR) {
-			t.Fatal(err)
-		}
-	}
-}
-
 // The only worker stands still: a time-out, and no hang; it goes on, and so does
 // the site.
 func TestOnlyWorkerStopped(t *testing.T) {
 	s := newSite(t, func(r *front.Route) { r.Deadline.Duration = 300 * time.Millisecond })
 	one := s.serve(t, 1)
-	stop(t, one)
+	trial.Stop(t, one)
 	begun := time.Now()
 	if status, body := ask(t, s.URL+"/is_prime?possible_prime=97"); status != http.StatusGatewayTimeout || time.Since(begun) < 300*time.Millisecond {
 		t.Errorf("after %v: %d %s", time.Since(begun), status, body)

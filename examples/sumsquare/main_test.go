@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -13,8 +12,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/limpet-rpc/limpet/broker/core"
 	"github.com/limpet-rpc/limpet/client/front"
@@ -145,23 +142,6 @@ func (s site) refused(t *testing.T) {
 	}
 }
 
-// stop has a process stand still, and waits until all of its threads do.
-func stop(t *testing.T, p *os.Process) {
-	t.Helper()
-	if err := p.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	for {
-		err := unix.Waitid(unix.P_PID, p.Pid, nil, unix.WSTOPPED, nil)
-		if err == nil {
-			return
-		}
-		if !errors.Is(err, unix.EINTR) {
-			t.Fatal(err)
-		}
-	}
-}
-
 func TestSumSquare(t *testing.T) {
 	s := newSite(t, deadline)
 	s.serve(t, "ask,sum")
@@ -219,7 +199,7 @@ func TestLatePart(t *testing.T) {
 	s.serve(t, "ask,sum")
 	square := s.serve(t, "square")
 	s.right(t, "42", `{"diff":0,"square":1764,"sum":1764}`)
-	stop(t, square.Process)
+	trial.Stop(t, square.Process)
 	for range 3 {
 		s.late(t)
 	}

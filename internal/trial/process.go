@@ -2,6 +2,7 @@ package trial
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"os/signal"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // Program makes this process a program instead of a test: it runs until run has
@@ -55,4 +58,21 @@ func FreeEndpoint(t testing.TB) string {
 	}
 	defer l.Close()
 	return "tcp://" + l.Addr().String()
+}
+
+// Stop has a process stand still, and waits until all of its threads do.
+func Stop(t testing.TB, p *os.Process) {
+	t.Helper()
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		err := unix.Waitid(unix.P_PID, p.Pid, nil, unix.WSTOPPED, nil)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, unix.EINTR) {
+			t.Fatal(err)
+		}
+	}
 }

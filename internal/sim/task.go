@@ -161,7 +161,7 @@ func (t *task) recall(e *core.Errand) {
 		t.errand.cancel()
 	case t.call != nil && t.call.Errand == e && t.node.w.casts.in(0.5): // the runtime looks before it begins
 		n := t.node
-		t.call = nil
+		t.call, t.busy = nil, true // its goroutine does nothing else until it has said so
 		n.after(0, func() {
 			t.report(func(fx *core.Effects) {
 				n.core.ErrandDone(n.now(), e, session.Reply{Code: session.ErrCancelled, Outcome: session.NotRun}, fx)

@@ -3,8 +3,10 @@ package client
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/limpet-rpc/limpet/client/core"
+	"github.com/limpet-rpc/limpet/internal/bounded"
 	"github.com/limpet-rpc/limpet/session"
 )
 
@@ -32,8 +34,9 @@ type replyTo struct {
 
 // usedAgain is what a waiter keeps from one call for the next.
 type usedAgain struct {
-	args []byte       // what the argument was encoded into
-	fx   core.Effects // of the step that sends the call
+	args  []byte       // what the argument was encoded into
+	fx    core.Effects // of the step that sends the call
+	timer *time.Timer  // of a wait, or nil
 
 	// The call, until the core has it; see Client.leave.
 	ask    core.Ask
@@ -61,6 +64,44 @@ func (w *replyTo) settle(r *core.Result) {
 }
 
 func (w *replyTo) begun(f *core.Flow) { w.done <- f }
+
+// awaited waits for what comes first: news, which it takes, or the end of ctx.
+func (w *replyTo) awaited(ctx context.Context) (news bool) {
+	if b, ok := ctx.(*bounded.Context); ok && w.again != nil {
+		return w.awaitedUntil(b)
+	}
+	done := ctx.Done()
+	if done == nil {
+		w.heard(<-w.done)
+		return true
+	}
+	select {
+	case news := <-w.done:
+		w.heard(news)
+		return true
+	case <-done:
+		return false
+	}
+}
+
+// awaitedUntil does so with a timer that is used again.
+func (w *replyTo) awaitedUntil(ctx *bounded.Context) (news bool) {
+	end, _ := ctx.Deadline()
+	if w.again.timer == nil {
+		w.again.timer = time.NewTimer(time.Until(end))
+	} else {
+		w.again.timer.Reset(time.Until(end))
+	}
+	defer w.again.timer.Stop()
+	select {
+	case news := <-w.done:
+		w.heard(news)
+		return true
+	case <-ctx.Parent().Done():
+	case <-w.again.timer.C:
+	}
+	return false
+}
 
 // heard takes what done has brought, and reports that it is the end.
 func (w *replyTo) heard(news *core.Flow) (ended bool) {

@@ -179,15 +179,8 @@ func (s *Session) awaitAs(ctx context.Context, w *replyTo, tag waiter, result an
 // wait is for a call's end, or the beginning of its reply. Where it returns an
 // error there is nothing more to be had of w.
 func (s *Session) wait(ctx context.Context, w *replyTo, tag waiter) error {
-	if ctx.Done() == nil {
-		w.heard(<-w.done)
+	if w.awaited(ctx) {
 		return nil
-	}
-	select {
-	case news := <-w.done:
-		w.heard(news)
-		return nil
-	case <-ctx.Done():
 	}
 	if !s.giveUp(w, tag, ctx.Err()) {
 		return s.abandon(w, tag, ctx.Err())

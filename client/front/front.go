@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/limpet-rpc/limpet/client"
+	"github.com/limpet-rpc/limpet/internal/bounded"
 	"github.com/limpet-rpc/limpet/internal/quiet"
 	"github.com/limpet-rpc/limpet/session"
 )
@@ -138,8 +139,8 @@ func (y *way) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		y.fail(w, errFull)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), y.route.Deadline.Duration)
-	defer cancel()
+	ctx := bounded.New(r.Context(), y.route.Deadline.Duration)
+	defer ctx.Release()
 	r = r.WithContext(ctx)
 	arg, err := y.reader.argument(w, r)
 	if err == nil {

@@ -61,6 +61,10 @@
 //	 ▼                                                            │
 //	asleep: poll(2) on every ZMQ_FD and on the waker ── any ──────┘
 //
+// What libzmq has found empty stays so until ZMQ_FD fires, as long as nobody calls
+// it: such a socket is asked neither before the loop sleeps nor when it wakes for
+// another one. A loop with a hundred sockets pays for those that have something.
+//
 // ZMQ_FD is an edge, and every call on the socket may consume it. So a sender
 // that has used the socket of a parked loop looks at ZMQ_EVENTS before it
 // unlocks. Work is published first and awake looked at second, the loop does it

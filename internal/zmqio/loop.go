@@ -122,6 +122,7 @@ type Loop struct {
 
 	// Owned by the loop goroutine.
 	polled []unix.PollFd
+	heard  bool // the sockets' ready is of a poll(2) that this round follows
 	batch  []arrival
 	arena  arena // of what is received, whatever socket it comes from
 	tickAt time.Time
@@ -368,13 +369,14 @@ func (l *Loop) gather() {
 // more. Where none has, the look before parking finds what has come meanwhile.
 func (l *Loop) receive() (busy bool) {
 	for _, s := range *l.sockets.Load() {
-		batch, drained, err := s.receive(l.batch[:0])
+		batch, drained, err := s.receive(l.batch[:0], l.heard && !s.ready)
 		l.fail(err)
 		l.deliverAll(batch)
 		busy = busy || !drained
 		clear(batch)
 		l.batch = batch[:0]
 	}
+	l.heard = false
 	if l.options.Fleeting && !busy { // no socket has parts that it has not handed out
 		l.arena.reuse()
 	}

@@ -60,16 +60,18 @@ func (l *Loop) sleep(sockets []*socket, until time.Time) error {
 		if l.polled[0].Revents != 0 {
 			l.waker.clear()
 		}
-		l.noticeRenewals(sockets)
+		l.notice(sockets)
+		l.heard = err == nil
 		return err
 	}
 }
 
-// noticeRenewals marks the sockets whose monitors have something to say. They
-// follow the sockets themselves in what was polled.
-func (l *Loop) noticeRenewals(sockets []*socket) {
+// notice marks the sockets that have something to say, and those whose monitors
+// have. The monitors follow the sockets in what was polled.
+func (l *Loop) notice(sockets []*socket) {
 	next := 1 + len(sockets)
-	for _, s := range sockets {
+	for i, s := range sockets {
+		s.ready = l.polled[1+i].Revents != 0
 		if s.outlet.fd > 0 {
 			s.outlet.look = s.outlet.look || l.polled[next].Revents != 0
 			next++

@@ -38,12 +38,16 @@ type socket struct {
 
 	outlet outlet // of a DEALER
 
+	// Owned by the loop: the last poll(2) has found ZMQ_FD readable.
+	ready bool
+
 	dirty atomic.Pointer[peer] // peers with something to send, linked by nextDirty
 
 	// Guarded by mu.
 	mu       sync.Mutex
 	transfer transfer
 	closed   bool
+	settled  bool // libzmq has said that there is no input, and has not been called since: ZMQ_FD fires for the next
 	incoming assembly
 	roster   roster
 	inlet    inlet
@@ -138,23 +142,28 @@ func configure(zs *zmq.Socket, kind zmq.Type, endpoint string, o Options) error 
 }
 
 // receive appends complete messages to batch until there are no more or the
-// batch is full. drained tells which. For the loop goroutine only.
-func (s *socket) receive(batch []arrival) (_ []arrival, drained bool, err error) {
+// batch is full. drained tells which. Libzmq is asked only where it may have
+// something: silent says that ZMQ_FD has not fired. For the loop goroutine only.
+func (s *socket) receive(batch []arrival, silent bool) (_ []arrival, drained bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if silent && s.settled {
+		return s.emptied(batch), true, nil
+	}
 	size := 0
+	s.settled = false
 	s.transfer.lookAgain()
 	for parts := 0; parts < batchParts && size < batchBytes; parts++ {
 		if s.closed {
 			return batch, true, nil
 		}
 		next, ok, err := s.transfer.receive(s.wanted())
-		if err != nil || !ok {
-			s.inlet.emptied++
-			if err == nil && s.outlet.renewed() { // what came by the connection before has been read
-				batch = append(batch, arrival{from: s.lead.id, again: true})
-			}
+		if err != nil {
 			return batch, true, err
+		}
+		if !ok {
+			s.settled = true
+			return s.emptied(batch), true, nil
 		}
 		size += len(next.bytes)
 		if s.incoming.add(next) {
@@ -163,6 +172,16 @@ func (s *socket) receive(batch []arrival) (_ []arrival, drained bool, err error)
 		}
 	}
 	return batch, false, nil
+}
+
+// emptied notes that there is no more to receive, and what that brings to light.
+// The caller holds mu.
+func (s *socket) emptied(batch []arrival) []arrival {
+	s.inlet.emptied++
+	if s.outlet.renewed() { // what came by the connection before has been read
+		batch = append(batch, arrival{from: s.lead.id, again: true})
+	}
+	return batch
 }
 
 // wanted is what the next part may be, and whether the inlet has to learn where
@@ -275,7 +294,7 @@ func (s *socket) flushAsSender(early bool) {
 		}
 		sent := s.flush()
 		// The sends may have eaten the edge of ZMQ_FD that announced input.
-		input := !s.closed && !s.loop.awake.Load() && s.transfer.readable()
+		input := !s.closed && !s.loop.awake.Load() && s.readable()
 		s.mu.Unlock()
 		s.loop.count.framesBySender.Add(sent)
 		if input {
@@ -345,6 +364,7 @@ func (s *socket) flushPeer(p *peer) (sent uint64) {
 	var v verdict
 	var err error
 	bytes, envelopes := 0, 0
+	s.settled = s.settled && next == nil
 	for next != nil {
 		if v, err = s.transfer.send(p, next); v != taken {
 			break
@@ -419,14 +439,24 @@ func (s *socket) markStalled(p *peer, stalled bool) {
 func (s *socket) hasInput() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.transfer.readable() {
+	if s.closed || s.readable() {
 		return !s.closed
 	}
 	if len(s.stalled) == 0 {
 		return false
 	}
 	s.retryStalled(retriesPerFlush)
-	return s.transfer.readable()
+	return s.readable()
+}
+
+// readable looks at ZMQ_EVENTS, unless nothing can have changed since it was found
+// empty but what ZMQ_FD still says. The caller holds mu.
+func (s *socket) readable() bool {
+	if s.settled {
+		return false
+	}
+	s.settled = !s.transfer.readable()
+	return !s.settled
 }
 
 // close gives the ZeroMQ socket up; libzmq goes on sending what it holds, for

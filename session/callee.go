@@ -187,15 +187,18 @@ func (c *Callee[C]) Ready(now time.Time) (ok bool, expired []uint64) {
 	return false, expired
 }
 
-// Finish stores the reply of the running call n.
-func (c *Callee[C]) Finish(n uint64, r Reply) {
+// Finish stores the reply of the running call n, and returns what Arrive was given
+// for it, which is not kept any longer; zero where that was given up before.
+func (c *Callee[C]) Finish(n uint64, r Reply) (call C) {
 	if n == 0 || n != c.running {
-		return
+		return call
 	}
 	c.running = 0
 	if e := c.at(n); e != nil && e.state == callRunning {
+		call = e.call
 		c.settle(e, r)
 	}
+	return call
 }
 
 // Lose puts r in the place of the reply that is stored for n: what it stood for
@@ -274,12 +277,12 @@ func (c *Callee[C]) Cancel(n uint64, code Code) Cancelled {
 	return CancelBefore
 }
 
-// Redirect lets change touch a call that waits or runs: its answer is to go
-// another way.
-func (c *Callee[C]) Redirect(n uint64, change func(*C)) {
+// Held returns what Arrive was given for a call that waits or runs.
+func (c *Callee[C]) Held(n uint64) (call C, ok bool) {
 	if e := c.at(n); e != nil && (e.state == callWaiting || e.state == callRunning) {
-		change(&e.call)
+		return e.call, true
 	}
+	return call, false
 }
 
 // Stored returns the reply kept for n.

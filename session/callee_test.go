@@ -186,16 +186,24 @@ func TestFinishOfAnythingElseChangesNothing(t *testing.T) {
 	}
 }
 
-func TestRedirectChangesCallsThatHaveNoAnswer(t *testing.T) {
+func TestCallIsHeldUntilItsEnd(t *testing.T) {
 	c := NewCallee[string](8, 1000)
 	arrive(t, c, 1, 0, Queued, 0)
-	c.Redirect(1, func(call *string) { *call = "another way" })
-	c.Redirect(2, func(*string) { t.Error("a call that never came was redirected") })
-	if _, call, _, _ := c.Next(noon); call != "another way" {
-		t.Errorf("call is %q", call)
+	waiting, ok := c.Held(1)
+	if _, never := c.Held(2); !ok || never {
+		t.Errorf("held: the call that waits %v, one that never came %v", ok, never)
 	}
-	c.Finish(1, Reply{})
-	c.Redirect(1, func(*string) { t.Error("a call that is done was redirected") })
+	_, handed, _, _ := c.Next(noon)
+	running, ok := c.Held(1)
+	if ended := c.Finish(1, Reply{}); !ok || waiting == "" || handed != waiting || running != waiting || ended != waiting {
+		t.Errorf("one call is %q while it waits, %q handed out, %q while it runs, %q at its end", waiting, handed, running, ended)
+	}
+	if _, done := c.Held(1); done {
+		t.Error("a call that is done is still held")
+	}
+	if again := c.Finish(1, Reply{}); again != "" {
+		t.Errorf("a call that ended before is given back once more: %q", again)
+	}
 }
 
 func TestMove(t *testing.T) {

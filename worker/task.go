@@ -172,7 +172,7 @@ type order struct {
 
 // work is a call, of the session's holder or of a broadcast.
 type work struct {
-	call   core.Call
+	call   *core.Call
 	errand *core.Errand // nil: the holder's
 }
 
@@ -257,7 +257,7 @@ func (t *task) handle(ctx *callContext, w *work) (reply session.Reply) {
 	if ctx.stillborn {
 		return failure(session.ErrCancelled, session.NotRun, "cancelled before it began", "")
 	}
-	call := &w.call
+	call := w.call
 	inside := false
 	defer func() {
 		ctx.finish(context.Canceled)

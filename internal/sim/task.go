@@ -30,7 +30,7 @@ type task struct {
 
 // running is the handler that runs.
 type running struct {
-	call      core.Call
+	call      core.Call // a copy: the core's own is its own again after the end
 	work      work
 	end       func(code session.Code)
 	cancelled bool
@@ -142,7 +142,7 @@ func (t *task) turn() {
 // begin runs a call, or the broadcast's method.
 func (t *task) begin(r core.Run) {
 	if r.Errand == nil {
-		t.handle(r.Call)
+		t.handle(*r.Call)
 		return
 	}
 	t.busy = true

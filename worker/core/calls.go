@@ -34,7 +34,8 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 		c.failTo(from, h, session.ErrBadMessage, session.NotRun, err.Error(), fx)
 		return
 	}
-	call := Call{
+	call := c.newCall()
+	*call = Call{
 		Number: h.Number, Method: method, Args: args, Raw: h.Flags&wire.FlagRaw != 0, Patience: h.Patience, Trace: h.Trace, Traced: h.Flags&wire.FlagTrace != 0,
 		from: from, via: h.Via,
 	}
@@ -44,6 +45,7 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 	if h.Flags&wire.FlagStream != 0 {
 		d, err := wire.ParseStream(args)
 		if err != nil {
+			c.recycle(call)
 			c.failTo(from, h, session.ErrBadMessage, session.NotRun, err.Error(), fx)
 			return
 		}
@@ -54,13 +56,16 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 		s.heard(from, h.Via)
 		c.forgiven(s)
 	}
+	if verdict != session.Queued {
+		c.recycle(call)
+	}
 	switch verdict {
 	case session.Queued:
 		s.clocks.Call(now)
 		c.next(now, s, fx)
 	case session.Repeated:
 		s.clocks.Beat(now)
-		s.callee.Redirect(h.Number, func(call *Call) { call.from, call.via = from, h.Via })
+		s.redirect(h.Number, from, h.Via)
 		c.say(from, h, wire.KindHeld, 0, fx)
 		c.renew(s, h.Number, from, h.Via, fx)
 	case session.Replayed:
@@ -70,6 +75,29 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 	case session.Refused:
 		c.failTo(from, h, code, c.outcomeOf(code), c.explain(s, h, code), fx)
 	}
+}
+
+// sparesMost is how many calls are kept to be used again.
+const sparesMost = 64
+
+func (c *Core) newCall() *Call {
+	last := len(c.spares) - 1
+	if last < 0 {
+		return new(Call)
+	}
+	call := c.spares[last]
+	c.spares = c.spares[:last]
+	return call
+}
+
+// recycle takes back a call that nobody uses any more: it was never handed out, or
+// its end has come. Nil is none.
+func (c *Core) recycle(call *Call) {
+	if call == nil || len(c.spares) == sparesMost {
+		return
+	}
+	*call = Call{} // what it came in is kept no longer
+	c.spares = append(c.spares, call)
 }
 
 // outcomeOf says what a refused copy means for its call: one from the past has
@@ -129,7 +157,7 @@ func (c *Core) holding(from wire.Peer, h *wire.Header, fx *Effects) *Session {
 // ending answers for a session whose last call or Close still runs.
 func (c *Core) ending(from wire.Peer, h *wire.Header, s *Session, fx *Effects) {
 	if n := s.callee.Running(); n == h.Number && n != 0 && h.Kind.OfCall() {
-		s.callee.Redirect(n, func(call *Call) { call.from, call.via = from, h.Via })
+		s.redirect(n, from, h.Via)
 		c.say(from, h, wire.KindHeld, 0, fx)
 		return
 	}
@@ -222,9 +250,9 @@ func (c *Core) start(now time.Time, s *Session, fx *Effects) {
 		s.lane.busy = s
 	}
 	s.yields = false
-	c.guard(now, s, &call)
+	c.guard(now, s, call)
 	if call.Stream != nil {
-		c.receive(now, s, &call, fx)
+		c.receive(now, s, call, fx)
 	}
 	fx.Run = append(fx.Run, Run{Session: s, Call: call})
 }
@@ -273,7 +301,7 @@ func (c *Core) Done(now time.Time, s *Session, n uint64, r session.Reply, fx *Ef
 	s.acquit()
 	from, via := s.wayBack(n)
 	h := wire.Header{Via: via, Node: c.cfg.Node, Session: s.id, Epoch: s.epochOf(n), Number: n}
-	s.callee.Finish(n, r)
+	c.recycle(s.callee.Finish(n, r))
 	c.answer(from, &h, s.sign(), r, fx)
 	if s.state != stateOpen {
 		return
@@ -313,9 +341,17 @@ func (s *Session) wayBack(n uint64) (from, via wire.Peer) {
 	if s.orphaned(n) {
 		return s.orphan.from, s.orphan.via
 	}
-	from, via = s.from, s.via
-	s.callee.Redirect(n, func(call *Call) { from, via = call.from, call.via })
-	return from, via
+	if call, ok := s.callee.Held(n); ok {
+		return call.from, call.via
+	}
+	return s.from, s.via
+}
+
+// redirect has the answer to call n, where it is still to come, go another way.
+func (s *Session) redirect(n uint64, from, via wire.Peer) {
+	if call, ok := s.callee.Held(n); ok {
+		call.from, call.via = from, via
+	}
 }
 
 // heard notes the holder's way back.
@@ -359,7 +395,7 @@ func (c *Core) cancel(now time.Time, from wire.Peer, h *wire.Header, fx *Effects
 		c.failTo(from, h, session.ErrFuture, session.NotRun, c.explain(s, h, session.ErrFuture), fx)
 	case session.CancelRunning:
 		fx.Cancel = append(fx.Cancel, Cancel{Session: s, Number: s.callee.Running(), Why: code})
-		s.callee.Redirect(h.Number, func(call *Call) { call.from, call.via = from, h.Via })
+		s.redirect(h.Number, from, h.Via)
 		c.say(from, h, wire.KindHeld, 0, fx)
 	case session.CancelBefore, session.CancelLate:
 		if r, ok := s.callee.Stored(h.Number); ok {

@@ -82,10 +82,11 @@ type Call struct {
 	via  wire.Peer
 }
 
-// Run hands one call to its session's goroutine.
+// Run hands one call to its session's goroutine. The call is its to read until it
+// reports the end.
 type Run struct {
 	Session *Session
-	Call    Call
+	Call    *Call
 	Errand  *Errand // the call is a broadcast's, ErrandDone takes its end; else nil
 }
 
@@ -201,6 +202,7 @@ type Core struct {
 	exams       exams         // of calls
 	flows       []*flow       // oldest first
 	roads       map[wire.Peer]*session.Road
+	spares      []*Call // to be used again
 	quarantined int
 	draining    bool
 	still       time.Time // since when no broker is there; zero while one is

@@ -124,7 +124,7 @@ func (c *Core) startErrand(now time.Time, s *Session, fx *Effects) {
 	}
 	call := e.Call()
 	c.guard(now, s, &call)
-	fx.Run = append(fx.Run, Run{Session: s, Call: call, Errand: e})
+	fx.Run = append(fx.Run, Run{Session: s, Call: &call, Errand: e})
 }
 
 // ErrandDone takes the end of an errand that was run. A reply whose code says

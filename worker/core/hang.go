@@ -108,7 +108,9 @@ func (c *Core) watchCalls(now time.Time, fx *Effects) {
 
 func (c *Core) accuse(now time.Time, s *Session, fx *Effects) {
 	e := &exam{session: s, number: s.callee.Running(), until: now.Add(examineFor), silent: c.dog.Silent(&s.ward)}
-	s.callee.Redirect(e.number, func(call *Call) { e.method = string(call.Method) })
+	if call, ok := s.callee.Held(e.number); ok {
+		e.method = string(call.Method)
+	}
 	if e.errand = s.errand; e.errand != nil {
 		e.method = e.errand.of.method
 	}

@@ -18,9 +18,9 @@ func TestPastGivesUpBodiesNotSessions(t *testing.T) {
 	for i := range sessions {
 		s := &Session{
 			tenancy: tenancy{id: session.ID{byte(i)}, open: session.OpenKey{Request: uuid.UUID{byte(i)}}, pool: &pool{}},
-			callee:  *session.NewCallee[Call](8, 8*size), why: endOnce,
+			callee:  *session.NewCallee[*Call](8, 8*size), why: endOnce,
 		}
-		s.callee.Arrive(1, 0, 1, 1, time.Time{}, Call{}) //nolint:errcheck // a fresh callee takes its first call
+		s.callee.Arrive(1, 0, 1, 1, time.Time{}, &Call{}) //nolint:errcheck // a fresh callee takes its first call
 		s.callee.Next(now)
 		s.callee.Finish(1, session.Reply{Body: make([]byte, size)})
 		p.add(now, s)

@@ -43,7 +43,7 @@ type Session struct {
 	errands []*Errand // of broadcasts, that wait for their turn between two calls
 	errand  *Errand   // that runs
 
-	callee session.Callee[Call]
+	callee session.Callee[*Call]
 	clocks session.Clocks
 	from   wire.Peer // the holder's last way back
 	via    wire.Peer
@@ -223,7 +223,7 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 	limits := p.Limits.Lowered(m.Limits.Session())
 	s := &Session{
 		tenancy: tenancy{node: c.cfg.Node, id: id, key: secret, open: key, pool: p, slot: slot, incarnation: p.count[slot], limits: limits, epoch: 1},
-		callee:  *session.NewCallee[Call](limits.Window, session.DefaultBytes), place: -1,
+		callee:  *session.NewCallee[*Call](limits.Window, session.DefaultBytes), place: -1,
 		try: m.Try,
 	}
 	if m.Method != "" {
@@ -335,7 +335,7 @@ func (c *Core) openFailed(now time.Time, s *Session, failed error, fx *Effects) 
 // takeFirst takes the call that came along with the open, as if it had arrived
 // by itself.
 func (c *Core) takeFirst(now time.Time, s *Session, fx *Effects) {
-	call := *s.first
+	call := s.first
 	s.first = nil
 	s.from, s.via = call.from, call.via
 	size := len(call.Method) + len(call.Args)

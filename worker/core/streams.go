@@ -293,7 +293,7 @@ func (c *Core) flowing(now time.Time, from wire.Peer, h *wire.Header, fx *Effect
 	}
 	s.clocks.Beat(now)
 	s.heard(from, h.Via)
-	s.callee.Redirect(h.Number, func(call *Call) { call.from, call.via = from, h.Via })
+	s.redirect(h.Number, from, h.Via)
 	f := s.flows[h.Number]
 	if f == nil || f.broken != nil {
 		if again {

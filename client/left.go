@@ -49,12 +49,11 @@ func (c *Client) Gather() {
 func (c *Client) take(w *replyTo, fx *core.Effects) {
 	for w != nil {
 		u := w.again
-		s, ask, behind := u.s, u.ask, u.behind
-		u.s, u.ask, u.behind = nil, core.Ask{}, nil
-		refused := errDone
+		refused, behind := errDone, u.behind
 		if !c.closed {
-			refused = c.core.Call(c.loop.Time(), s.core, ask, fx)
+			refused = c.core.Call(c.loop.Time(), u.s.core, &u.ask, fx)
 		}
+		u.s, u.ask, u.behind = nil, core.Ask{}, nil
 		if refused != nil {
 			own := *refused
 			w.settle(&core.Result{Err: &own})

@@ -215,7 +215,7 @@ func (s *Session) late(ctx context.Context, w *replyTo, why error) error {
 // send gives a call that its caller does not wait for to the core, which copies
 // its arguments.
 func (s *Session) send(ask core.Ask) (refused *session.Error) {
-	if !s.client.step(func(now time.Time, fx *core.Effects) { refused = s.client.core.Call(now, s.core, ask, fx) }) {
+	if !s.client.step(func(now time.Time, fx *core.Effects) { refused = s.client.core.Call(now, s.core, &ask, fx) }) {
 		return errDone
 	}
 	return refused

@@ -38,21 +38,22 @@ func NewCaller[F any](window, maxBytes int, first uint64) *Caller[F] {
 	return &Caller[F]{window: uint64(window), maxBytes: maxBytes, next: first, acked: first - 1}
 }
 
-// Begin gives the next number to a call of size bytes, or false while the
+// Begin gives the next number to a call of size bytes, and where to keep what is
+// to be found again: zero, and valid until the next Begin. It is false while the
 // window is full.
-func (c *Caller[F]) Begin(now time.Time, size int, what F) (n uint64, ok bool) {
+func (c *Caller[F]) Begin(now time.Time, size int) (n uint64, what *F, ok bool) {
 	if c.next > c.acked+c.window || (c.bytes > 0 && c.bytes+size > c.maxBytes) {
-		return 0, false
+		return 0, nil, false
 	}
 	n = c.next
 	c.next++
 	f := c.grow(n)
-	*f = flight[F]{open: true, size: size, due: now.Add(RetryFirst), what: what}
+	f.open, f.tries, f.size, f.due = true, 0, size, now.Add(RetryFirst)
 	c.bytes += size
-	return n, true
+	return n, &f.what, true
 }
 
-// Settle ends number n and returns what Begin was given. It is false for a
+// Settle ends number n and returns what was kept for it. It is false for a
 // number that is not in flight: a reply that comes twice settles once.
 func (c *Caller[F]) Settle(n uint64) (F, bool) {
 	f := c.at(n)
@@ -78,16 +79,18 @@ func (c *Caller[F]) Get(n uint64) (F, bool) {
 	return none, false
 }
 
-// Set replaces what is in flight under n.
-func (c *Caller[F]) Set(n uint64, what F) {
+// At returns where that is kept, to be changed there: nil for a number that is not
+// in flight, and valid until the next Begin.
+func (c *Caller[F]) At(n uint64) *F {
 	if f := c.at(n); f != nil && f.open {
-		f.what = what
+		return &f.what
 	}
+	return nil
 }
 
 // Overdue calls again for every number that should be sent again by now, in
 // order, and puts each off by its back-off.
-func (c *Caller[F]) Overdue(now time.Time, again func(n uint64, what F)) {
+func (c *Caller[F]) Overdue(now time.Time, again func(n uint64, what *F)) {
 	for n := c.acked + 1; n < c.next; n++ {
 		f := c.at(n)
 		if !f.open || now.Before(f.due) {
@@ -95,7 +98,7 @@ func (c *Caller[F]) Overdue(now time.Time, again func(n uint64, what F)) {
 		}
 		f.tries++
 		f.due = now.Add(min(RetryFirst<<min(f.tries, 8), RetryMost))
-		again(n, f.what)
+		again(n, &f.what)
 	}
 }
 

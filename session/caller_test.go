@@ -9,17 +9,17 @@ import (
 func TestCallerWindow(t *testing.T) {
 	c := NewCaller[int](3, 1000, 1)
 	for want := uint64(1); want <= 3; want++ {
-		if n, ok := c.Begin(noon, 1, int(want)); !ok || n != want {
+		if n, ok := begin(c, 1, int(want)); !ok || n != want {
 			t.Fatalf("call %d gets %d, %v", want, n, ok)
 		}
 	}
-	if n, ok := c.Begin(noon, 1, 4); ok {
+	if n, ok := begin(c, 1, 4); ok {
 		t.Fatalf("%d is beyond the window", n)
 	}
 	if what, ok := c.Settle(2); !ok || what != 2 || c.Ack() != 0 {
 		t.Errorf("settled %d, %v, acknowledged to %d: 1 is in flight", what, ok, c.Ack())
 	}
-	if _, ok := c.Begin(noon, 1, 4); ok {
+	if _, ok := begin(c, 1, 4); ok {
 		t.Error("the window counts from the acknowledged number")
 	}
 	if _, ok := c.Settle(1); !ok || c.Ack() != 2 {
@@ -33,35 +33,43 @@ func TestCallerWindow(t *testing.T) {
 			t.Errorf("%d is not in flight", n)
 		}
 	}
-	if n, ok := c.Begin(noon, 1, 4); !ok || n != 4 || c.Next() != 5 || c.InFlight() != 2 || !slices.Equal(c.All(), []uint64{3, 4}) {
+	if n, ok := begin(c, 1, 4); !ok || n != 4 || c.Next() != 5 || c.InFlight() != 2 || !slices.Equal(c.All(), []uint64{3, 4}) {
 		t.Errorf("%d, %v, next %d, in flight %v", n, ok, c.Next(), c.All())
 	}
 }
 
 func TestCallerBytes(t *testing.T) {
 	c := NewCaller[int](10, 100, 1)
-	if _, ok := c.Begin(noon, 500, 0); !ok {
+	if _, ok := begin(c, 500, 0); !ok {
 		t.Error("one alone is always taken")
 	}
-	if _, ok := c.Begin(noon, 1, 0); ok {
+	if _, ok := begin(c, 1, 0); ok {
 		t.Error("beyond the bytes")
 	}
 	c.Settle(1)
 	for _, size := range []int{60, 40} {
-		if _, ok := c.Begin(noon, size, 0); !ok {
+		if _, ok := begin(c, size, 0); !ok {
 			t.Errorf("%d bytes have room", size)
 		}
 	}
 }
 
+func begin[F any](c *Caller[F], size int, what F) (n uint64, ok bool) {
+	n, place, ok := c.Begin(noon, size)
+	if ok {
+		*place = what
+	}
+	return n, ok
+}
+
 func TestCallerBacksOff(t *testing.T) {
 	c := NewCaller[string](4, 100, 7)
-	c.Begin(noon, 1, "seven")
+	begin(c, 1, "seven")
 	var sent []time.Duration
 	for now := noon; now.Before(noon.Add(20 * time.Second)); now = now.Add(100 * time.Millisecond) {
-		c.Overdue(now, func(n uint64, what string) {
-			if n != 7 || what != "seven" {
-				t.Errorf("again %d %q", n, what)
+		c.Overdue(now, func(n uint64, what *string) {
+			if n != 7 || *what != "seven" {
+				t.Errorf("again %d %q", n, *what)
 			}
 			sent = append(sent, now.Sub(noon))
 		})
@@ -77,10 +85,10 @@ func TestCallerHurryAndPostpone(t *testing.T) {
 	if _, due := c.NextDue(); due {
 		t.Error("something is due of nothing")
 	}
-	c.Begin(noon, 1, "a")
-	c.Begin(noon, 1, "b")
+	begin(c, 1, "a")
+	begin(c, 1, "b")
 	again := func(now time.Time) (sent []uint64) {
-		c.Overdue(now, func(n uint64, _ string) { sent = append(sent, n) })
+		c.Overdue(now, func(n uint64, _ *string) { sent = append(sent, n) })
 		return sent
 	}
 	if sent := again(noon); sent != nil {
@@ -99,10 +107,16 @@ func TestCallerHurryAndPostpone(t *testing.T) {
 	if due, ok := c.NextDue(); !ok || !due.Equal(noon.Add(time.Hour)) {
 		t.Errorf("due %v, %v", due, ok)
 	}
-	c.Set(2, "changed")
-	c.Set(1, "too late")
+	*c.At(2) = "changed"
+	if c.At(1) != nil || c.At(9) != nil {
+		t.Error("what is settled, or was never begun, can still be changed")
+	}
 	if what, ok := c.Get(2); !ok || what != "changed" {
 		t.Errorf("%q, %v", what, ok)
+	}
+	c.Settle(2)
+	if n, what, ok := c.Begin(noon, 1); !ok || *what != "" {
+		t.Errorf("call %d begins with %q, %v", n, *what, ok)
 	}
 }
 

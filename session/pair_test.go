@@ -185,10 +185,11 @@ func (p *pair) settle(f frame) {
 
 func (p *pair) begin(deadlines bool) {
 	args := fmt.Sprintf("args of %d%*s", p.caller.Next(), p.chance.IntN(60), "")
-	n, ok := p.caller.Begin(p.now, len(args), args)
+	n, kept, ok := p.caller.Begin(p.now, len(args))
 	if !ok {
 		return
 	}
+	*kept = args
 	if deadlines && p.chance.IntN(4) == 0 {
 		p.deadline[n] = p.now.Add(time.Duration(p.chance.IntN(3000)) * time.Millisecond)
 	}
@@ -196,8 +197,8 @@ func (p *pair) begin(deadlines bool) {
 }
 
 func (p *pair) again() {
-	p.caller.Overdue(p.now, func(n uint64, args string) {
-		p.send(frame{toCallee: true, cancel: p.cancels[n], n: n, ack: p.caller.Ack(), args: args, deadline: p.deadline[n]})
+	p.caller.Overdue(p.now, func(n uint64, args *string) {
+		p.send(frame{toCallee: true, cancel: p.cancels[n], n: n, ack: p.caller.Ack(), args: *args, deadline: p.deadline[n]})
 	})
 }
 

@@ -117,7 +117,7 @@ func TestExpiredCallIsNotSent(t *testing.T) {
 	d.hear(1, &wire.Opened{Request: o.request, Node: 7, Pool: "p", Session: uuid.UUID{15: 3}, Epoch: 1})
 	s := d.fx.Results[0].Session
 	d.fx.Reset()
-	if refused := d.core.Call(d.now, s, Ask{Method: "m", Deadline: d.now.Add(100 * time.Millisecond), Tag: "call"}, &d.fx); refused != nil {
+	if refused := d.core.Call(d.now, s, &Ask{Method: "m", Deadline: d.now.Add(100 * time.Millisecond), Tag: "call"}, &d.fx); refused != nil {
 		t.Fatal(refused)
 	}
 	for range 300 {

@@ -176,6 +176,6 @@ func (p *program) use(now time.Time, s *Session, what int) {
 	case 6:
 		p.core.Abandon(s, p.tag-1, &p.fx)
 	default:
-		_ = p.core.Call(now, s, Ask{Method: "m", Args: []byte{1}, Deadline: now.Add(time.Second), Tag: p.tag}, &p.fx)
+		_ = p.core.Call(now, s, &Ask{Method: "m", Args: []byte{1}, Deadline: now.Add(time.Second), Tag: p.tag}, &p.fx)
 	}
 }

@@ -252,9 +252,7 @@ func (c *Core) followFirst(now time.Time, s *Session, o *Opening, fx *Effects) {
 	o.session = s
 	s.once = o.ask.Once
 	if c.start(now, s, f, fx, true) && o.step > 0 { // values of progress may have come before the route
-		k, _ := s.calls.Get(1)
-		k.step = o.step
-		s.calls.Set(1, k)
+		s.calls.At(1).step = o.step
 	}
 }
 

@@ -93,8 +93,8 @@ func (c *Core) begin(now time.Time, broker wire.Peer, m *wire.Opened, first uint
 
 // Call sends a call, or lets it wait for the window. Its end comes as a Result
 // with its tag, unless the session is over already: then the error comes at
-// once. The arguments are copied.
-func (c *Core) Call(now time.Time, s *Session, a Ask, fx *Effects) *session.Error {
+// once. The ask is copied, its arguments too.
+func (c *Core) Call(now time.Time, s *Session, a *Ask, fx *Effects) *session.Error {
 	switch {
 	case s.ended != nil:
 		return s.refusal()
@@ -107,9 +107,10 @@ func (c *Core) Call(now time.Time, s *Session, a Ask, fx *Effects) *session.Erro
 	case len(s.pending) > 0 && s.waiting+a.size() > pendingBytes:
 		return infer(session.ErrOverloaded, session.NotRun, 0, "calls of this session with %d bytes wait already", s.waiting)
 	}
-	if len(s.pending) > 0 || !c.start(now, s, &a, fx, false) {
-		a.Args = slices.Clone(a.Args)
-		s.pending = append(s.pending, a)
+	if len(s.pending) > 0 || !c.start(now, s, a, fx, false) {
+		own := *a
+		own.Args = slices.Clone(a.Args)
+		s.pending = append(s.pending, own)
 		s.waiting += a.size()
 	}
 	return nil
@@ -129,7 +130,7 @@ func (s *Session) refusal() *session.Error {
 // already, with its open, is only kept for sending it again.
 func (c *Core) start(now time.Time, s *Session, a *Ask, fx *Effects, sent bool) bool {
 	size := wire.HeaderSize + len(a.Method) + len(a.Args)
-	n, ok := s.calls.Begin(now, size, flight{})
+	n, f, ok := s.calls.Begin(now, size)
 	if !ok {
 		return false
 	}
@@ -145,7 +146,8 @@ func (c *Core) start(now time.Time, s *Session, a *Ask, fx *Effects, sent bool) 
 	if !a.Deadline.IsZero() {
 		h.Budget = max(a.Deadline.Sub(now), time.Millisecond)
 	}
-	f := flight{env: wire.AppendCall(c.buffer(size), &h, a.Method, a.Args), tag: a.Tag, deadline: a.Deadline, flow: a.Flow}
+	f.env = wire.AppendCall(c.buffer(size), &h, a.Method, a.Args)
+	f.tag, f.deadline, f.flow = a.Tag, a.Deadline, a.Flow
 	if sent {
 		f.sent++
 	} else if way, ok := c.way(s); ok {
@@ -154,7 +156,6 @@ func (c *Core) start(now time.Time, s *Session, a *Ask, fx *Effects, sent bool) 
 	} else {
 		s.calls.Postpone(n, now) // as soon as there is one
 	}
-	s.calls.Set(n, f)
 	c.arm(s, now.Add(session.RetryFirst))
 	return true
 }
@@ -174,13 +175,12 @@ func (c *Core) Cancel(now time.Time, s *Session, tag any, why session.Code, fx *
 		}
 	}
 	for _, n := range s.calls.All() {
-		f, _ := s.calls.Get(n)
+		f := s.calls.At(n)
 		if f.tag != tag {
 			continue
 		}
 		f.cancelled = why
 		c.endFlow(f.flow, false, fx)
-		s.calls.Set(n, f)
 		s.calls.Postpone(n, now)
 		c.again(now, s, fx)
 		return true
@@ -193,10 +193,9 @@ func (c *Core) Cancel(now time.Time, s *Session, tag any, why session.Code, fx *
 // so that the worker's order is kept.
 func (c *Core) Abandon(s *Session, tag any, fx *Effects) (n uint64, sent bool) {
 	for _, n := range s.calls.All() {
-		if f, _ := s.calls.Get(n); f.tag == tag {
+		if f := s.calls.At(n); f.tag == tag {
 			f.tag = nil
 			c.endFlow(f.flow, false, fx)
-			s.calls.Set(n, f)
 			return n, f.sent > 0
 		}
 	}
@@ -209,7 +208,7 @@ func (c *Core) again(now time.Time, s *Session, fx *Effects) {
 		c.doubt(now, d, "a call was not answered in time", fx)
 	}
 	way, there := c.way(s)
-	s.calls.Overdue(now, func(n uint64, f flight) { c.resend(now, s, n, f, way, there, fx) })
+	s.calls.Overdue(now, func(n uint64, f *flight) { c.resend(now, s, n, f, way, there, fx) })
 	if s.closing && !now.Before(s.close) {
 		c.sendClose(now, s, fx)
 	}
@@ -236,7 +235,7 @@ func (c *Core) rearm(now time.Time, s *Session, there bool) {
 	c.arm(s, wake)
 }
 
-func (c *Core) resend(now time.Time, s *Session, n uint64, f flight, way wire.Peer, there bool, fx *Effects) {
+func (c *Core) resend(now time.Time, s *Session, n uint64, f *flight, way wire.Peer, there bool, fx *Effects) {
 	if !there {
 		s.calls.Postpone(n, now)
 		return
@@ -258,7 +257,6 @@ func (c *Core) resend(now time.Time, s *Session, n uint64, f flight, way wire.Pe
 		fx.Copy(way, f.env)
 	}
 	f.sent++
-	s.calls.Set(n, f)
 }
 
 // settle ends a call. The first end counts; those that wait for the window get

@@ -30,7 +30,7 @@ func (d *desk) opened(window uint16, w Wish) (*Session, wire.Header) {
 
 func (d *desk) call(s *Session, a Ask) *session.Error {
 	d.fx.Reset()
-	return d.core.Call(d.now, s, a, &d.fx)
+	return d.core.Call(d.now, s, &a, &d.fx)
 }
 
 // worker takes an envelope of the session's worker, by the broker.

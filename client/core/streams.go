@@ -227,16 +227,15 @@ func (c *Core) endFlow(f *Flow, whole bool, fx *Effects) {
 }
 
 // flowing finds the call of a chunk or credit, and notes that its worker has it.
-func (c *Core) flowing(now time.Time, s *Session, h *wire.Header) (f flight, ok bool) {
-	f, ok = s.calls.Get(h.Number)
-	if !ok || f.cancelled != 0 || f.tag == nil {
-		return f, false
+func (c *Core) flowing(now time.Time, s *Session, h *wire.Header) (f *flight, ok bool) {
+	f = s.calls.At(h.Number)
+	if f == nil || f.cancelled != 0 || f.tag == nil {
+		return nil, false
 	}
 	if f.flow == nil {
 		f.flow = &Flow{s: s, n: h.Number}
 	}
 	f.sent = max(f.sent, 2)
-	s.calls.Set(h.Number, f)
 	s.calls.Postpone(h.Number, now.Add(session.RetryFirst))
 	return f, true
 }
@@ -279,7 +278,7 @@ func (c *Core) replyChunk(now time.Time, s *Session, h *wire.Header, body []byte
 const noStream = "a reply in chunks to the call of a session of one call"
 
 // receive begins the flow of a reply with its first chunk.
-func (c *Core) receive(f flight, fx *Effects) {
+func (c *Core) receive(f *flight, fx *Effects) {
 	if w := f.flow; w.in == nil {
 		w.in = session.NewInflow(c.cfg.Credit, -1)
 		c.inflows++
@@ -320,8 +319,8 @@ func (c *Core) argCredit(now time.Time, s *Session, h *wire.Header, fx *Effects)
 // streamed takes the end of a call whose reply came as chunks. It is settled
 // once they all have come.
 func (c *Core) streamed(now time.Time, s *Session, h *wire.Header, body []byte, fx *Effects) {
-	f, ok := s.calls.Get(h.Number)
-	if !ok {
+	f := s.calls.At(h.Number)
+	if f == nil {
 		return
 	}
 	if f.cancelled != 0 || f.tag == nil {

@@ -264,7 +264,7 @@ func (u *user) call() {
 		}
 	}
 	c.step(func(fx *core.Effects) {
-		if refused := c.core.Call(c.now(), u.session, ask, fx); refused != nil {
+		if refused := c.core.Call(c.now(), u.session, &ask, fx); refused != nil {
 			call.end(refused)
 		}
 	})

@@ -218,16 +218,18 @@ func copyReply(ctx context.Context, r io.Reader) error {
 	return err
 }
 
-// conclude makes the reply of what a handler has returned or written.
-func (t *task) conclude(ctx *callContext, body []byte, raw bool) (session.Reply, error) {
+// conclude makes the reply of what a handler has returned or written: in its place,
+// a copy would wait for what the handler wrote to reach the cache.
+func (t *task) conclude(ctx *callContext, body []byte, raw bool, reply *session.Reply) error {
 	f := ctx.flows
 	if f == nil && len(body) <= replyMost {
-		return session.Reply{Raw: raw, Body: body}, nil
+		reply.Raw, reply.Body = raw, body
+		return nil
 	}
 	f = ctx.parts()
 	if f.out == nil && (len(body) > replyMost || f.sums) {
 		if _, err := ctx.writer().Write(body); err != nil {
-			return session.Reply{}, err
+			return err
 		}
 	}
 	switch out := f.out.(type) {
@@ -236,11 +238,13 @@ func (t *task) conclude(ctx *callContext, body []byte, raw bool) (session.Reply,
 		body = out.Bytes()
 	case *chunk.Writer:
 		if err := out.Flush(); err != nil {
-			return session.Reply{}, err
+			return err
 		}
-		return session.Reply{Raw: raw, Stream: true, Sum: out.Sum()}, nil
+		reply.Raw, reply.Stream, reply.Sum = raw, true, out.Sum()
+		return nil
 	}
-	return session.Reply{Raw: raw, Body: body}, nil
+	reply.Raw, reply.Body = raw, body
+	return nil
 }
 
 // errHandlerLeft is what reads and writes get after their handler has returned.

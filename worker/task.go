@@ -289,7 +289,7 @@ func (t *task) handle(ctx *callContext, w *work) (reply session.Reply) {
 	body, raw, err := t.tenant.call(ctx, call.Method, args, raw)
 	inside = false
 	if err == nil {
-		reply, err = t.conclude(ctx, body, raw)
+		err = t.conclude(ctx, body, raw, &reply)
 	}
 	ctx.endFlows()
 	if w.errand != nil {

@@ -158,7 +158,8 @@ func (c *Core) Step(now time.Time, from wire.Peer, env []byte, fx *Effects) {
 func (c *Core) StepIn(now time.Time, from wire.Peer, env []byte, mem session.Memory, fx *Effects) {
 	kind := wire.KindOf(env)
 	if kind.ToHolder() {
-		h, body, err := wire.ParseHeader(env)
+		var h wire.Header
+		body, err := h.Parse(env)
 		if err != nil {
 			c.bad(from, kind, session.ErrBadMessage, err.Error(), fx)
 			return

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/limpet-rpc/limpet/session"
@@ -71,7 +72,9 @@ var ErrShort = errors.New("wire: envelope cut short")
 
 // Append appends the header, and the trace context if FlagTrace is set.
 func (h *Header) Append(dst []byte) []byte {
-	var b [HeaderSize]byte
+	at := len(dst)
+	dst = slices.Grow(dst, HeaderSize)[:at+HeaderSize] // written where it goes: every byte of it belongs to a field
+	b := (*[HeaderSize]byte)(dst[at:])
 	b[offKind], b[offFlags] = byte(h.Kind), byte(h.Flags)
 	binary.BigEndian.PutUint16(b[offCode:], uint16(h.Code))
 	binary.BigEndian.PutUint32(b[offEpoch:], h.Epoch)
@@ -83,7 +86,6 @@ func (h *Header) Append(dst []byte) []byte {
 	binary.BigEndian.PutUint64(b[offAck:], h.Ack)
 	binary.BigEndian.PutUint32(b[offBudget:], Millis(h.Budget))
 	binary.BigEndian.PutUint32(b[offPatience:], PatienceMillis(h.Patience))
-	dst = append(dst, b[:]...)
 	if h.Flags&FlagTrace != 0 {
 		dst = append(dst, h.Trace[:]...)
 	}
@@ -93,31 +95,37 @@ func (h *Header) Append(dst []byte) []byte {
 // ParseHeader reads the header of a session message and returns what follows
 // it, which shares env's memory.
 func ParseHeader(env []byte) (h Header, rest []byte, err error) {
+	rest, err = h.Parse(env)
+	return h, rest, err
+}
+
+// Parse is ParseHeader into h, whose fields have no meaning after an error.
+func (h *Header) Parse(env []byte) (rest []byte, err error) {
 	if len(env) < HeaderSize {
-		return Header{}, nil, fmt.Errorf("%w: %d bytes, a %s takes at least %d", ErrShort, len(env), KindOf(env), HeaderSize)
+		return nil, fmt.Errorf("%w: %d bytes, a %s takes at least %d", ErrShort, len(env), KindOf(env), HeaderSize)
 	}
-	h = Header{
-		Kind: Kind(env[offKind]), Flags: Flags(env[offFlags]),
-		Code:     session.Code(binary.BigEndian.Uint16(env[offCode:])),
-		Epoch:    binary.BigEndian.Uint32(env[offEpoch:]),
-		Via:      Peer(binary.BigEndian.Uint64(env[offVia:])),
-		Node:     session.NodeID(binary.BigEndian.Uint64(env[offNode:])),
-		Session:  session.ID(env[offSession : offSession+16]),
-		Key:      session.Key(env[offKey : offKey+16]),
-		Number:   binary.BigEndian.Uint64(env[offNumber:]),
-		Ack:      binary.BigEndian.Uint64(env[offAck:]),
-		Budget:   time.Duration(binary.BigEndian.Uint32(env[offBudget:])) * time.Millisecond,
-		Patience: PatienceOf(binary.BigEndian.Uint32(env[offPatience:])),
-	}
+	b := (*[HeaderSize]byte)(env)
+	h.Kind, h.Flags = Kind(b[offKind]), Flags(b[offFlags])
+	h.Code = session.Code(binary.BigEndian.Uint16(b[offCode:]))
+	h.Epoch = binary.BigEndian.Uint32(b[offEpoch:])
+	h.Via = Peer(binary.BigEndian.Uint64(b[offVia:]))
+	h.Node = session.NodeID(binary.BigEndian.Uint64(b[offNode:]))
+	copy(h.Session[:], b[offSession:])
+	copy(h.Key[:], b[offKey:])
+	h.Number = binary.BigEndian.Uint64(b[offNumber:])
+	h.Ack = binary.BigEndian.Uint64(b[offAck:])
+	h.Budget = time.Duration(binary.BigEndian.Uint32(b[offBudget:])) * time.Millisecond
+	h.Patience = PatienceOf(binary.BigEndian.Uint32(b[offPatience:]))
 	rest = env[HeaderSize:]
-	if h.Flags&FlagTrace != 0 {
-		if len(rest) < TraceSize {
-			return Header{}, nil, fmt.Errorf("%w: trace context of %d bytes", ErrShort, len(rest))
-		}
-		copy(h.Trace[:], rest)
-		rest = rest[TraceSize:]
+	if h.Flags&FlagTrace == 0 {
+		h.Trace = [TraceSize]byte{}
+		return rest, nil
 	}
-	return h, rest, nil
+	if len(rest) < TraceSize {
+		return nil, fmt.Errorf("%w: trace context of %d bytes", ErrShort, len(rest))
+	}
+	copy(h.Trace[:], rest)
+	return rest[TraceSize:], nil
 }
 
 // RouteOf returns what a broker needs of a session message: the node it is

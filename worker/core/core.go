@@ -259,7 +259,8 @@ func (c *Core) Step(now time.Time, from wire.Peer, env []byte, fx *Effects) {
 func (c *Core) StepIn(now time.Time, from wire.Peer, env []byte, mem session.Memory, fx *Effects) {
 	kind := wire.KindOf(env)
 	if kind.ToWorker() {
-		h, rest, err := wire.ParseHeader(env)
+		var h wire.Header
+		rest, err := h.Parse(env)
 		if err != nil {
 			c.badFrom(from, kind, session.ErrBadMessage, err, fx)
 			return

@@ -24,12 +24,8 @@ const (
 	FlagNext    Flags = 1 << 6 // a reply's body is a Next: the call goes on elsewhere
 )
 
-// HeaderSize is the fixed part of every session message; TraceSize is what
-// FlagTrace adds to it (W3C trace id, parent id, trace flags).
-const (
-	HeaderSize = 80
-	TraceSize  = 16 + 8 + 1
-)
+// HeaderSize is the fixed part of every session message.
+const HeaderSize = 80
 
 // offsets of the fields in the fixed header, all big endian.
 const (
@@ -63,7 +59,7 @@ type Header struct {
 	// Patience is how long a call may run without progress before it counts as
 	// hung; 0 = as its method has it, below 0 = for ever.
 	Patience time.Duration
-	Trace    [TraceSize]byte
+	Trace    Trace
 }
 
 // ErrShort is an envelope too short for what its kind needs.
@@ -91,7 +87,8 @@ func (h *Header) Append(dst []byte) []byte {
 }
 
 // ParseHeader reads the header of a session message and returns what follows
-// it, which shares env's memory.
+// it, which shares env's memory. Where only the trace context is cut short, the
+// error comes with the header, so that its sender can be answered.
 func ParseHeader(env []byte) (h Header, rest []byte, err error) {
 	if len(env) < HeaderSize {
 		return Header{}, nil, fmt.Errorf("%w: %d bytes, a %s takes at least %d", ErrShort, len(env), KindOf(env), HeaderSize)
@@ -112,7 +109,7 @@ func ParseHeader(env []byte) (h Header, rest []byte, err error) {
 	rest = env[HeaderSize:]
 	if h.Flags&FlagTrace != 0 {
 		if len(rest) < TraceSize {
-			return Header{}, nil, fmt.Errorf("%w: trace context of %d bytes", ErrShort, len(rest))
+			return h, nil, fmt.Errorf("%w: trace context of %d bytes, want %d", ErrShort, len(rest), TraceSize)
 		}
 		copy(h.Trace[:], rest)
 		rest = rest[TraceSize:]
@@ -169,6 +166,10 @@ func PatienceOf(ms uint32) time.Duration {
 
 // MaxMethod bounds a method's name.
 const MaxMethod = 255
+
+// MaxArgument bounds the argument of a call: whatever the length of its method's
+// name, and traced or not, it fits an envelope.
+const MaxArgument = MaxEnvelope - HeaderSize - TraceSize - MaxMethod
 
 // AppendCall appends a call: header, method, arguments.
 func AppendCall(dst []byte, h *Header, method string, args []byte) []byte {

@@ -138,7 +138,7 @@ func (y *way) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		y.fail(w, errFull)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), y.route.Deadline.Duration)
+	ctx, cancel := context.WithTimeout(traced(r), y.route.Deadline.Duration)
 	defer cancel()
 	r = r.WithContext(ctx)
 	arg, err := y.reader.argument(w, r)

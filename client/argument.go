@@ -11,7 +11,7 @@ import (
 )
 
 // argMost is the largest argument that one message carries.
-const argMost = wire.MaxEnvelope - wire.HeaderSize - wire.MaxMethod
+const argMost = wire.MaxArgument
 
 // encoded is an argument that is a body already.
 type encoded struct {

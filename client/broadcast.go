@@ -8,8 +8,11 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/limpet-rpc/limpet/client/core"
 	"github.com/limpet-rpc/limpet/internal/codec"
+	"github.com/limpet-rpc/limpet/internal/span"
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
 )
@@ -85,8 +88,9 @@ type Cast[R any] struct{ g *gathering }
 // What members report by worker.Progress has them awaited beyond their budget; its
 // values are told to nobody.
 func Broadcast[R any](ctx context.Context, c *Client, pool, method string, arg any, opts ...CastOption) *Cast[R] {
+	ctx, own := c.span(ctx, pool, method)
 	g := &gathering{
-		client: c, ctx: ctx, name: fmt.Sprintf("broadcast %s in pool %q", method, pool),
+		client: c, ctx: ctx, span: own, name: fmt.Sprintf("broadcast %s in pool %q", method, pool),
 		news: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 	g.begin(pool, method, arg, opts)
@@ -167,6 +171,7 @@ type gathering struct {
 	ctx    context.Context //nolint:containedctx // the broadcast's own, as in net/http's Request
 	name   string
 	core   *core.Cast // nil: it never began
+	span   trace.Span // its own, nil: it has none
 
 	news  chan struct{} // holds one: something has been added
 	ended chan struct{} // closed at the end
@@ -187,7 +192,7 @@ func (g *gathering) begin(pool, method string, arg any, opts []CastOption) {
 		fail(gaveUp(err))
 		return
 	}
-	q := core.Question{Pool: pool, Method: method}
+	q := core.Question{Pool: pool, Method: method, Trace: span.Of(g.ctx)}
 	q.Deadline, _ = g.ctx.Deadline()
 	for _, o := range opts {
 		o(&q)
@@ -269,6 +274,7 @@ func (g *gathering) end() {
 		return
 	}
 	close(g.ended)
+	g.client.endSpanApart(g.span, g.last.Err)
 	if g.unhook != nil {
 		g.unhook()
 	}

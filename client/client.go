@@ -16,9 +16,11 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/limpet-rpc/limpet/client/core"
 	"github.com/limpet-rpc/limpet/internal/chunk"
+	"github.com/limpet-rpc/limpet/internal/span"
 	"github.com/limpet-rpc/limpet/internal/version"
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/internal/zmqio"
@@ -45,7 +47,8 @@ type Client struct {
 	name    string
 	brokers string
 	log     *slog.Logger
-	most    int // bytes of a reply that is collected
+	most    int          // bytes of a reply that is collected
+	tracer  trace.Tracer // of its calls' spans; nil: it makes none
 	loop    *zmqio.Loop
 	stop    context.CancelFunc
 	ended   chan struct{}  // closed when the loop has ended
@@ -74,6 +77,7 @@ type config struct {
 	misses int
 	relay  bool
 	most   int
+	tracer trace.TracerProvider
 }
 
 // WithName says how status shows this client; default the program's name.
@@ -142,6 +146,9 @@ func newClient(broker string, cfg config) (*Client, error) {
 		}, bufio.NewReaderSize(rand.Reader, chance)),
 	}
 	c.spare.New = func() any { return new(core.Effects) }
+	if cfg.tracer != nil {
+		c.tracer = cfg.tracer.Tracer(span.Scope, trace.WithInstrumentationVersion(version.String()))
+	}
 	if c.loop, err = zmqio.NewLoop(c, zmqio.Options{Tick: tick}); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/limpet-rpc/limpet/client/core"
 	"github.com/limpet-rpc/limpet/internal/codec"
+	"github.com/limpet-rpc/limpet/internal/span"
 	"github.com/limpet-rpc/limpet/session"
 )
 
@@ -38,7 +39,9 @@ func (c *Client) do(ctx context.Context, pool, method string, arg, result any, o
 // with, to the end. Told gets the progress of all that, or is nil.
 func (c *Client) whole(
 	ctx context.Context, pool, method string, arg any, told func(body []byte, raw bool), opts []OpenOption,
-) (answer, error) {
+) (a answer, err error) {
+	ctx, own := c.span(ctx, pool, method)
+	defer func() { endSpan(own, err) }()
 	cfg, err := c.wish(ctx, pool, opts)
 	if err != nil {
 		return answer{}, err
@@ -47,7 +50,7 @@ func (c *Client) whole(
 	if err != nil {
 		return answer{}, err
 	}
-	a, err := c.once(ctx, cfg, request{method: method, args: args, raw: raw, opts: cfg.call, told: told})
+	a, err = c.once(ctx, cfg, request{method: method, args: args, raw: raw, opts: cfg.call, told: told})
 	if err != nil || !a.next {
 		return a, err
 	}
@@ -138,6 +141,13 @@ func (w *replyTo) lastWord(ctx context.Context) *session.Error {
 // less than Open and Call. The result is decoded into reply. Where the call
 // ends with an error of its own, the session is open and returned with it.
 func (c *Client) OpenCall(ctx context.Context, pool, method string, arg, reply any, opts ...OpenOption) (*Session, error) {
+	ctx, own := c.span(ctx, pool, method)
+	s, err := c.openCall(ctx, pool, method, arg, reply, opts)
+	endSpan(own, err)
+	return s, err
+}
+
+func (c *Client) openCall(ctx context.Context, pool, method string, arg, reply any, opts []OpenOption) (*Session, error) {
 	cfg, err := c.wish(ctx, pool, opts)
 	if err != nil {
 		return nil, fmt.Errorf("open session in pool %q with %s: %w", pool, method, err)
@@ -196,7 +206,7 @@ func firstCall(ctx context.Context, r request) (*core.First, *replyTo, error) {
 	}
 	w := newReply()
 	w.told = r.told
-	f := &core.First{Method: r.method, Args: r.args, Raw: r.raw, Tag: w}
+	f := &core.First{Method: r.method, Args: r.args, Raw: r.raw, Trace: span.Of(ctx), Tag: w}
 	f.Deadline, _ = ctx.Deadline()
 	say(f, r.opts)
 	return f, w, nil

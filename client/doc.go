@@ -20,6 +20,9 @@
 // goes in parts (argument.go, feeder.go), and so comes such a reply (incoming.go),
 // which stream.go has read as it comes.
 //
+// A call carries the OpenTelemetry span of its context, and so do the steps that it
+// goes on with; with a tracer (span.go) each has a span of its own.
+//
 // A job (job.go) is many sessions of one call, with a window:
 //
 //	seq -> feed [-> scatter] -> room in the window -> Do, again while not run

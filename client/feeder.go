@@ -9,6 +9,7 @@ import (
 
 	"github.com/limpet-rpc/limpet/client/core"
 	"github.com/limpet-rpc/limpet/internal/chunk"
+	"github.com/limpet-rpc/limpet/internal/span"
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
 )
@@ -32,7 +33,7 @@ func (s *Session) beginInParts(ctx context.Context, w *replyTo, tag any, method 
 	}
 	sum := summed(opts)
 	f := &feeder{s: s, tag: tag, parts: p, flow: s.client.core.NewFlow(), done: make(chan struct{})}
-	ask := core.Ask{Method: method, Args: wire.AppendStream(nil, wire.Stream{Size: p.size, Sum: sum}), Raw: p.raw, Flow: f.flow, Tag: tag}
+	ask := core.Ask{Method: method, Args: wire.AppendStream(nil, wire.Stream{Size: p.size, Sum: sum}), Raw: p.raw, Flow: f.flow, Trace: span.Of(ctx), Tag: tag}
 	ask.Deadline, _ = ctx.Deadline()
 	say(&ask, opts)
 	w.feed, w.sums = f, sum

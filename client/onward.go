@@ -89,7 +89,9 @@ func (w *walk) step(ctx context.Context, s *wire.NextStep, t trail) (answer, tra
 	}
 	cfg.wish.Pool, cfg.wish.Labels = s.Pool, nil
 	cfg.wish.Priority -= t.hop() // those that have just begun go first; waiting raises everybody
+	ctx, own := w.client.span(ctx, s.Pool, s.Method)
 	a, err := w.client.once(ctx, cfg, request{method: s.Method, args: s.Args, raw: s.Raw, told: w.told, hop: t.hop()})
+	endSpan(own, err)
 	if err != nil {
 		return answer{}, t, t.failed(s, err)
 	}

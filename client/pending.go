@@ -8,8 +8,11 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/limpet-rpc/limpet/client/core"
 	"github.com/limpet-rpc/limpet/internal/codec"
+	"github.com/limpet-rpc/limpet/internal/span"
 	"github.com/limpet-rpc/limpet/session"
 )
 
@@ -24,6 +27,7 @@ type Pending struct {
 	s     *Session        // nil: the call has one of its own
 	ctx   context.Context //nolint:containedctx // the call's own, as in net/http's Request
 	name  string
+	span  trace.Span // its own, nil: it has none
 
 	mu     sync.Mutex
 	unhook func() bool // from ctx
@@ -50,7 +54,9 @@ func newPending(ctx context.Context, s *Session, method string) *Pending {
 // ends at once, with the error that Wait returns. When ctx ends the call is
 // cancelled, whether anybody waits for it or not.
 func (s *Session) Go(ctx context.Context, method string, arg any, opts ...CallOption) *Pending {
+	ctx, own := s.client.span(ctx, s.route.Pool, method)
 	p := newPending(ctx, s, method)
+	p.span = own
 	if err := ctx.Err(); err != nil {
 		return p.fail(gaveUp(err))
 	}
@@ -71,7 +77,7 @@ func (s *Session) Go(ctx context.Context, method string, arg any, opts ...CallOp
 		}
 		return p.hook()
 	}
-	ask := core.Ask{Method: method, Args: args, Raw: raw, Tag: p}
+	ask := core.Ask{Method: method, Args: args, Raw: raw, Trace: span.Of(ctx), Tag: p}
 	ask.Deadline, _ = ctx.Deadline()
 	say(&ask, opts)
 	if refused := s.send(ask); refused != nil {
@@ -133,6 +139,7 @@ func (c *Client) apart(f func()) bool {
 
 func (p *Pending) fail(e *session.Error) *Pending {
 	own := *e
+	endSpan(p.span, &own)
 	p.reply.settle(&core.Result{Err: &own})
 	return p
 }
@@ -142,6 +149,7 @@ func (p *Pending) fail(e *session.Error) *Pending {
 func (p *Pending) settle(r *core.Result) {
 	p.loose()
 	if !r.Next {
+		p.reply.on.client.endSpanApart(p.span, r.Err)
 		p.reply.settle(r)
 		return
 	}
@@ -154,6 +162,7 @@ func (p *Pending) settle(r *core.Result) {
 // end takes the end of a call whose way was gone apart.
 func (p *Pending) end(a answer, err error) {
 	p.reply.failure = err
+	endSpan(p.span, err)
 	p.reply.settle(&core.Result{Body: a.body, Raw: a.raw})
 }
 
@@ -182,9 +191,11 @@ func (p *Pending) Wait(reply any) error {
 	p.once.Do(func() {
 		defer close(p.done)
 		defer p.reply.feed.stop()
-		if err := p.wait(reply); err != nil {
+		err := p.wait(reply)
+		if err != nil {
 			p.err = fmt.Errorf("call %s: %w", p.name, err)
 		}
+		endSpan(p.span, err) // before its caller goes on, and also that of one that was given up
 	})
 	<-p.done
 	return p.err

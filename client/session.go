@@ -8,6 +8,7 @@ import (
 
 	"github.com/limpet-rpc/limpet/client/core"
 	"github.com/limpet-rpc/limpet/internal/codec"
+	"github.com/limpet-rpc/limpet/internal/span"
 	"github.com/limpet-rpc/limpet/session"
 )
 
@@ -57,7 +58,10 @@ const cancelWait = 250 * time.Millisecond
 // that hangs ends with ErrWorkerHung, as ErrUnknown; where it hangs is in the
 // error's Stack. A call that goes on elsewhere ends as with Do.
 func (s *Session) Call(ctx context.Context, method string, arg, reply any, opts ...CallOption) error {
-	if err := s.call(ctx, method, arg, reply, opts); err != nil {
+	ctx, own := s.client.span(ctx, s.route.Pool, method)
+	err := s.call(ctx, method, arg, reply, opts)
+	endSpan(own, err)
+	if err != nil {
 		return fmt.Errorf("call %s: %w", method, err)
 	}
 	return nil
@@ -76,15 +80,19 @@ func Call[R, A any](ctx context.Context, s *Session, method string, arg A, opts 
 // callBytes is Call for an argument that goes as it is, in one message: nothing
 // is put into an interface, which would be an allocation each.
 func callBytes[R any](ctx context.Context, s *Session, method string, arg []byte, opts []CallOption) (R, error) {
+	ctx, own := s.client.span(ctx, s.route.Pool, method)
 	a, parts, err := s.exchange(ctx, method, arg, opts)
 	if parts == nil && err == nil {
 		var result R
 		if b, ok := any(&result).(*[]byte); ok && a.raw {
 			*b = a.body
+			endSpan(own, nil)
 			return result, nil
 		}
 	}
-	return decoded[R](ctx, s, method, a, parts, err)
+	result, err := decoded[R](ctx, s, method, a, parts, err)
+	endSpan(own, err)
+	return result, err
 }
 
 // decoded is the end of such a call where its result is not bytes in one message.
@@ -153,7 +161,7 @@ func (s *Session) exchange(ctx context.Context, method string, arg []byte, opts 
 // arguments are the call's until then.
 func (s *Session) begin(ctx context.Context, w *replyTo, args []byte, raw bool, opts []CallOption) {
 	u := w.again
-	u.s, u.ask = s, core.Ask{Method: w.on.method, Args: args, Raw: raw, Tag: w}
+	u.s, u.ask = s, core.Ask{Method: w.on.method, Args: args, Raw: raw, Trace: span.Of(ctx), Tag: w}
 	u.ask.Deadline, _ = ctx.Deadline()
 	say(&u.ask, opts)
 	s.client.leave(w)
@@ -264,6 +272,9 @@ func (s *Session) abandon(w *replyTo, tag waiter, why error) error {
 	e.Call = n
 	if sent {
 		e.Outcome, e.Text = session.Unknown, "the worker has not said what became of it"
+	}
+	if p, ok := tag.(*Pending); ok {
+		endSpan(p.span, e) // its end never comes
 	}
 	return e
 }

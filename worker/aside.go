@@ -65,6 +65,7 @@ func (n *node) takeErrands(fx *core.Effects) {
 			badge: &badge{name: name, ctx: pprof.WithLabels(context.Background(), pprof.Labels(labelKey, name))},
 		}
 		a.ctx = &callContext{aside: a, errand: e, deadline: a.call.Deadline}
+		a.ctx.under(&a.call.Trace)
 		e.Task = a
 		n.tasks.Add(1)
 	}
@@ -74,6 +75,7 @@ func (n *node) takeErrands(fx *core.Effects) {
 func (a *aside) run() {
 	defer a.node.tasks.Done()
 	a.badge.wear()
+	run := a.node.span(a.ctx, a.errand.Pool(), a.call.Method)
 	reply := failure(session.ErrWorkerPanic, session.Done, fmt.Sprintf("method %q %v", a.call.Method, errExit), "")
 	defer func() {
 		if p := recover(); p != nil {
@@ -82,6 +84,7 @@ func (a *aside) run() {
 			reply = failure(session.ErrWorkerPanic, session.Done, fmt.Sprintf("method %q: %v", a.call.Method, p), at)
 		}
 		a.ctx.finish(context.Canceled)
+		endSpan(run, &reply)
 		a.node.errandDone(a.errand, reply)
 	}()
 	reply = a.handle()

@@ -14,12 +14,13 @@ import (
 // reply's; whatever only some calls need is made when they do.
 type callContext struct {
 	// fixed
-	session   *Session     // nil on the side lane
-	aside     *aside       // nil everywhere else
-	errand    *core.Errand // nil but for a broadcast's
-	number    uint64       // the call's; 0 for a broadcast's, and for Open's
-	deadline  time.Time    // zero: none
-	stillborn bool         // it was cancelled before it began
+	session   *Session        // nil on the side lane
+	aside     *aside          // nil everywhere else
+	errand    *core.Errand    // nil but for a broadcast's
+	number    uint64          // the call's; 0 for a broadcast's, and for Open's
+	deadline  time.Time       // zero: none
+	stillborn bool            // it was cancelled before it began
+	above     context.Context //nolint:containedctx // has its span, or its caller's; nil: there is none
 
 	flows *flows // owned by the task; nil: argument and reply are whole
 	steps uint64 // of its progress, guarded by the node's mutex
@@ -88,6 +89,9 @@ func (c *callContext) Value(key any) any {
 		return c.session
 	case callKey:
 		return c
+	}
+	if c.above != nil {
+		return c.above.Value(key)
 	}
 	return c.labels().Value(key) // for pprof.Do
 }

@@ -40,6 +40,9 @@
 // are told of slots (reports.go) is sent by the loop alone, in the order in which
 // it happened, whichever goroutine found it out.
 //
+// The context of a call has its caller's span, or with Options.Tracer one of its own
+// below that (span.go).
+//
 // # A thread for each session, and what a hand-off costs
 //
 // The goroutine of a LockThread session waits for its call as any goroutine does:

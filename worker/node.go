@@ -14,6 +14,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/limpet-rpc/limpet/internal/span"
 	"github.com/limpet-rpc/limpet/internal/supervise"
 	"github.com/limpet-rpc/limpet/internal/version"
 	"github.com/limpet-rpc/limpet/internal/zmqio"
@@ -84,6 +87,8 @@ type node struct {
 
 	drained chan time.Duration // holds one: a broker asks the node to end by then, 0: whenever
 
+	tracer trace.Tracer // of the runs' spans, nil: none; fixed after newNode
+
 	noise noise // owned by the loop
 }
 
@@ -98,6 +103,9 @@ func newNode(o Options, pools []Served) (*node, error) {
 	n.spare.New = func() any { return new(core.Effects) }
 	if n.log == nil {
 		n.log = slog.Default()
+	}
+	if o.Tracer != nil {
+		n.tracer = o.Tracer.Tracer(span.Scope, trace.WithInstrumentationVersion(version.String()))
 	}
 	host := hostname()
 	if n.name == "" {

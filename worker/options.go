@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // DefaultBroker is where a broker is looked for when nobody says otherwise.
@@ -64,6 +66,11 @@ type Options struct {
 	// gdb, or a path to one; default whichever is there, "off" for none. gdb
 	// stops the whole process while it looks, some hundred milliseconds.
 	Debugger string
+	// Tracer, where given, has every run of a method be an OpenTelemetry span:
+	// "pool/method", of the kind server, below the span of its caller, with the error
+	// that it ended with. Without it the handler's context has its caller's span, and
+	// nothing is made.
+	Tracer trace.TracerProvider
 	// Logger gets what happens; default slog.Default.
 	Logger *slog.Logger
 }

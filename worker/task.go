@@ -243,6 +243,7 @@ func (t *task) onLane(w *work) *callContext {
 // begun makes the context that cancel ends, while mu is held.
 func (t *task) begun(w *work) *callContext {
 	ctx := &callContext{session: &t.info, errand: w.errand, number: w.call.Number, deadline: w.call.Deadline}
+	ctx.under(&w.call.Trace)
 	t.running, t.errand, t.current = w.call.Number, w.errand, ctx
 	if w.errand != nil {
 		ctx.stillborn = t.recalled == w.errand
@@ -258,15 +259,22 @@ func (t *task) handle(ctx *callContext, w *work) (reply session.Reply) {
 		return failure(session.ErrCancelled, session.NotRun, "cancelled before it began", "")
 	}
 	call := w.call
+	run := t.node.span(ctx, t.info.Pool(), call.Method)
 	inside := false
 	defer func() {
 		ctx.finish(context.Canceled)
-		if p := recover(); p != nil {
+		p := recover()
+		exits := p == nil && inside
+		if exits {
+			p = errExit
+		}
+		if p != nil {
 			reply = t.panicked(call, p)
 			ctx.endFlows()
-		} else if inside {
-			ctx.endFlows()
-			t.node.done(t, call.Number, w.errand, t.panicked(call, errExit))
+		}
+		endSpan(run, &reply)
+		if exits {
+			t.node.done(t, call.Number, w.errand, reply)
 			if !t.laned {
 				t.finish()
 			}

@@ -28,6 +28,7 @@ type AutopsyStatus struct {
 	Silent      float64    `json:"silent_seconds"` // without progress, when it was told
 	Ago         float64    `json:"ago_seconds"`    // since it was told
 	Thread      int        `json:"thread,omitempty"`
+	Trace       string     `json:"trace,omitempty"` // its id, where the call came in one
 	Stack       string     `json:"stack"`
 	Native      string     `json:"native,omitempty"`
 	Done        string     `json:"done"`
@@ -49,10 +50,11 @@ func (c *Core) autopsied(now time.Time, from wire.Peer, m *wire.Autopsy, fx *Eff
 		c.stranger(from, wire.KindAutopsy, fx)
 		return
 	}
+	trace := wire.TraceOf(m.Trace)
 	a := autopsy{at: now, node: n.id, is: AutopsyStatus{
 		Session: m.Session, Pool: m.Pool, Node: n.id.String(), NodeName: n.name, Host: n.host, PID: n.pid, Worker: m.Worker,
 		Incarnation: m.Incarnation, Call: m.Call, Method: m.Method, Budget: float64(m.Budget) / 1000, Silent: float64(m.Silent) / 1000,
-		Thread: m.Thread, Stack: m.Stack, Native: m.Native, Done: m.Done,
+		Thread: m.Thread, Stack: m.Stack, Native: m.Native, Done: m.Done, Trace: trace.ID(),
 	}}
 	for i := range c.autopsies {
 		if old := &c.autopsies[i]; old.node == n.id && old.is.Session == m.Session && old.is.Call == m.Call {

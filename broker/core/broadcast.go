@@ -170,6 +170,7 @@ func (c *Core) cast(now time.Time, cl *client, m *wire.Broadcast, members []sess
 		since: now.Add(-time.Duration(m.Since) * time.Millisecond),
 		ask: wire.Cast{
 			Client: m.Client, Request: m.Request, Pool: m.Pool, Method: m.Method, Args: m.Args, Raw: m.Raw, Patience: m.Patience, Wait: m.Wait,
+			Trace: m.Trace,
 		},
 		place: make(map[session.MemberID]int, len(members)), parts: map[session.NodeID]*part{}, size: len(m.Args),
 	}

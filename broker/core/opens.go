@@ -136,7 +136,7 @@ func (c *Core) demand(now time.Time, m *wire.Open) *open {
 	}
 	if o.first {
 		o.size = len(m.Args)
-		o.offer = &wire.Offer{Method: m.Method, Args: m.Args, Raw: m.Raw, Budget: m.Budget, Patience: m.Patience, Once: m.Once}
+		o.offer = &wire.Offer{Method: m.Method, Args: m.Args, Raw: m.Raw, Budget: m.Budget, Patience: m.Patience, Once: m.Once, Trace: m.Trace}
 	}
 	return o
 }

@@ -57,7 +57,7 @@ func (c *Core) askPart(now time.Time, p *part, fx *Effects) {
 	m := b.ask
 	m.Epoch, m.Since, m.Again = c.cfg.Epoch, wire.Millis(now.Sub(b.since)), p.seen
 	if p.seen {
-		m.Method, m.Args = "", nil
+		m.Method, m.Args, m.Trace = "", nil, nil
 	}
 	if !b.deadline.IsZero() {
 		m.Budget = max(wire.Millis(b.deadline.Sub(now)), 1)

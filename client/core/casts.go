@@ -23,6 +23,7 @@ type Question struct {
 	Patience time.Duration // of each member's call: 0 as its method has it, below 0 for ever
 	Sessions bool          // of every open session, not of every node
 	Wait     time.Duration // for a busy session: 0 for as long as it takes, below 0 not at all
+	Trace    wire.Trace    // the span that it is made under, where Valid
 }
 
 // Answer is one member of a broadcast that is settled.
@@ -83,6 +84,7 @@ func (c *Core) Broadcast(now time.Time, q Question, tag any, fx *Effects) (*Cast
 		ask: wire.Broadcast{
 			Client: c.cfg.ID, Request: request, Pool: q.Pool, Method: q.Method, Args: q.Args, Raw: q.Raw, Sessions: q.Sessions,
 			Patience: wire.PatienceMillis(q.Patience), Wait: wire.PatienceMillis(q.Wait),
+			Trace: q.Trace.Field(),
 		},
 	}
 	if len(q.Args) > wire.MaxEnvelope/2 {

@@ -64,7 +64,7 @@ func (c *Core) Open(now time.Time, w Wish, tag any, fx *Effects) (*Opening, *ses
 	if f := w.First; f != nil {
 		o.first = f
 		o.ask.Method, o.ask.Args, o.ask.Raw, o.ask.Once = f.Method, f.Args, f.Raw, w.Once
-		o.ask.Patience = wire.PatienceMillis(f.Patience)
+		o.ask.Patience, o.ask.Trace = wire.PatienceMillis(f.Patience), f.Trace.Field()
 		if len(f.Args) > wire.MaxEnvelope/2 {
 			return nil, infer(session.ErrTooLarge, session.NotRun, 0, "argument of %d bytes, at most %d with an open", len(f.Args), wire.MaxEnvelope/2)
 		}

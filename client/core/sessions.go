@@ -54,6 +54,7 @@ type Ask struct {
 	Flow     *Flow         // the argument comes as chunks, Args describes it; nil: Args is it
 	Deadline time.Time     // zero: none
 	Patience time.Duration // how long it may run without progress, as wire.Header has it
+	Trace    wire.Trace    // the span that it is made under, where Valid
 	Tag      any           // comes back with its end
 }
 
@@ -100,8 +101,8 @@ func (c *Core) Call(now time.Time, s *Session, a *Ask, fx *Effects) *session.Err
 		return s.refusal()
 	case a.Method == "" || len(a.Method) > wire.MaxMethod:
 		return infer(session.ErrMethodUnknown, session.NotRun, 0, "method name of %d bytes, want 1 to %d", len(a.Method), wire.MaxMethod)
-	case len(a.Args) > wire.MaxEnvelope-wire.HeaderSize-wire.MaxMethod:
-		return infer(session.ErrTooLarge, session.NotRun, 0, "argument of %d bytes, at most %d", len(a.Args), wire.MaxEnvelope-wire.HeaderSize-wire.MaxMethod)
+	case len(a.Args) > wire.MaxArgument:
+		return infer(session.ErrTooLarge, session.NotRun, 0, "argument of %d bytes, at most %d", len(a.Args), wire.MaxArgument)
 	case len(s.pending) >= pendingMost:
 		return infer(session.ErrOverloaded, session.NotRun, 0, "%d calls of this session wait already", len(s.pending))
 	case len(s.pending) > 0 && s.waiting+a.size() > pendingBytes:
@@ -138,6 +139,11 @@ func (c *Core) start(now time.Time, s *Session, a *Ask, fx *Effects, sent bool) 
 	h.Number, h.Ack, h.Patience = n, s.calls.Ack(), a.Patience
 	if a.Raw {
 		h.Flags |= wire.FlagRaw
+	}
+	if a.Trace.Valid() {
+		h.Flags |= wire.FlagTrace
+		h.Trace = a.Trace
+		size += wire.TraceSize
 	}
 	if a.Flow != nil {
 		h.Flags |= wire.FlagStream

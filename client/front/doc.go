@@ -42,6 +42,8 @@
 //	504  the deadline passed, or the handler hangs
 //	508  the hop limit
 //
+// A request's traceparent (trace.go) becomes its call's.
+//
 // 502, 503 and 504 give way to the route's fallback, where it has one. A call that was
 // certainly not run because its worker was lost is made again by itself while there
 // is time, on an idempotent route also one that may have run. A client that goes

@@ -139,7 +139,7 @@ func (y *way) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		y.fail(w, errFull)
 		return
 	}
-	ctx := bounded.New(r.Context(), y.route.Deadline.Duration)
+	ctx := bounded.New(traced(r), y.route.Deadline.Duration)
 	defer ctx.Release()
 	r = r.WithContext(ctx)
 	arg, err := y.reader.argument(w, r)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/limpet-rpc/limpet/session"
 	"github.com/limpet-rpc/limpet/worker"
@@ -91,11 +92,17 @@ It runs until SIGINT, SIGTERM or a drain, and then exits with 0.`,
 	spanFlag(flags, &f.pool.Grace, "grace", program.DefaultGrace, time.Millisecond, "how long a child may take to heed a cancellation, its stdin's end, SIGTERM")
 	spanFlag(flags, &f.pool.Budget, "budget", worker.DefaultBudget, 0, "how long a call may run without a notification before it counts as hung; 0: for ever")
 	flags.StringVar(&f.pool.CloseMethod, "close-method", "", "notify the child by this `method` before its stdin is closed, such as exit")
+	flags.BoolVar(&f.pool.Traceparent, "traceparent", false, "tell the child the trace of a call that has one, as the request's member traceparent")
+	f.clocks(flags)
+	f.logging.flags(flags)
+	return cmd
+}
+
+// clocks are the three that end a session.
+func (f *execFlags) clocks(flags *pflag.FlagSet) {
 	spanFlag(flags, &f.pool.Lease, "lease", session.DefaultLease, time.Millisecond, "a session ends when its client is not heard for so long")
 	spanFlag(flags, &f.pool.Idle, "idle", 0, 0, "a session ends when it has had no call for so long; 0: never")
 	spanFlag(flags, &f.pool.MaxAge, "max-age", 0, 0, "a session ends so long after its open; 0: never")
-	f.logging.flags(flags)
-	return cmd
 }
 
 // sized has a pool of fixed size have no bounds, and one that grows begin with

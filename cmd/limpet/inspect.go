@@ -123,6 +123,9 @@ func writeAutopsy(w io.Writer, a *core.AutopsyStatus) {
 	fmt.Fprintf(w, "session   %s\n", a.Session)
 	fmt.Fprintf(w, "pool      %s, worker %d of node %s (%s), session %d there\n", plain(a.Pool), a.Worker, plain(a.NodeName), a.Node, a.Incarnation)
 	fmt.Fprintf(w, "process   %d on %s, thread %s\n", a.PID, plain(a.Host), thread)
+	if a.Trace != "" {
+		fmt.Fprintf(w, "trace     %s\n", plain(a.Trace))
+	}
 	fmt.Fprintf(w, "done      %s\n", plain(a.Done))
 	writeStack(w, "Go stack", a.Stack)
 	writeStack(w, "in C", a.Native)

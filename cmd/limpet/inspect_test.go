@@ -39,3 +39,14 @@ func TestInspect(t *testing.T) {
 		}
 	}
 }
+
+// The trace of a call that hangs is shown where it came in one.
+func TestInspectShowsTheTrace(t *testing.T) {
+	for _, id := range []string{"", "0af7651916cd43dd8448eb211c80319c"} {
+		var b strings.Builder
+		writeAutopsy(&b, &core.AutopsyStatus{Method: "hang", Trace: id})
+		if shown := strings.Contains(b.String(), "trace     "+id); shown != (id != "") {
+			t.Errorf("trace %q:\n%s", id, b.String())
+		}
+	}
+}

@@ -27,6 +27,7 @@ type Broadcast struct {
 	Run      uint64    `msgpack:"run,omitempty"`      // and of which of its runs
 	Have     uint32    `msgpack:"have,omitempty"`     // answers up to this number have come
 	Missing  []byte    `msgpack:"missing,omitempty"`  // the members that the client still waits for, packed; none: it knows no snapshot
+	Trace    []byte    `msgpack:"trace,omitempty"`    // as Trace.Field has it
 }
 
 // NoWait is a Wait that is over as soon as it begins.
@@ -49,6 +50,7 @@ type Cast struct {
 	Again    bool         `msgpack:"again,omitempty"` // the node has had it: method and argument are left out
 	Over     bool         `msgpack:"over,omitempty"`  // nobody waits for it any more
 	Sessions []session.ID `msgpack:"sessions,omitempty"`
+	Trace    []byte       `msgpack:"trace,omitempty"` // left out as the method is
 }
 
 // Member is one member of a broadcast with what became of it.
@@ -164,7 +166,8 @@ func packed(field string, b []byte) error {
 
 // Check reports an impossible field.
 func (m *Broadcast) Check() error {
-	return first(given("client", m.Client), given("request", m.Request), name("pool", m.Pool), called("method", m.Method), packed("missing", m.Missing))
+	return first(given("client", m.Client), given("request", m.Request), name("pool", m.Pool), called("method", m.Method),
+		packed("missing", m.Missing), traced(m.Trace))
 }
 
 func called(field, s string) error {
@@ -176,7 +179,7 @@ func called(field, s string) error {
 
 // Check reports an impossible field.
 func (m *Cast) Check() error {
-	return first(given("client", m.Client), given("request", m.Request), name("pool", m.Pool), short("method", m.Method, MaxMethod))
+	return first(given("client", m.Client), given("request", m.Request), name("pool", m.Pool), short("method", m.Method, MaxMethod), traced(m.Trace))
 }
 
 func (m *Member) check() error {

@@ -128,7 +128,7 @@ func slots(field string, n int) error {
 // Check reports an impossible field.
 func (m *Open) Check() error {
 	return first(given("client", m.Client), given("request", m.Request), name("pool", m.Pool), labels(m.Labels),
-		short("method", m.Method, MaxMethod), short("want", m.Want, MaxName))
+		short("method", m.Method, MaxMethod), short("want", m.Want, MaxName), traced(m.Trace))
 }
 
 // Check reports an impossible field.
@@ -158,7 +158,7 @@ func (m *Withdraw) Check() error {
 
 // Check reports an impossible field.
 func (m *Offer) Check() error {
-	return first(given("client", m.Client), given("request", m.Request), name("pool", m.Pool), short("method", m.Method, MaxMethod))
+	return first(given("client", m.Client), given("request", m.Request), name("pool", m.Pool), short("method", m.Method, MaxMethod), traced(m.Trace))
 }
 
 // Check reports an impossible field.
@@ -254,7 +254,7 @@ func (m *Autopsy) Check() error {
 		return fmt.Errorf("worker is %d", m.Worker)
 	}
 	return first(given("session", m.Session), name("pool", m.Pool), short("method", m.Method, MaxMethod),
-		short("stack", m.Stack, MaxStack), short("native", m.Native, MaxStack), short("done", m.Done, MaxText))
+		short("stack", m.Stack, MaxStack), short("native", m.Native, MaxStack), short("done", m.Done, MaxText), traced(m.Trace))
 }
 
 func paired(sessions []session.ID, started []uint64, optional bool) error {

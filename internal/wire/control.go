@@ -139,6 +139,7 @@ type Open struct {
 	Patience uint32            `msgpack:"patience,omitempty"` // of that call, as in the header
 	Once     bool              `msgpack:"once,omitempty"`     // the session ends with call 1
 	Want     string            `msgpack:"want,omitempty"`     // the value that its node must have said, where the pool's policy is equal
+	Trace    []byte            `msgpack:"trace,omitempty"`    // of that call, as Trace.Field has it
 }
 
 // Opened is the route.
@@ -194,6 +195,7 @@ type Offer struct {
 	Once     bool      `msgpack:"once,omitempty"`
 	Via      Peer      `msgpack:"via,omitempty"` // the return path of call 1
 	Try      uint32    `msgpack:"try,omitempty"` // how often the open has come back: a node that declined a try declines its copies
+	Trace    []byte    `msgpack:"trace,omitempty"`
 }
 
 // Accept takes it.
@@ -342,6 +344,7 @@ type Autopsy struct {
 	Stack       string     `msgpack:"stack"`  // of its goroutine, or why there is none
 	Native      string     `msgpack:"native"` // of its thread inside C, or why there is none; empty where it is not in C
 	Done        string     `msgpack:"done"`   // what was done about it
+	Trace       []byte     `msgpack:"trace,omitempty"`
 }
 
 // Kind is what an envelope with this message begins with.

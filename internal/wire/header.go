@@ -25,12 +25,8 @@ const (
 	FlagNext    Flags = 1 << 6 // a reply's body is a Next: the call goes on elsewhere
 )
 
-// HeaderSize is the fixed part of every session message; TraceSize is what
-// FlagTrace adds to it (W3C trace id, parent id, trace flags).
-const (
-	HeaderSize = 80
-	TraceSize  = 16 + 8 + 1
-)
+// HeaderSize is the fixed part of every session message.
+const HeaderSize = 80
 
 // offsets of the fields in the fixed header, all big endian.
 const (
@@ -64,7 +60,7 @@ type Header struct {
 	// Patience is how long a call may run without progress before it counts as
 	// hung; 0 = as its method has it, below 0 = for ever.
 	Patience time.Duration
-	Trace    [TraceSize]byte
+	Trace    Trace
 }
 
 // ErrShort is an envelope too short for what its kind needs.
@@ -93,13 +89,14 @@ func (h *Header) Append(dst []byte) []byte {
 }
 
 // ParseHeader reads the header of a session message and returns what follows
-// it, which shares env's memory.
+// it, which shares env's memory. Where only the trace context is cut short, the
+// error comes with the header, so that its sender can be answered.
 func ParseHeader(env []byte) (h Header, rest []byte, err error) {
 	rest, err = h.Parse(env)
 	return h, rest, err
 }
 
-// Parse is ParseHeader into h, whose fields have no meaning after an error.
+// Parse is ParseHeader into h. Where not even the header is whole, h stays as it is.
 func (h *Header) Parse(env []byte) (rest []byte, err error) {
 	if len(env) < HeaderSize {
 		return nil, fmt.Errorf("%w: %d bytes, a %s takes at least %d", ErrShort, len(env), KindOf(env), HeaderSize)
@@ -118,11 +115,11 @@ func (h *Header) Parse(env []byte) (rest []byte, err error) {
 	h.Patience = PatienceOf(binary.BigEndian.Uint32(b[offPatience:]))
 	rest = env[HeaderSize:]
 	if h.Flags&FlagTrace == 0 {
-		h.Trace = [TraceSize]byte{}
+		h.Trace = Trace{}
 		return rest, nil
 	}
 	if len(rest) < TraceSize {
-		return nil, fmt.Errorf("%w: trace context of %d bytes", ErrShort, len(rest))
+		return nil, fmt.Errorf("%w: trace context of %d bytes, want %d", ErrShort, len(rest), TraceSize)
 	}
 	copy(h.Trace[:], rest)
 	return rest[TraceSize:], nil
@@ -177,6 +174,10 @@ func PatienceOf(ms uint32) time.Duration {
 
 // MaxMethod bounds a method's name.
 const MaxMethod = 255
+
+// MaxArgument bounds the argument of a call: whatever the length of its method's
+// name, and traced or not, it fits an envelope.
+const MaxArgument = MaxEnvelope - HeaderSize - TraceSize - MaxMethod
 
 // AppendCall appends a call: header, method, arguments.
 func AppendCall(dst []byte, h *Header, method string, args []byte) []byte {

@@ -52,8 +52,9 @@ func TestHeaderCuts(t *testing.T) {
 		t.Fatalf("%d bytes, want %d", len(env), HeaderSize+TraceSize)
 	}
 	for size := range env {
-		if _, _, err := ParseHeader(env[:size]); !errors.Is(err, ErrShort) {
-			t.Errorf("%d bytes: %v, want ErrShort", size, err)
+		got, _, err := ParseHeader(env[:size])
+		if !errors.Is(err, ErrShort) || (got.Kind == h.Kind) != (size >= HeaderSize) {
+			t.Errorf("%d bytes: %s, %v, want ErrShort, and the header if it is whole", size, got.Kind, err)
 		}
 		if _, _, ok := RouteOf(env[:size]); ok != (size >= HeaderSize) {
 			t.Errorf("%d bytes have a route: %v", size, ok)

@@ -23,6 +23,12 @@ var (
 
 const sampleNode session.NodeID = 0x0de0000000000006
 
+// sampleTrace is the example of the W3C recommendation.
+var sampleTrace = Trace{
+	0x0a, 0xf7, 0x65, 0x19, 0x16, 0xcd, 0x43, 0xdd, 0x84, 0x48, 0xeb, 0x21, 0x1c, 0x80, 0x31, 0x9c,
+	0xb7, 0xad, 0x6b, 0x71, 0x69, 0x20, 0x33, 0x31, 1,
+}
+
 var sampleMember = AppendMember(nil, session.MemberID{Node: sampleNode})
 
 // controlSamples holds one message of every control kind.
@@ -75,13 +81,16 @@ func controlSamples() []Control {
 		&Obituary{Node: sampleNode, Part: 1, More: true, Code: session.ErrWorkerHung, Text: "no beat", Dump: "goroutine 1"},
 		&Autopsy{
 			Session: sampleSession, Pool: "counter", Worker: 2, Incarnation: 7, Call: 5, Method: "add", Budget: 60_000, Silent: 60_020,
-			Thread: 4712, Stack: "main.spin\n\tmain.go:12", Done: "quarantined",
+			Thread: 4712, Stack: "main.spin\n\tmain.go:12", Done: "quarantined", Trace: sampleTrace.Field(),
 		},
 		&Broadcast{
 			Client: sampleClient, Request: sampleRequest, Pool: "counter", Method: "size", Args: []byte{0xc0}, Budget: 5000,
-			Since: 1000, Try: 1, Broker: sampleBroker, Run: 3, Have: 1, Missing: sampleMember,
+			Since: 1000, Try: 1, Broker: sampleBroker, Run: 3, Have: 1, Missing: sampleMember, Trace: sampleTrace.Field(),
 		},
-		&Cast{Epoch: 3, Client: sampleClient, Request: sampleRequest, Pool: "counter", Method: "size", Args: []byte{0xc0}, Budget: 4990, Since: 10},
+		&Cast{
+			Epoch: 3, Client: sampleClient, Request: sampleRequest, Pool: "counter", Method: "size", Args: []byte{0xc0}, Budget: 4990, Since: 10,
+			Trace: sampleTrace.Field(),
+		},
 		&Answer{Client: sampleClient, Request: sampleRequest, Members: []Member{{Node: sampleNode, Fate: session.FateAnswered, Body: []byte{8}}}},
 		&Answered{
 			Request: sampleRequest, Broker: sampleBroker, Run: 3, First: 1, Known: true, Snapshot: sampleMember,
@@ -173,6 +182,9 @@ func fill(chance *rand.Rand, v reflect.Value, field string) {
 			v.SetBytes([]byte(word(chance, 500)))
 			if field == "missing" || field == "snapshot" {
 				v.SetBytes(bytes.Repeat(sampleMember, chance.IntN(20)+1))
+			}
+			if field == "trace" {
+				v.SetBytes(bytes.Repeat([]byte{7}, chance.IntN(2)*TraceSize))
 			}
 			return
 		}

@@ -77,7 +77,7 @@ func (c *Core) endErrands(code session.Code, text string, fx *Effects) {
 func (c *Core) watchAsides(now time.Time, fx *Effects) {
 	k := &c.castings
 	for _, e := range k.watchdog.Check(now) {
-		e.exam = &exam{errand: e, method: e.of.method, until: now.Add(examineFor)}
+		e.exam = &exam{errand: e, method: e.of.method, trace: e.of.trace, until: now.Add(examineFor)}
 		k.exams = append(k.exams, e.exam)
 		fx.Hung = append(fx.Hung, Hung{Errand: e, Silent: k.watchdog.Silent(&e.ward)})
 	}

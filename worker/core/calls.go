@@ -36,7 +36,7 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 	}
 	call := c.newCall()
 	*call = Call{
-		Number: h.Number, Method: method, Args: args, Raw: h.Flags&wire.FlagRaw != 0, Patience: h.Patience, Trace: h.Trace, Traced: h.Flags&wire.FlagTrace != 0,
+		Number: h.Number, Method: method, Args: args, Raw: h.Flags&wire.FlagRaw != 0, Patience: h.Patience, Trace: h.Trace,
 		from: from, via: h.Via,
 	}
 	if h.Budget > 0 {

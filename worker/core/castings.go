@@ -20,6 +20,7 @@ type casting struct {
 	args     []byte
 	raw      bool
 	patience time.Duration
+	trace    wire.Trace
 	deadline time.Time     // zero: none
 	wait     time.Duration // for a busy session; 0: for as long as it takes, below 0: not at all
 	from     wire.Peer     // the broker that asked last
@@ -110,6 +111,7 @@ func (c *Core) begins(now time.Time, m *wire.Cast) (*casting, session.Fate, sess
 	k := &casting{
 		key: session.OpenKey{Client: m.Client, Request: m.Request}, pool: p, method: m.Method, args: m.Args, raw: m.Raw,
 		patience: wire.PatienceOf(m.Patience), wait: wire.PatienceOf(m.Wait), errands: map[session.ID]*Errand{}, begun: now, size: len(m.Args),
+		trace: wire.TraceOf(m.Trace),
 	}
 	if m.Budget > 0 {
 		k.deadline = now.Add(time.Duration(m.Budget) * time.Millisecond)

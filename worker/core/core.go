@@ -75,8 +75,7 @@ type Call struct {
 	Stream   *wire.Stream  // the argument comes as chunks: Take has them
 	Deadline time.Time     // zero: none
 	Patience time.Duration // without progress: 0 as its method has it, below 0 for ever
-	Trace    [wire.TraceSize]byte
-	Traced   bool
+	Trace    wire.Trace    // the span that it is made under, where Valid
 
 	from wire.Peer // the way back of its latest copy
 	via  wire.Peer
@@ -261,7 +260,11 @@ func (c *Core) StepIn(now time.Time, from wire.Peer, env []byte, mem session.Mem
 	if kind.ToWorker() {
 		var h wire.Header
 		rest, err := h.Parse(env)
-		if err != nil {
+		switch {
+		case err != nil && h.Kind != 0: // it can be answered, also by a relay
+			c.failTo(from, &h, session.ErrBadMessage, session.NotRun, err.Error(), fx)
+			return
+		case err != nil:
 			c.badFrom(from, kind, session.ErrBadMessage, err, fx)
 			return
 		}

@@ -42,6 +42,7 @@ type exam struct {
 	errand  *Errand  // not nil: it hangs, and no call does
 	number  uint64
 	method  string
+	trace   wire.Trace
 	until   time.Time
 	silent  time.Duration
 	found   Finding
@@ -109,10 +110,10 @@ func (c *Core) watchCalls(now time.Time, fx *Effects) {
 func (c *Core) accuse(now time.Time, s *Session, fx *Effects) {
 	e := &exam{session: s, number: s.callee.Running(), until: now.Add(examineFor), silent: c.dog.Silent(&s.ward)}
 	if call, ok := s.callee.Held(e.number); ok {
-		e.method = string(call.Method)
+		e.method, e.trace = string(call.Method), call.Trace
 	}
 	if e.errand = s.errand; e.errand != nil {
-		e.method = e.errand.of.method
+		e.method, e.trace = e.errand.of.method, e.errand.of.trace
 	}
 	s.exam = e
 	c.exams = append(c.exams, e)
@@ -176,6 +177,9 @@ func (e *exam) verdict(budget time.Duration) string {
 	if e.found.Thread != 0 {
 		text += fmt.Sprintf(", on OS thread %d", e.found.Thread)
 	}
+	if id := e.trace.ID(); id != "" {
+		text += ", in trace " + id
+	}
 	return text
 }
 
@@ -215,7 +219,8 @@ func (s *Session) autopsy() *wire.Autopsy {
 		Session: s.id, Pool: s.pool.Name, Worker: s.slot, Incarnation: s.incarnation, Call: e.number, Method: e.method,
 		Budget: wire.Millis(s.budget), Silent: wire.Millis(e.silent), Thread: e.found.Thread,
 		Stack: wire.Stack(cmp.Or(e.found.Stack, "not found yet")), Native: wire.Stack(e.found.Native),
-		Done: "its client was told, the session has ended, and the slot is quarantined until the handler has returned",
+		Done:  "its client was told, the session has ended, and the slot is quarantined until the handler has returned",
+		Trace: e.trace.Field(),
 	}
 }
 

@@ -229,7 +229,7 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 	if m.Method != "" {
 		s.carried, s.once = true, m.Once
 		s.first = &Call{Number: 1, Method: []byte(m.Method), Args: m.Args, Raw: m.Raw, from: b.peer, via: m.Via}
-		s.first.Patience = wire.PatienceOf(m.Patience)
+		s.first.Patience, s.first.Trace = wire.PatienceOf(m.Patience), wire.TraceOf(m.Trace)
 		if m.Budget > 0 {
 			s.first.Deadline = now.Add(time.Duration(m.Budget) * time.Millisecond)
 		}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/limpet-rpc/limpet/internal/childproc"
 	"github.com/limpet-rpc/limpet/internal/jsontext"
+	"github.com/limpet-rpc/limpet/internal/span"
 	"github.com/limpet-rpc/limpet/session"
 	"github.com/limpet-rpc/limpet/worker"
 )
@@ -168,7 +169,7 @@ func shut(files ...*os.File) {
 func (c *child) call(ctx context.Context, method string, arg worker.Body) (worker.Body, error) {
 	params, err := paramsOf(arg)
 	c.last++
-	line := request(c.last, method, params)
+	line := request(c.last, method, params, c.traceparent(ctx))
 	if err == nil && len(line) > c.config.MaxLine {
 		err = fmt.Errorf("%d bytes as JSON, at most %d", len(line), c.config.MaxLine)
 	}
@@ -193,6 +194,15 @@ func (c *child) call(ctx context.Context, method string, arg worker.Body) (worke
 	}
 }
 
+// traceparent is the span that a call is told to be in, empty where it is none or
+// the program does not want it.
+func (c *child) traceparent(ctx context.Context) string {
+	if !c.config.Traceparent {
+		return ""
+	}
+	return span.Traceparent(ctx)
+}
+
 func (c *child) run(r *running) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -210,7 +220,7 @@ func (c *child) await(ctx context.Context, r *running) {
 		return
 	case <-ctx.Done():
 	}
-	c.offer(request(0, cancelMethod, append(strconv.AppendUint([]byte(`{"id":`), r.id, 10), '}')))
+	c.offer(request(0, cancelMethod, append(strconv.AppendUint([]byte(`{"id":`), r.id, 10), '}'), ""))
 	grace := time.NewTimer(c.config.Grace)
 	defer grace.Stop()
 	select {
@@ -400,7 +410,7 @@ func (c *child) mind() {
 // seeOff asks the child to end, by more and more urgent means.
 func (c *child) seeOff() {
 	if c.config.CloseMethod != "" {
-		c.offer(request(0, c.config.CloseMethod, nil))
+		c.offer(request(0, c.config.CloseMethod, nil, ""))
 	}
 	close(c.hangup)
 	if c.endsWithin(c.config.Grace) {

@@ -16,7 +16,8 @@
 // know it; where it does not answer the request within the grace it is killed.
 // A notification from the child becomes the call's progress: the params of
 // "progress", of any other {"method", "params"}. A request from the child is
-// answered by an error, -32601.
+// answered by an error, -32601. With Config.Traceparent the request of a traced
+// call has one more member, "traceparent", as HTTP's header.
 //
 // A call goes on elsewhere, as with worker.Next and worker.Fan, where the child
 // sends the notification "$/next" before it answers: the result that it answers

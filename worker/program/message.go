@@ -79,8 +79,8 @@ const (
 )
 
 // request is the line that asks for a method. An id of zero makes it a
-// notification.
-func request(id uint64, method string, params []byte) []byte {
+// notification. A traceparent that is not empty goes along.
+func request(id uint64, method string, params []byte, traceparent string) []byte {
 	line := append(make([]byte, 0, len(params)+len(method)+64), `{"jsonrpc":"2.0",`...)
 	if id != 0 {
 		line = append(strconv.AppendUint(append(line, `"id":`...), id, 10), ',')
@@ -88,6 +88,9 @@ func request(id uint64, method string, params []byte) []byte {
 	line = jsontext.Quote(append(line, `"method":`...), method)
 	if len(params) > 0 {
 		line = append(append(line, `,"params":`...), params...)
+	}
+	if traceparent != "" {
+		line = jsontext.Quote(append(line, `,"traceparent":`...), traceparent)
 	}
 	return append(line, '}', '\n')
 }

@@ -46,6 +46,11 @@ type Config struct {
 	// CloseMethod is a notification that is sent before stdin is closed; default
 	// none.
 	CloseMethod string
+	// Traceparent has the request of a call that comes in a trace carry it, as the
+	// member "traceparent" beside "params", in the form of the W3C header of that
+	// name. A program that checks its requests for members it does not know refuses
+	// such a one.
+	Traceparent bool
 	// Budget is how long a call may run without a notification before it counts as
 	// hung; see worker.Config. The child of one that does is killed after the
 	// grace.

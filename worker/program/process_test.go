@@ -33,6 +33,7 @@ type request struct {
 	Method string          `json:"method"`
 	Params json.RawMessage `json:"params"`
 	Error  json.RawMessage `json:"error"`
+	Span   *string         `json:"traceparent"`
 }
 
 // act is a program that keeps a total, and misbehaves on demand.
@@ -105,6 +106,12 @@ func (a *actor) serve(r request) {
 			r.Params = []byte(`"none"`)
 		}
 		result(r.ID, string(r.Params))
+	case "span":
+		if r.Span == nil {
+			result(r.ID, `"none"`)
+			return
+		}
+		result(r.ID, strconv.Quote(*r.Span))
 	case "result":
 		result(r.ID, r.text())
 	case "pid":

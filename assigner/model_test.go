@@ -33,6 +33,7 @@ type modelNode struct {
 	id       session.NodeID
 	labels   map[string]string
 	draining bool
+	away     bool
 	seats    map[string]*modelSeat
 }
 
@@ -77,7 +78,7 @@ func (m *model) join(o Node) {
 		n = &modelNode{id: o.ID, seats: map[string]*modelSeat{}}
 		m.nodes = append(m.nodes, n)
 	}
-	n.labels, n.draining = o.Labels, o.Draining
+	n.labels, n.draining, n.away = o.Labels, o.Draining, o.Away
 	for pool := range o.Slots {
 		m.known[pool] = true
 		if n.seats[pool] == nil {
@@ -241,7 +242,7 @@ func (m *model) ordered(pool string) []*modelWaiter {
 
 func (m *model) mayGive(n *modelNode, w *modelWaiter, now time.Time) bool {
 	s := n.seats[w.Pool]
-	return s != nil && s.serves && !n.draining && s.used < s.slots && !s.held.After(now) && hasAll(n.labels, w.Labels) &&
+	return s != nil && s.serves && !n.draining && !n.away && s.used < s.slots && !s.held.After(now) && hasAll(n.labels, w.Labels) &&
 		(w.Want == "" || m.policyOf(w.Pool) == Equal && s.value == w.Want)
 }
 
@@ -589,7 +590,7 @@ func (r *run) withdrawClient(id uuid.UUID) {
 }
 
 func (r *run) join(id session.NodeID) {
-	n := Node{ID: id, Name: id.String(), Labels: r.labels(), Slots: map[string]int{}, Draining: r.chance.IntN(6) == 0, Values: map[string]string{}}
+	n := Node{ID: id, Name: id.String(), Labels: r.labels(), Slots: map[string]int{}, Draining: r.chance.IntN(6) == 0, Away: r.chance.IntN(6) == 0, Values: map[string]string{}}
 	if r.chance.IntN(2) == 0 {
 		n.Labels[HostLabel] = string(rune('x' + r.chance.IntN(2)))
 	}

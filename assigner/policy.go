@@ -7,7 +7,7 @@ import (
 )
 
 // Policy says which of the nodes with a slot to give is chosen. Whatever the
-// policy, a node that is draining, held, or without a free slot is no choice,
+// policy, a node that is draining, away, held, or without a free slot is no choice,
 // and a tie that is left at the end goes to the node that joined first.
 type Policy uint8
 

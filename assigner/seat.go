@@ -12,6 +12,7 @@ type node struct {
 	name     string
 	labels   map[string]string
 	draining bool
+	away     bool
 	joined   uint64           // order of the first Join
 	seats    map[string]*seat // by pool
 }
@@ -40,7 +41,7 @@ type seat struct {
 
 // mayGive tells whether Grants may take a slot here.
 func (s *seat) mayGive() bool {
-	return s.serves && s.used < s.slots && !s.node.draining && s.holdPlace == 0
+	return s.serves && s.used < s.slots && !s.node.draining && !s.node.away && s.holdPlace == 0
 }
 
 func (s *seat) free() int { return max(0, s.slots-s.used) }

@@ -18,7 +18,7 @@ type PoolStatus struct {
 	Slots    int
 	Used     int // may exceed Slots, see Take
 	Free     int // the sum of what the nodes have free
-	Ready    int // of Free what Grants may give: the node is neither draining nor held
+	Ready    int // of Free what Grants may give: the node is neither draining nor away nor held
 	Waiting  int
 	Room     int // how many may wait at most, see Limits.Queue
 	// Oldest is when the longest waiting request was asked, zero without one;

@@ -60,6 +60,7 @@ type Node struct {
 	Labels   map[string]string
 	Slots    map[string]int    // by pool; less than 0 is taken as 0
 	Draining bool              // keeps what it has, gets nothing new
+	Away     bool              // likewise, as long as it cannot be reached
 	Values   map[string]string // by pool, for the policies that look at one
 }
 
@@ -145,7 +146,7 @@ func dueBefore(a, b *waiter) bool {
 	return a.seq < b.seq
 }
 
-// Join adds a node, or replaces the name, labels, slots and draining of a
+// Join adds a node, or replaces the name, labels, slots, draining and away of a
 // known one; what it has in use stays counted, and so does a Hold. A node that
 // stops serving a pool keeps its used slots there until they are freed.
 func (t *Table) Join(n Node) {
@@ -155,7 +156,7 @@ func (t *Table) Join(n Node) {
 		known = &node{id: n.ID, joined: t.seq, seats: map[string]*seat{}}
 		t.nodes[n.ID] = known
 	}
-	known.name, known.labels, known.draining = n.Name, maps.Clone(n.Labels), n.Draining
+	known.name, known.labels, known.draining, known.away = n.Name, maps.Clone(n.Labels), n.Draining, n.Away
 	for _, name := range slices.Sorted(maps.Keys(n.Slots)) {
 		t.seat(known, name)
 	}

@@ -35,7 +35,7 @@ func (c *Core) bereave(now time.Time, n *node, all bool, fx *Effects) {
 	offers := n.offersInOrder()
 	clear(n.offers)
 	for _, o := range offers {
-		if o.first && o.sent && !all { // the offer may have been taken, and the call have run
+		if o.first && !all { // the offer may have been taken, and the call have run
 			c.unknown(now, o, n, fx)
 		} else {
 			c.requeue(now, o, fx)

@@ -124,7 +124,6 @@ func (c *Core) join(now time.Time, n *node, m *wire.Register, live []wire.Live, 
 	n.values = valuesOf(m.Pools)
 	c.seat(n)
 	c.declare(m.Pools)
-	c.placeAnew(now, n, fx)
 	lives := make(map[session.ID]bool, len(live))
 	for i := range live {
 		lives[live[i].Session] = !live[i].Over && !live[i].Starting
@@ -156,7 +155,7 @@ func (c *Core) seat(n *node) {
 	for _, p := range n.pools {
 		slots[p.Name] += p.Slots
 	}
-	c.table.Join(assigner.Node{ID: n.id, Name: n.name, Labels: n.labels, Slots: slots, Draining: n.drain, Values: n.values})
+	c.table.Join(assigner.Node{ID: n.id, Name: n.name, Labels: n.labels, Slots: slots, Draining: n.drain, Away: n.peer == 0, Values: n.values})
 }
 
 // stranger answers a node's message from a connection that is no node's: the

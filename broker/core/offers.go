@@ -54,18 +54,6 @@ func (c *Core) requeue(now time.Time, o *open, fx *Effects) {
 	}
 }
 
-// placeAnew takes back the offers to a node that could not be told of them while
-// its connection was broken: what it says of itself may be another thing by now.
-func (c *Core) placeAnew(now time.Time, n *node, fx *Effects) {
-	for _, o := range n.offersInOrder() {
-		if !o.sent {
-			delete(n.offers, o.key)
-			c.table.Free(now, n.id, o.ask.Pool)
-			c.requeue(now, o, fx)
-		}
-	}
-}
-
 // unknown ends an open whose call may have run on a node that is gone.
 func (c *Core) unknown(now time.Time, o *open, n *node, fx *Effects) {
 	if o.client.peer != 0 && !o.withdrawn {

@@ -32,7 +32,6 @@ type open struct {
 	arrived   time.Time
 	notify    bool
 	withdrawn bool // its client is gone: whatever comes of it is taken back
-	sent      bool // its node has been offered it; not so while that is cut off
 	named     bool // a node said that it starts there: no offer of it is repeated
 	unasked   bool // and its client has not been heard of here
 	node      *node
@@ -263,7 +262,7 @@ func (c *Core) pump(now time.Time, fx *Effects) {
 // granted offers an open to the node that it was given a slot of.
 func (c *Core) granted(now time.Time, g assigner.Grant, fx *Effects) {
 	o, n := c.opens[g.OpenKey], c.nodes[g.Node]
-	o.state, o.node, o.grant, o.sent = openOffered, n, g, false
+	o.state, o.node, o.grant = openOffered, n, g
 	n.offers[o.key] = o
 	c.sendOffer(now, o, fx)
 	c.offered = append(c.offered, o)
@@ -271,10 +270,9 @@ func (c *Core) granted(now time.Time, g assigner.Grant, fx *Effects) {
 
 func (c *Core) sendOffer(now time.Time, o *open, fx *Effects) {
 	o.again = now.Add(offerAgain)
-	if o.node.peer == 0 {
+	if o.node.peer == 0 { // it has had the offer, and gets it again once it is back
 		return
 	}
-	o.sent = true
 	m := wire.Offer{}
 	if o.offer != nil {
 		m = *o.offer
@@ -316,7 +314,7 @@ func (c *Core) withdraw(now time.Time, from wire.Peer, m *wire.Withdraw, fx *Eff
 	}
 	var maybe bool // a call that came along may have run
 	if o := c.opens[key]; o != nil {
-		maybe = o.first && o.state == openOffered && o.sent
+		maybe = o.first && o.state == openOffered
 		c.drop(now, o, session.ErrWithdrawn, fx)
 	} else if l := c.taken[key]; l != nil {
 		maybe = true
@@ -337,11 +335,7 @@ func (c *Core) drop(now time.Time, o *open, code session.Code, fx *Effects) {
 		c.table.Withdraw(o.key)
 		c.finish(now, o, code)
 	case openOffered: // its slot is taken until the node says otherwise
-		switch {
-		case !o.sent: // it knows nothing of it
-			c.table.Free(now, o.node.id, o.ask.Pool)
-			c.finish(now, o, code)
-		case !o.withdrawn:
+		if !o.withdrawn {
 			o.withdrawn = true
 			c.revoke(o.node, o.key, code, fx)
 		}

@@ -101,6 +101,7 @@ func (c *Core) Gone(now time.Time, peer wire.Peer, fx *Effects) {
 	if n := c.nodeAt[peer]; n != nil {
 		delete(c.nodeAt, peer)
 		n.peer, n.cut = 0, now
+		c.seat(n) // others get what is opened meanwhile
 		fx.Events = append(fx.Events, Event{What: EventNodeCut, Node: n.id, Name: n.name})
 	}
 	if cl := c.clientAt[peer]; cl != nil {

@@ -55,7 +55,7 @@ func (c *Core) await(n *node, now time.Time, live *wire.Live) {
 	default:
 		return
 	}
-	o.state, o.node, o.sent, o.named, o.try = openOffered, n, true, true, live.Try
+	o.state, o.node, o.named, o.try = openOffered, n, true, live.Try
 	n.offers[key] = o
 	c.table.Take(n.id, o.ask.Pool)
 }

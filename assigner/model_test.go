@@ -590,7 +590,8 @@ func (r *run) withdrawClient(id uuid.UUID) {
 }
 
 func (r *run) join(id session.NodeID) {
-	n := Node{ID: id, Name: id.String(), Labels: r.labels(), Slots: map[string]int{}, Draining: r.chance.IntN(6) == 0, Away: r.chance.IntN(6) == 0, Values: map[string]string{}}
+	n := Node{ID: id, Name: id.String(), Labels: r.labels(), Slots: map[string]int{}, Values: map[string]string{}}
+	n.Draining, n.Away = r.chance.IntN(6) == 0, r.chance.IntN(6) == 0
 	if r.chance.IntN(2) == 0 {
 		n.Labels[HostLabel] = string(rune('x' + r.chance.IntN(2)))
 	}

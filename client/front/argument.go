@@ -1,6 +1,7 @@
 package front
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -83,14 +84,14 @@ func newReader(r *Route) *reader {
 }
 
 // argument is a request's, or a requestError.
-func (n *reader) argument(w http.ResponseWriter, r *http.Request) (any, error) {
+func (n *reader) argument(ctx context.Context, w http.ResponseWriter, r *http.Request) (any, error) {
 	params, err := n.params(r)
 	if err != nil {
 		return nil, err
 	}
 	var body []byte
 	if n.form.readsBody() {
-		if body, err = n.body(w, r); err != nil {
+		if body, err = n.body(ctx, w, r); err != nil {
 			return nil, err
 		}
 	}
@@ -138,9 +139,9 @@ func (n *reader) params(r *http.Request) (map[string][]string, error) {
 }
 
 // body reads a request's body, within its size and the deadline.
-func (n *reader) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+func (n *reader) body(ctx context.Context, w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	control := http.NewResponseController(w)
-	if end, has := r.Context().Deadline(); has {
+	if end, has := ctx.Deadline(); has {
 		_ = control.SetReadDeadline(end)           // where the server can
 		defer control.SetReadDeadline(time.Time{}) //nolint:errcheck // as above
 	}

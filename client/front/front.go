@@ -19,16 +19,19 @@ import (
 	"github.com/limpet-rpc/limpet/session"
 )
 
-// Front serves routes by pools. It is safe for concurrent use.
+// Front serves routes by pools. It is safe for concurrent use. A server of one's own
+// around it says by its WriteTimeout, or not at all, how long a client may take to read
+// a small answer; Server has its own bound.
 type Front struct {
 	// fixed after New
 	client   *client.Client
 	log      *slog.Logger
 	mux      *http.ServeMux
-	room     chan struct{} // as many as there may be requests at once
+	most     int64 // requests at once
 	sessions map[string]*table
 	keepers  []*keeper
 
+	busy           atomic.Int64 // requests under way
 	served, failed atomic.Uint64
 	quiet          quiet.Log
 }
@@ -47,7 +50,7 @@ func New(c *client.Client, routes *Routes, log *slog.Logger) (*Front, error) {
 	if err := own.check(); err != nil {
 		return nil, fmt.Errorf("routes: %w", err)
 	}
-	f := &Front{client: c, log: log, mux: http.NewServeMux(), room: make(chan struct{}, own.Most), sessions: map[string]*table{}}
+	f := &Front{client: c, log: log, mux: http.NewServeMux(), most: int64(own.Most), sessions: map[string]*table{}}
 	for name, rule := range own.Sessions {
 		f.sessions[name] = newTable(c, rule)
 	}
@@ -84,10 +87,10 @@ func (f *Front) health(w http.ResponseWriter, _ *http.Request) {
 	}
 	text, err := json.Marshal(struct {
 		Status string `json:"status"`
-		Busy   int    `json:"requests"` // under way
+		Busy   int64  `json:"requests"` // under way
 		Served uint64 `json:"served"`
 		Failed uint64 `json:"failed"` // of them
-	}{word, len(f.room), f.served.Load(), f.failed.Load()})
+	}{word, f.busy.Load(), f.served.Load(), f.failed.Load()})
 	if err != nil {
 		panic("front: encode health: " + err.Error()) // strings and numbers
 	}
@@ -132,19 +135,16 @@ var errFull = &session.Error{Code: session.ErrOverloaded, Outcome: session.NotRu
 func (y *way) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f := y.front
 	f.served.Add(1)
-	select {
-	case f.room <- struct{}{}:
-		defer func() { <-f.room }()
-	default:
+	defer f.busy.Add(-1)
+	if f.busy.Add(1) > f.most {
 		y.fail(w, errFull)
 		return
 	}
 	ctx := bounded.New(traced(r), y.route.Deadline.Duration)
 	defer ctx.Release()
-	r = r.WithContext(ctx)
-	arg, err := y.reader.argument(w, r)
+	arg, err := y.reader.argument(ctx, w, r)
 	if err == nil {
-		err = y.serve(w, r, arg)
+		err = y.serve(ctx, w, r, arg)
 	}
 	if err != nil {
 		y.fail(w, err)
@@ -153,10 +153,10 @@ func (y *way) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve makes the call and answers with its result, and makes it again where it
 // was lost and that is allowed; where it returns an error nothing has been written.
-func (y *way) serve(w http.ResponseWriter, r *http.Request, arg any) error {
+func (y *way) serve(ctx context.Context, w http.ResponseWriter, r *http.Request, arg any) error {
 	for try := 1; ; try++ {
-		err := y.try(w, r, arg)
-		if err == nil || try == triesMost || !y.again(err) || r.Context().Err() != nil {
+		err := y.try(ctx, w, r, arg)
+		if err == nil || try == triesMost || !y.again(err) || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -165,13 +165,13 @@ func (y *way) serve(w http.ResponseWriter, r *http.Request, arg any) error {
 // triesMost is how often a call is made whose worker was lost.
 const triesMost = 4
 
-func (y *way) try(w http.ResponseWriter, r *http.Request, arg any) error {
-	s, leave, err := y.session(w, r)
+func (y *way) try(ctx context.Context, w http.ResponseWriter, r *http.Request, arg any) error {
+	in, err := y.session(ctx, w, r)
 	if err != nil {
 		return err
 	}
-	defer leave()
-	ctx, route := r.Context(), y.route
+	defer in.leave(y)
+	s, route := in.session, y.route
 	if route.Events || strings.Contains(r.Header.Get("Accept"), typeEvents) {
 		if s != nil {
 			return y.events(w, s.Go(ctx, route.Method, arg, y.calls...))
@@ -190,18 +190,23 @@ func (y *way) try(w http.ResponseWriter, r *http.Request, arg any) error {
 	return err
 }
 
-// session is the one that the request's call is to be made in, nil: one of its
-// own. The caller calls leave after that.
-func (y *way) session(w http.ResponseWriter, r *http.Request) (s *client.Session, leave func(), err error) {
+// place is where a request's call is made. Who has got it leaves it after the call.
+type place struct {
+	session *client.Session // nil: one of its own
+	kept    *kept           // of a table's, or nil
+	held    *held           // of a keeper's, or nil
+}
+
+// session is where the request's call is to be made.
+func (y *way) session(ctx context.Context, w http.ResponseWriter, r *http.Request) (place, error) {
 	switch {
 	case y.table != nil:
-		k, err := y.table.of(w, r, y.opts)
+		k, err := y.table.of(ctx, w, r, y.opts)
 		if err != nil {
-			return nil, nil, err
+			return place{}, err
 		}
-		return k.session, func() { y.leave(k) }, nil
+		return place{session: k.session, kept: k}, nil
 	case y.keeper != nil:
-		ctx := r.Context()
 		if wait := y.route.Wait.Duration; wait > 0 {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeoutCause(ctx, wait, errNoTurn)
@@ -209,11 +214,11 @@ func (y *way) session(w http.ResponseWriter, r *http.Request) (s *client.Session
 		}
 		h, err := y.keeper.take(ctx)
 		if err != nil {
-			return nil, nil, err
+			return place{}, err
 		}
-		return h.session, func() { y.keeper.leave(h) }, nil
+		return place{session: h.session, held: h}, nil
 	}
-	return nil, func() {}, nil
+	return place{}, nil
 }
 
 // errNoTurn ends the wait of a route for a session.
@@ -233,12 +238,18 @@ func (y *way) again(err error) bool {
 	return false
 }
 
-// leave gives a session back to its table, or ends it with the route's call.
-func (y *way) leave(k *kept) {
-	if y.route.End {
-		y.table.end(k)
+// leave gives a session back to its table or keeper, or ends it with the route's
+// call.
+func (in *place) leave(y *way) {
+	switch {
+	case in.held != nil:
+		y.keeper.leave(in.held)
+	case in.kept != nil:
+		if y.route.End {
+			y.table.end(in.kept)
+		}
+		y.table.leave(in.kept)
 	}
-	y.table.leave(k)
 }
 
 // fail answers a request that failed.

@@ -137,11 +137,20 @@ func (r *Route) result(w http.ResponseWriter, b client.Body) {
 // writeTime is how long a client may take to read an answer.
 const writeTime = 30 * time.Second
 
+// small is what net/http holds back until the handler has returned: nobody waits
+// here for a client to read it, and net/http says its length.
+const small = 2 << 10
+
+var nosniff = []string{"nosniff"} // nobody changes a header's values where they are
+
 func send(w http.ResponseWriter, status int, body []byte) {
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	h := w.Header()
+	h["X-Content-Type-Options"] = nosniff
+	if len(body) >= small {
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+		// Where the server can. It is net/http that takes it back, once all is written.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTime))
+	}
 	w.WriteHeader(status)
-	// Where the server can. It is net/http that takes it back, once all is written.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTime))
 	_, _ = w.Write(body) //nolint:gosec // no HTML, and not to be taken for it; who has gone reads nothing
 }

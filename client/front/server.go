@@ -42,7 +42,7 @@ func Listen(address string, f *Front, grace time.Duration) (*Server, error) {
 	}
 	base, cut := context.WithCancel(context.Background())
 	return &Server{
-		listener: l, front: f, grace: grace, cut: cut,
+		listener: patient{l}, front: f, grace: grace, cut: cut,
 		http: &http.Server{
 			Handler: f, ReadHeaderTimeout: headTime, IdleTimeout: idleTime, MaxHeaderBytes: headBytes,
 			ErrorLog:    slog.NewLogLogger(f.log.Handler(), slog.LevelDebug),

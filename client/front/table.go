@@ -45,7 +45,7 @@ var errGone = requestError{http.StatusGone, errors.New("the session is over: wit
 
 // of returns the session of a request, its own or a new one, which opts say more
 // about. The caller leaves it.
-func (t *table) of(w http.ResponseWriter, r *http.Request, opts []client.OpenOption) (*kept, error) {
+func (t *table) of(ctx context.Context, w http.ResponseWriter, r *http.Request, opts []client.OpenOption) (*kept, error) {
 	name := t.named(r)
 	if k := t.enter(name); k != nil {
 		return k, nil
@@ -54,7 +54,7 @@ func (t *table) of(w http.ResponseWriter, r *http.Request, opts []client.OpenOpt
 		t.say(w, r, "", -1)
 		return nil, errGone
 	}
-	k, err := t.open(r.Context(), opts)
+	k, err := t.open(ctx, opts)
 	if err == nil {
 		t.say(w, r, k.id, 0)
 		w.Header().Set(headerSession, "new")

@@ -2,7 +2,7 @@ package bounded
 
 import (
 	"context"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,9 +12,13 @@ type Context struct {
 	parent context.Context //nolint:containedctx // it is one itself
 	end    time.Time
 
-	mu     sync.Mutex
-	made   context.Context //nolint:containedctx // likewise; nil until somebody asks for Done
-	cancel context.CancelFunc
+	made atomic.Pointer[standard] // nil until somebody asks for Done
+}
+
+// standard is a context of the standard library.
+type standard struct {
+	context.Context //nolint:containedctx // likewise
+	cancel          context.CancelFunc
 }
 
 // New returns a context that ends with parent, and d from now. The caller calls
@@ -29,10 +33,8 @@ func New(parent context.Context, d time.Duration) *Context {
 
 // Release gives back what Done has made, whose users find their context ended.
 func (c *Context) Release() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.cancel != nil {
-		c.cancel()
+	if made := c.made.Load(); made != nil {
+		made.cancel()
 	}
 }
 
@@ -44,25 +46,33 @@ func (c *Context) Deadline() (time.Time, bool) { return c.end, true }
 
 // Done implements context.Context, by one of the standard library's.
 func (c *Context) Done() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.made == nil {
-		c.made, c.cancel = context.WithDeadline(c.parent, c.end)
+	made := c.made.Load()
+	if made == nil {
+		made = c.make()
 	}
-	return c.made.Done()
+	return made.Done()
+}
+
+// make is the first that asks for Done, or one of them.
+func (c *Context) make() *standard {
+	ctx, cancel := context.WithDeadline(c.parent, c.end)
+	made := &standard{ctx, cancel}
+	if c.made.CompareAndSwap(nil, made) {
+		return made
+	}
+	cancel()
+	return c.made.Load()
 }
 
 // Err implements context.Context.
 func (c *Context) Err() error {
-	c.mu.Lock()
-	made := c.made
-	c.mu.Unlock()
-	switch {
-	case made != nil:
+	if made := c.made.Load(); made != nil {
 		return made.Err()
-	case c.parent.Err() != nil:
-		return c.parent.Err()
-	case !time.Now().Before(c.end):
+	}
+	if err := c.parent.Err(); err != nil {
+		return err
+	}
+	if !time.Now().Before(c.end) {
 		return context.DeadlineExceeded
 	}
 	return nil
@@ -71,10 +81,7 @@ func (c *Context) Err() error {
 // Value implements context.Context. By it the standard library finds the context
 // that Done belongs to.
 func (c *Context) Value(key any) any {
-	c.mu.Lock()
-	made := c.made
-	c.mu.Unlock()
-	if made != nil {
+	if made := c.made.Load(); made != nil {
 		return made.Value(key)
 	}
 	return c.parent.Value(key)

@@ -275,16 +275,17 @@ func (c *Core) sendOffer(now time.Time, o *open, fx *Effects) {
 		return
 	}
 	o.sent = true
-	m := wire.Offer{}
+	m := &c.said.offer
+	*m = wire.Offer{}
 	if o.offer != nil {
-		m = *o.offer
+		*m = *o.offer
 		m.Via = o.client.peer
 		if m.Budget > 0 {
 			m.Budget = max(m.Budget-min(wire.Millis(now.Sub(o.arrived)), m.Budget), 1)
 		}
 	}
 	m.Epoch, m.Client, m.Request, m.Pool, m.Limits, m.Try = c.cfg.Epoch, o.key.Client, o.key.Request, o.ask.Pool, o.limits, o.try
-	fx.Control(o.node.peer, &m)
+	fx.Control(o.node.peer, m)
 }
 
 // repeatOffers sends offers again that nobody has answered. The list is in

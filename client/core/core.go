@@ -121,6 +121,7 @@ type Core struct {
 	retries  wakeHeap
 	beats    *heartbeat.Monitor[wire.Peer]
 	spare    [][]byte // envelopes to use again
+	reader   wire.Reader
 }
 
 // New returns a client that has no brokers yet. Chance makes request ids.
@@ -166,7 +167,7 @@ func (c *Core) StepIn(now time.Time, from wire.Peer, env []byte, mem session.Mem
 		c.fromWorker(now, from, &h, body, mem, fx)
 		return
 	}
-	m, err := wire.ParseControl(env)
+	m, err := c.reader.Control(env)
 	if err != nil {
 		code := session.ErrBadMessage
 		if !kind.Known() || kind.ToWorker() {

@@ -207,6 +207,7 @@ type Core struct {
 	lastTick    time.Time
 	late        time.Duration // by how much Tick was late at worst since the last beat
 	bad         uint64
+	reader      wire.Reader
 }
 
 // New returns a node that has no brokers yet. Chance makes session ids and
@@ -265,7 +266,7 @@ func (c *Core) StepIn(now time.Time, from wire.Peer, env []byte, mem session.Mem
 		c.holder(now, from, &h, rest, mem, fx)
 		return
 	}
-	m, err := wire.ParseControl(env)
+	m, err := c.reader.Control(env)
 	if err != nil {
 		code := session.ErrBadMessage
 		if !kind.Known() || kind.ToHolder() {

@@ -1,7 +1,7 @@
 // Package recent answers one question: what happened lately? A Ring keeps
 // values in the order in which they came, in one piece of memory, so that tens
-// of thousands of them cost the garbage collector next to nothing: whoever looks
-// them up by a key keeps a map of numbers, which hold no pointers.
+// of thousands of them cost the garbage collector next to nothing. An Index finds
+// them by a key that they hold.
 //
 // What it does not do: it bounds nothing by itself, knows no time, and takes no
 // lock.

@@ -71,13 +71,13 @@ func (c *Client) once(ctx context.Context, cfg openConfig, r request) (a answer,
 	cfg.wish.Once = true
 	err = c.insist(ctx, &cfg, r.hop, func() error {
 		var err error
-		a, err = c.tryOnce(ctx, cfg, r)
+		a, err = c.tryOnce(ctx, &cfg, r)
 		return err
 	})
 	return a, err
 }
 
-func (c *Client) tryOnce(ctx context.Context, cfg openConfig, r request) (answer, error) {
+func (c *Client) tryOnce(ctx context.Context, cfg *openConfig, r request) (answer, error) {
 	if err := ctx.Err(); err != nil {
 		return answer{}, gaveUp(err)
 	}
@@ -86,21 +86,23 @@ func (c *Client) tryOnce(ctx context.Context, cfg openConfig, r request) (answer
 		return answer{}, err
 	}
 	cfg.wish.First = first
-	var o *core.Opening
-	var refused *session.Error
-	if !c.step(func(now time.Time, fx *core.Effects) { o, refused = c.core.Open(now, cfg.wish, nil, fx) }) {
-		return answer{}, errDone
-	}
-	if refused != nil {
-		return answer{}, refused
-	}
+	o := newOpening(cfg)
+	c.leave(&o.parcel, &o.fx)
 	select {
 	case <-w.done: // its end: no reply to the call of such a session comes in parts
+		o.release()
 		return w.answered(ctx)
 	case <-ctx.Done():
 	}
 	code := gaveUp(ctx.Err()).Code
-	c.step(func(now time.Time, fx *core.Effects) { c.core.GiveUpFirst(now, o, code, fx) })
+	c.step(func(now time.Time, fx *core.Effects) {
+		switch {
+		case o.drop():
+			w.settle(&core.Result{Err: &session.Error{Code: session.ErrCancelled, Outcome: session.NotRun, Text: "never sent"}})
+		case o.core != nil:
+			c.core.GiveUpFirst(now, o.core, code, fx)
+		}
+	})
 	if e := w.lastWord(ctx); e != nil {
 		return answer{}, e
 	}
@@ -154,7 +156,7 @@ func (c *Client) OpenCall(ctx context.Context, pool, method string, arg, reply a
 				return err
 			}
 			w.on = onward{client: c, pool: pool, method: method, cfg: &steps, hops: hopsOf(cfg.call)}
-			s, err = c.open(ctx, cfg)
+			s, err = c.open(ctx, &cfg)
 			return err
 		})
 	}

@@ -38,7 +38,7 @@ type usedAgain struct {
 	// The call, until the core has it; see Client.leave.
 	ask    core.Ask
 	s      *Session
-	behind *replyTo
+	parcel parcel
 }
 
 // newReply returns a waiter that is not used again.
@@ -50,7 +50,25 @@ func (w *replyTo) withEnd() *replyTo {
 	return w
 }
 
-var replies = sync.Pool{New: func() any { return &replyTo{done: make(chan *core.Flow, 2), again: new(usedAgain)} }}
+var replies = sync.Pool{New: func() any {
+	w := &replyTo{done: make(chan *core.Flow, 2), again: new(usedAgain)}
+	w.again.parcel.give = w
+	return w
+}}
+
+func (w *replyTo) give(c *Client, fx *core.Effects) {
+	u := w.again
+	s, ask := u.s, u.ask
+	u.s, u.ask = nil, core.Ask{}
+	refused := errDone
+	if !c.closed {
+		refused = c.core.Call(c.loop.Time(), s.core, ask, fx)
+	}
+	if refused != nil {
+		own := *refused
+		w.settle(&core.Result{Err: &own})
+	}
+}
 
 func (w *replyTo) settle(r *core.Result) {
 	w.body, w.raw, w.next, w.flow, w.sum, w.err = r.Body, r.Raw, r.Next, r.Flow, r.Sum, r.Err

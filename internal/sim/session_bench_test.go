@@ -136,8 +136,8 @@ func (c *circle) pass() {
 // deliver hands over what is on the way, and has calls echoed, until nothing is.
 func (c *circle) deliver() {
 	for len(c.post)+len(c.calls)+len(c.over) > 0 {
-		for i := 0; i < len(c.post); i++ {
-			switch l := c.post[i]; l.to {
+		for next := 0; next != len(c.post); next++ {
+			switch l := c.post[next]; l.to {
 			case circleBroker:
 				c.broker.Step(c.now, l.from, l.env, &c.brokerFx)
 			case circleClient:

@@ -105,6 +105,7 @@ func (fx *Effects) Reset() {
 type Core struct {
 	cfg    Config
 	chance io.Reader
+	lots   session.Lots
 
 	brokers  map[wire.Peer]*broker
 	order    []*broker // as they were added: the first that is there is used
@@ -134,7 +135,7 @@ func New(cfg Config, chance io.Reader) *Core {
 	}
 	cfg.Credit, cfg.Road = cmp.Or(cfg.Credit, session.DefaultCredit), cmp.Or(cfg.Road, session.DefaultRoad)
 	return &Core{
-		cfg: cfg, chance: chance,
+		cfg: cfg, chance: chance, lots: session.NewLots(chance),
 		brokers:  map[wire.Peer]*broker{},
 		opens:    map[uuid.UUID]*Opening{},
 		casts:    map[uuid.UUID]*Cast{},

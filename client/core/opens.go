@@ -50,7 +50,7 @@ type Opening struct {
 
 // Open asks for a session. Its end comes as a Result with this tag.
 func (c *Core) Open(now time.Time, w Wish, tag any, fx *Effects) (*Opening, *session.Error) {
-	request, err := uuid.NewRandomFromReader(c.chance)
+	request, err := c.lots.ID()
 	if err != nil {
 		return nil, &session.Error{Code: session.ErrOpenFailed, Outcome: session.NotRun, Text: "draw a request id", Cause: err}
 	}

@@ -179,8 +179,8 @@ const (
 // Core is the node's state. It is not safe for concurrent use; its owner
 // locks.
 type Core struct {
-	cfg    Config
-	chance io.Reader
+	cfg  Config
+	lots session.Lots
 
 	brokers     map[wire.Peer]*broker
 	inOrder     []*broker  // the same, by their peers
@@ -224,7 +224,7 @@ func New(now time.Time, cfg Config, chance io.Reader) *Core {
 	}
 	cfg.Credit, cfg.Road = cmp.Or(cfg.Credit, session.DefaultCredit), cmp.Or(cfg.Road, session.DefaultRoad)
 	c := &Core{
-		cfg: cfg, chance: chance,
+		cfg: cfg, lots: session.NewLots(chance),
 		brokers:  map[wire.Peer]*broker{},
 		pools:    map[string]*pool{},
 		sessions: map[session.ID]*Session{},

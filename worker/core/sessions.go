@@ -205,11 +205,11 @@ func (c *Core) offerAgain(b *broker, s *Session, fx *Effects) {
 
 // begin takes a slot and has the pool's Open run on it.
 func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *wire.Offer, fx *Effects) error {
-	id, err := session.NewID(c.chance)
+	id, err := c.lots.ID()
 	if err != nil {
 		return fmt.Errorf("draw a session id: %w", err)
 	}
-	secret, err := session.NewKey(c.chance)
+	secret, err := c.lots.Key()
 	if err != nil {
 		return fmt.Errorf("draw a session key: %w", err)
 	}

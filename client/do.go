@@ -81,16 +81,26 @@ func (c *Client) tryOnce(ctx context.Context, cfg *openConfig, r request) (answe
 	if err := ctx.Err(); err != nil {
 		return answer{}, gaveUp(err)
 	}
-	first, w, err := firstCall(ctx, r)
+	var w *replyTo
+	if r.told == nil {
+		w = replies.Get().(*replyTo)
+	} else { // what it is told may come after its end
+		w = newReply()
+	}
+	first, err := w.first(ctx, r)
 	if err != nil {
+		w.release()
 		return answer{}, err
 	}
 	cfg.wish.First = first
 	o := newOpening(cfg)
 	c.leave(&o.parcel, &o.fx)
 	select {
-	case <-w.done: // its end: no reply to the call of such a session comes in parts
-		o.release()
+	case news := <-w.done: // its end: no reply to the call of such a session comes in parts
+		if w.heard(news) {
+			o.release()
+			defer w.release()
+		}
 		return w.answered(ctx)
 	case <-ctx.Done():
 	}
@@ -99,8 +109,8 @@ func (c *Client) tryOnce(ctx context.Context, cfg *openConfig, r request) (answe
 		switch {
 		case o.drop():
 			w.settle(&core.Result{Err: &session.Error{Code: session.ErrCancelled, Outcome: session.NotRun, Text: "never sent"}})
-		case o.core != nil:
-			c.core.GiveUpFirst(now, o.core, code, fx)
+		case o.asked:
+			c.core.GiveUpFirst(now, &o.core, code, fx)
 		}
 	})
 	if e := w.lastWord(ctx); e != nil {
@@ -152,7 +162,9 @@ func (c *Client) OpenCall(ctx context.Context, pool, method string, arg, reply a
 		err = c.insist(ctx, &cfg, 0, func() error {
 			var err error
 			r := request{method: method, args: args, raw: raw, opts: cfg.call}
-			if cfg.wish.First, w, err = firstCall(ctx, r); err != nil { // a waiter has one end
+			w = newReply() // it has one end
+			if cfg.wish.First, err = w.first(ctx, r); err != nil {
+				w = nil
 				return err
 			}
 			w.on = onward{client: c, pool: pool, method: method, cfg: &steps, hops: hopsOf(cfg.call)}
@@ -184,24 +196,27 @@ func (w *replyTo) givenUp(ctx context.Context) error {
 	return e
 }
 
-// firstCall prepares a call that travels with an open. Its waiter is not
-// pooled: an answer may come after everybody has stopped waiting.
-func firstCall(ctx context.Context, r request) (*core.First, *replyTo, error) {
+// first prepares a call that travels with an open, and that w waits for. A waiter
+// that was given up is not used again: its end may still come.
+func (w *replyTo) first(ctx context.Context, r request) (*core.First, error) {
 	if r.method == "" {
-		return nil, nil, &session.Error{Code: session.ErrMethodUnknown, Outcome: session.NotRun, Text: "no method named"}
+		return nil, &session.Error{Code: session.ErrMethodUnknown, Outcome: session.NotRun, Text: "no method named"}
 	}
 	if len(r.args) > argMost {
-		return nil, nil, &session.Error{
+		return nil, &session.Error{
 			Code: session.ErrTooLarge, Outcome: session.NotRun,
 			Text: fmt.Sprintf("argument of %d bytes, at most %d without a session that is open", len(r.args), argMost),
 		}
 	}
-	w := newReply()
-	w.told = r.told
-	f := &core.First{Method: r.method, Args: r.args, Raw: r.raw, Tag: w}
+	f := new(core.First)
+	if w.again != nil {
+		f = &w.again.ask
+	}
+	*f = core.First{Method: r.method, Args: r.args, Raw: r.raw, Tag: w}
 	f.Deadline, _ = ctx.Deadline()
+	w.told = r.told
 	say(f, r.opts)
-	return f, w, nil
+	return f, nil
 }
 
 // encode writes an argument.

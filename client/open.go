@@ -126,8 +126,8 @@ func (c *Client) open(ctx context.Context, cfg *openConfig) (*Session, error) {
 func (c *Client) giveBack(w *opening) {
 	found := false
 	c.step(func(now time.Time, fx *core.Effects) {
-		if found = w.drop(); !found && w.core != nil {
-			found = c.core.Withdraw(now, w.core, fx)
+		if found = w.drop(); w.asked {
+			found = c.core.Withdraw(now, &w.core, fx)
 		}
 	})
 	if found {

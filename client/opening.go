@@ -19,8 +19,9 @@ type opening struct {
 	place func(int)
 
 	// guarded by the client's mu
-	core    *core.Opening
-	given   bool // the core has got it, or has refused it
+	core    core.Opening
+	asked   bool // the core has it, or has ended it
+	given   bool // or has refused it
 	dropped bool // it was given up before that: the core will not get it
 
 	session *core.Session // set before done
@@ -57,7 +58,7 @@ func newOpening(cfg *openConfig) *opening {
 // its end is never released: it may still be in somebody's hands.
 func (w *opening) release() {
 	if w.pooled {
-		w.wish, w.core, w.given, w.session, w.err = core.Wish{}, nil, false, nil, nil
+		w.wish, w.core, w.asked, w.given, w.session, w.err = core.Wish{}, core.Opening{}, false, false, nil, nil
 		openings.Put(w)
 	}
 }
@@ -70,9 +71,9 @@ func (w *opening) give(c *Client, fx *core.Effects) {
 	w.given = true
 	refused := errDone
 	if !c.closed {
-		w.core, refused = c.core.Open(c.loop.Time(), w.wish, w.tag(), fx)
+		refused = c.core.OpenIn(c.loop.Time(), &w.core, &w.wish, w.tag(), fx)
 	}
-	if refused == nil {
+	if w.asked = refused == nil; w.asked {
 		return
 	}
 	own := *refused

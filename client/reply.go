@@ -101,6 +101,7 @@ func (w *replyTo) step(body []byte, raw bool) {
 
 func (w *replyTo) release() {
 	if w.again != nil {
+		w.again.ask = core.Ask{}
 		*w = replyTo{done: w.done, again: w.again}
 		replies.Put(w)
 	}

@@ -74,9 +74,10 @@ func (p *past) opened(key session.OpenKey) (*pastSession, bool) {
 }
 
 func (p *past) add(now time.Time, s *Session) {
-	r := pastSession{tenancy: s.tenancy, replies: s.callee.Remains(), why: s.why, moves: s.moves, at: now}
+	r, n := p.next()
+	r.tenancy, r.why, r.moves, r.at = s.tenancy, s.why, s.moves, now
+	s.callee.Remain(&r.replies)
 	p.bytes += r.replies.Bytes()
-	n := p.push(r)
 	p.byID.Put(s.id, n)
 	p.byOpen.Put(s.open, n)
 	for ; p.bytes > pastBytes && p.bare < n; p.bare++ { // that they were done stays known
@@ -86,18 +87,21 @@ func (p *past) add(now time.Time, s *Session) {
 	}
 }
 
-func (p *past) push(r pastSession) uint64 {
+// next makes room for one more.
+func (p *past) next() (*pastSession, uint64) {
 	if p.all.Len() == pastMost {
 		p.shift()
 	}
-	return p.all.Push(r)
+	return p.all.Next()
 }
 
 func (p *past) addOpen(now time.Time, key session.OpenKey, why *session.Error) {
 	if _, known := p.opened(key); known {
 		return
 	}
-	p.byOpen.Put(key, p.push(pastSession{tenancy: tenancy{open: key}, why: why, at: now}))
+	r, n := p.next()
+	r.open, r.why, r.at = key, why, now
+	p.byOpen.Put(key, n)
 }
 
 // repliesMost bounds the ended sessions that a Register brings along.

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/binary"
 	"math"
 	"unsafe"
@@ -67,7 +66,7 @@ func (f *planField) read(b []byte, at unsafe.Pointer, w *words) (rest []byte, ok
 		return rest, ok
 	case planBytes:
 		s, rest, ok := readBin(b)
-		*(*[]byte)(at) = bytes.Clone(s)
+		*(*[]byte)(at) = w.bytes(s)
 		return rest, ok
 	case planStruct:
 		return f.sub.read(b, at, w)

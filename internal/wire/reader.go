@@ -1,10 +1,15 @@
 package wire
 
+import (
+	"bytes"
+	"slices"
+)
+
 // Reader parses control messages for one state machine. It reads those that
 // make up a session's life into the same memory again: what Control returns is
-// good until the next call. Its texts may be kept.
+// good until the next call. Its texts and bytes may be kept.
 type Reader struct {
-	words words
+	words words // and what it does with bytes
 
 	open   Open
 	opened Opened
@@ -47,9 +52,16 @@ func (r *Reader) again(k Kind) Control {
 	}
 }
 
+// NewReader returns a Reader. Where keeps is set the bytes of what it reads stay in
+// the message's own memory, which is then its owner's no more.
+func NewReader(keeps bool) Reader { return Reader{words: words{keeps: keeps}} }
+
 // words keeps texts that come again and again: names of pools, of methods, of
 // nodes. nil keeps none.
-type words [wordsKept]string
+type words struct {
+	kept  [wordsKept]string
+	keeps bool // bytes are not copied
+}
 
 const (
 	wordsKept = 64
@@ -61,9 +73,17 @@ func (w *words) text(b []byte) string {
 	if w == nil || len(b) == 0 || len(b) > wordMost {
 		return string(b)
 	}
-	at := &w[(len(b)*31^int(b[0])*7^int(b[len(b)/2])*5^int(b[len(b)-1]))%wordsKept]
+	at := &w.kept[(len(b)*31^int(b[0])*7^int(b[len(b)/2])*5^int(b[len(b)-1]))%wordsKept]
 	if *at != string(b) {
 		*at = string(b)
 	}
 	return *at
+}
+
+// bytes is b, or a copy.
+func (w *words) bytes(b []byte) []byte {
+	if w != nil && w.keeps {
+		return slices.Clip(b)
+	}
+	return bytes.Clone(b)
 }

@@ -9,8 +9,8 @@ import (
 
 // A Reader returns what ParseControl does, whatever it has read before.
 func TestReaderReadsAnew(t *testing.T) {
+	r := NewReader(true)
 	chance := rand.New(rand.NewPCG(7, 7))
-	var r Reader
 	again := 0
 	for i := range 5000 {
 		k := Kinds()[chance.IntN(len(Kinds()))]
@@ -59,9 +59,26 @@ func TestWordsAreKeptApart(t *testing.T) {
 	if w.text(long) != string(long) || w.text(nil) != "" {
 		t.Error("a long text, or none, is another")
 	}
-	for _, s := range w {
+	for _, s := range w.kept {
 		if len(s) > wordMost {
 			t.Errorf("%d bytes are kept", len(s))
+		}
+	}
+}
+
+// Bytes are copied, unless the reader may keep the message.
+func TestReaderKeepsBytes(t *testing.T) {
+	for _, keeps := range []bool{false, true} {
+		env := AppendControl(nil, &Offer{Epoch: 1, Client: sampleClient, Request: sampleRequest, Pool: "p", Method: "m", Args: []byte("args")})
+		r := NewReader(keeps)
+		m, err := r.Control(env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		args := m.(*Offer).Args
+		clear(env)
+		if kept := string(args) != "args"; kept != keeps || cap(args) != len(args) && keeps {
+			t.Errorf("keeps %t: %q of %d bytes", keeps, args, cap(args))
 		}
 	}
 }

@@ -208,6 +208,7 @@ type Core struct {
 	late        time.Duration // by how much Tick was late at worst since the last beat
 	bad         uint64
 	reader      wire.Reader
+	early       Call // that comes along with an offer to a bare pool, until it is taken
 }
 
 // New returns a node that has no brokers yet. Chance makes session ids and
@@ -224,7 +225,7 @@ func New(now time.Time, cfg Config, chance io.Reader) *Core {
 	}
 	cfg.Credit, cfg.Road = cmp.Or(cfg.Credit, session.DefaultCredit), cmp.Or(cfg.Road, session.DefaultRoad)
 	c := &Core{
-		cfg: cfg, lots: session.NewLots(chance),
+		cfg: cfg, lots: session.NewLots(chance), reader: wire.NewReader(true),
 		brokers:  map[wire.Peer]*broker{},
 		pools:    map[string]*pool{},
 		sessions: map[session.ID]*Session{},
@@ -248,7 +249,7 @@ func New(now time.Time, cfg Config, chance io.Reader) *Core {
 }
 
 // Step takes one envelope from a peer: a broker, or a holder on the direct
-// path. Calls keep a part of env's memory.
+// path. Calls, also those that come with an offer, keep a part of env's memory.
 func (c *Core) Step(now time.Time, from wire.Peer, env []byte, fx *Effects) {
 	c.StepIn(now, from, env, nil, fx)
 }

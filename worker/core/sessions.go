@@ -228,7 +228,11 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 	}
 	if m.Method != "" {
 		s.carried, s.once = true, m.Once
-		s.first = &Call{Number: 1, Method: []byte(m.Method), Args: m.Args, Raw: m.Raw, from: b.peer, via: m.Via}
+		s.first = &c.early
+		if !p.Bare {
+			s.first = new(Call) // its turn comes later
+		}
+		*s.first = Call{Number: 1, Method: []byte(m.Method), Args: m.Args, Raw: m.Raw, from: b.peer, via: m.Via}
 		s.first.Patience = wire.PatienceOf(m.Patience)
 		if m.Budget > 0 {
 			s.first.Deadline = now.Add(time.Duration(m.Budget) * time.Millisecond)
@@ -336,7 +340,7 @@ func (c *Core) openFailed(now time.Time, s *Session, failed error, fx *Effects) 
 // by itself.
 func (c *Core) takeFirst(now time.Time, s *Session, fx *Effects) {
 	call := *s.first
-	s.first = nil
+	*s.first, s.first = Call{}, nil
 	s.from, s.via = call.from, call.via
 	size := len(call.Method) + len(call.Args)
 	s.callee.Arrive(1, 0, hashOf(call.Method, call.Args), size, call.Deadline, call) //nolint:errcheck // a fresh callee takes its first call

@@ -51,7 +51,8 @@ func (c *Client) whole(
 	if err != nil || !a.next {
 		return a, err
 	}
-	on := onward{client: c, pool: pool, method: method, cfg: &cfg, hops: hopsOf(cfg.call), told: told}
+	own := cfg
+	on := onward{client: c, pool: pool, method: method, cfg: &own, hops: hopsOf(cfg.call), told: told}
 	return on.follow(ctx, a)
 }
 
@@ -208,9 +209,11 @@ func (w *replyTo) first(ctx context.Context, r request) (*core.First, error) {
 			Text: fmt.Sprintf("argument of %d bytes, at most %d without a session that is open", len(r.args), argMost),
 		}
 	}
-	f := new(core.First)
+	var f *core.First
 	if w.again != nil {
 		f = &w.again.ask
+	} else {
+		f = new(core.First)
 	}
 	*f = core.First{Method: r.method, Args: r.args, Raw: r.raw, Tag: w}
 	f.Deadline, _ = ctx.Deadline()

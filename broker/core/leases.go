@@ -188,7 +188,7 @@ func (c *Core) settleOpen(now time.Time, key session.OpenKey, l *lease, fx *Effe
 		delete(o.node.offers, key)
 	}
 	l.first = o.first
-	l.once = o.offer != nil && o.offer.Once
+	l.once = o.call.once
 	c.leave(o)
 	if o.withdrawn {
 		c.takeBack(l, session.ErrWithdrawn, fx)

@@ -46,7 +46,7 @@ func (c *Client) attach(ctx context.Context, text, pool string) (*Session, error
 	if err := ctx.Err(); err != nil {
 		return nil, gaveUp(err)
 	}
-	w := &opening{done: make(chan struct{})}
+	w := unpooledOpening()
 	var refused *session.Error
 	if !c.step(func(now time.Time, fx *core.Effects) { refused = c.core.Attach(now, token, pool, w, fx) }) {
 		return nil, errDone

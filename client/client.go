@@ -54,7 +54,7 @@ type Client struct {
 	ended   chan struct{}  // closed when the loop has ended
 	walks   sync.WaitGroup // calls that are gone apart from their callers; added to under mu, while not closed
 
-	left atomic.Pointer[replyTo] // calls that the core has not got yet, linked by behind, see leave
+	left atomic.Pointer[parcel] // what the core has not got yet, linked by behind, see leave
 
 	mu     sync.Mutex
 	core   *core.Core

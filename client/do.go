@@ -54,7 +54,8 @@ func (c *Client) whole(
 	if err != nil || !a.next {
 		return a, err
 	}
-	on := onward{client: c, pool: pool, method: method, cfg: &cfg, hops: hopsOf(cfg.call), told: told}
+	steps := cfg // which one call alone need not have on the heap
+	on := onward{client: c, pool: pool, method: method, cfg: &steps, hops: hopsOf(cfg.call), told: told}
 	return on.follow(ctx, a)
 }
 
@@ -74,36 +75,48 @@ func (c *Client) once(ctx context.Context, cfg openConfig, r request) (a answer,
 	cfg.wish.Once = true
 	err = c.insist(ctx, &cfg, r.hop, func() error {
 		var err error
-		a, err = c.tryOnce(ctx, cfg, r)
+		a, err = c.tryOnce(ctx, &cfg, r)
 		return err
 	})
 	return a, err
 }
 
-func (c *Client) tryOnce(ctx context.Context, cfg openConfig, r request) (answer, error) {
+func (c *Client) tryOnce(ctx context.Context, cfg *openConfig, r request) (answer, error) {
 	if err := ctx.Err(); err != nil {
 		return answer{}, gaveUp(err)
 	}
-	first, w, err := firstCall(ctx, r)
+	var w *replyTo
+	if r.told == nil {
+		w = replies.Get().(*replyTo)
+	} else { // what it is told may come after its end
+		w = newReply()
+	}
+	first, err := w.first(ctx, r)
 	if err != nil {
+		w.release()
 		return answer{}, err
 	}
 	cfg.wish.First = first
-	var o *core.Opening
-	var refused *session.Error
-	if !c.step(func(now time.Time, fx *core.Effects) { o, refused = c.core.Open(now, cfg.wish, nil, fx) }) {
-		return answer{}, errDone
-	}
-	if refused != nil {
-		return answer{}, refused
-	}
+	o := newOpening(cfg)
+	c.leave(&o.parcel, &o.fx)
 	select {
-	case <-w.done: // its end: no reply to the call of such a session comes in parts
+	case news := <-w.done: // its end: no reply to the call of such a session comes in parts
+		if w.heard(news) {
+			o.release()
+			defer w.release()
+		}
 		return w.answered(ctx)
 	case <-ctx.Done():
 	}
 	code := gaveUp(ctx.Err()).Code
-	c.step(func(now time.Time, fx *core.Effects) { c.core.GiveUpFirst(now, o, code, fx) })
+	c.step(func(now time.Time, fx *core.Effects) {
+		switch {
+		case o.drop():
+			w.settle(&core.Result{Err: &session.Error{Code: session.ErrCancelled, Outcome: session.NotRun, Text: "never sent"}})
+		case o.asked:
+			c.core.GiveUpFirst(now, &o.core, code, fx)
+		}
+	})
 	if e := w.lastWord(ctx); e != nil {
 		return answer{}, e
 	}
@@ -160,11 +173,13 @@ func (c *Client) openCall(ctx context.Context, pool, method string, arg, reply a
 		err = c.insist(ctx, &cfg, 0, func() error {
 			var err error
 			r := request{method: method, args: args, raw: raw, opts: cfg.call}
-			if cfg.wish.First, w, err = firstCall(ctx, r); err != nil { // a waiter has one end
+			w = newReply() // it has one end
+			if cfg.wish.First, err = w.first(ctx, r); err != nil {
+				w = nil
 				return err
 			}
 			w.on = onward{client: c, pool: pool, method: method, cfg: &steps, hops: hopsOf(cfg.call)}
-			s, err = c.open(ctx, cfg)
+			s, err = c.open(ctx, &cfg)
 			return err
 		})
 	}
@@ -192,24 +207,29 @@ func (w *replyTo) givenUp(ctx context.Context) error {
 	return e
 }
 
-// firstCall prepares a call that travels with an open. Its waiter is not
-// pooled: an answer may come after everybody has stopped waiting.
-func firstCall(ctx context.Context, r request) (*core.First, *replyTo, error) {
+// first prepares a call that travels with an open, and that w waits for. A waiter
+// that was given up is not used again: its end may still come.
+func (w *replyTo) first(ctx context.Context, r request) (*core.First, error) {
 	if r.method == "" {
-		return nil, nil, &session.Error{Code: session.ErrMethodUnknown, Outcome: session.NotRun, Text: "no method named"}
+		return nil, &session.Error{Code: session.ErrMethodUnknown, Outcome: session.NotRun, Text: "no method named"}
 	}
 	if len(r.args) > argMost {
-		return nil, nil, &session.Error{
+		return nil, &session.Error{
 			Code: session.ErrTooLarge, Outcome: session.NotRun,
 			Text: fmt.Sprintf("argument of %d bytes, at most %d without a session that is open", len(r.args), argMost),
 		}
 	}
-	w := newReply()
-	w.told = r.told
-	f := &core.First{Method: r.method, Args: r.args, Raw: r.raw, Trace: span.Of(ctx), Tag: w}
+	var f *core.First
+	if w.again != nil {
+		f = &w.again.ask
+	} else {
+		f = new(core.First)
+	}
+	*f = core.First{Method: r.method, Args: r.args, Raw: r.raw, Trace: span.Of(ctx), Tag: w}
 	f.Deadline, _ = ctx.Deadline()
+	w.told = r.told
 	say(f, r.opts)
-	return f, w, nil
+	return f, nil
 }
 
 // encode writes an argument.

@@ -9,6 +9,8 @@
 //	  client's mutex) -> zmqio.Send
 //	zmqio loop -> Client.Envelope -> core.Step -> the waiting goroutine
 //
+// Opens (opening.go) and Closes go the same way.
+//
 // One connection per broker and process serves any number of goroutines and
 // sessions. One goroutine, the loop, is owned by the Client and waited for by
 // Close; whoever calls waits in a select on its own context.

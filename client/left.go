@@ -4,19 +4,32 @@ import (
 	"github.com/limpet-rpc/limpet/client/core"
 )
 
-// Calls that their callers wait for are left for the loop while it is awake,
-// which gives the core all of them at once and sends them together; while it
-// sleeps, or has ended, each caller does so himself, for whatever is left.
+// What callers wait for, calls, opens and Closes, is left for the loop while it
+// is awake, which gives the core all of it at once and sends it together; while
+// it sleeps, or has ended, each caller does so himself, for whatever is left.
 //
 //	caller: leave -> loop awake -> wait for the end
-//	            \--> loop asleep -> lock, take all that are left, send -> wait
+//	            \--> loop asleep -> lock, take all that is left, send -> wait
 
-// leave gives a call to whoever tells the core next.
-func (c *Client) leave(w *replyTo) {
+// parcel is what one caller leaves. It is his again once its end has come.
+type parcel struct {
+	give   giver   // fixed
+	behind *parcel // the one that was left before
+}
+
+// giver gives the core what was left, while mu is held; or ends it, where the
+// client has been closed.
+type giver interface {
+	give(c *Client, fx *core.Effects)
+}
+
+// leave gives a parcel to whoever tells the core next. The effects are the
+// caller's, for where that is he.
+func (c *Client) leave(p *parcel, fx *core.Effects) {
 	for {
 		behind := c.left.Load()
-		w.again.behind = behind
-		if c.left.CompareAndSwap(behind, w) {
+		p.behind = behind
+		if c.left.CompareAndSwap(behind, p) {
 			break
 		}
 	}
@@ -27,7 +40,6 @@ func (c *Client) leave(w *replyTo) {
 	if first == nil {
 		return // somebody else has taken it
 	}
-	fx := &w.again.fx
 	fx.Reset()
 	c.mu.Lock()
 	c.take(first, fx)
@@ -45,19 +57,18 @@ func (c *Client) Gather() {
 	}
 }
 
-// take gives the core the calls of w and of all behind it, while mu is held.
-func (c *Client) take(w *replyTo, fx *core.Effects) {
-	for w != nil {
-		u := w.again
-		refused, behind := errDone, u.behind
-		if !c.closed {
-			refused = c.core.Call(c.loop.Time(), u.s.core, &u.ask, fx)
-		}
-		u.s, u.ask, u.behind = nil, core.Ask{}, nil
-		if refused != nil {
-			own := *refused
-			w.settle(&core.Result{Err: &own})
-		}
-		w = behind
+// take gives the core what was left up to latest, in the order in which it was,
+// while mu is held.
+func (c *Client) take(latest *parcel, fx *core.Effects) {
+	var next *parcel
+	for p := latest; p != nil; {
+		behind := p.behind
+		p.behind = next
+		p, next = behind, p
+	}
+	for next != nil {
+		p := next
+		next, p.behind = p.behind, nil
+		p.give.give(c, fx)
 	}
 }

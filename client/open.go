@@ -60,26 +60,6 @@ func WithPlace(f func(place int)) OpenOption {
 // WithLimits lowers the pool's limits for this session.
 func WithLimits(l session.Limits) OpenOption { return func(o *openConfig) { o.wish.Limits = l } }
 
-// opening waits for one open.
-type opening struct {
-	done  chan struct{}
-	place func(int)
-
-	session *core.Session // set before done is closed
-	err     *session.Error
-}
-
-func (o *opening) settle(r *core.Result) {
-	o.session, o.err = r.Session, r.Err
-	close(o.done)
-}
-
-func (o *opening) moved(place int) {
-	if o.place != nil {
-		o.place(place)
-	}
-}
-
 // Open asks for a session in a pool and blocks until a worker is assigned, the
 // open is refused, or ctx ends; an open that was given up never keeps a
 // worker. Errors are *session.Error, among them ErrPoolUnknown, ErrNoWorker,
@@ -92,7 +72,7 @@ func (c *Client) Open(ctx context.Context, pool string, opts ...OpenOption) (*Se
 	var s *Session
 	err = c.insist(ctx, &cfg, 0, func() error {
 		var err error
-		s, err = c.open(ctx, cfg)
+		s, err = c.open(ctx, &cfg)
 		return err
 	})
 	if err != nil {
@@ -104,8 +84,8 @@ func (c *Client) Open(ctx context.Context, pool string, opts ...OpenOption) (*Se
 // wish gathers what an open asks for; it is an error where ctx has ended.
 func (c *Client) wish(ctx context.Context, pool string, opts []OpenOption) (openConfig, error) {
 	var cfg openConfig
-	for _, o := range opts {
-		o(&cfg)
+	if len(opts) > 0 {
+		cfg = configured(opts)
 	}
 	cfg.wish.Pool = pool
 	if deadline, has := ctx.Deadline(); has && cfg.wish.Wait == 0 {
@@ -117,33 +97,39 @@ func (c *Client) wish(ctx context.Context, pool string, opts []OpenOption) (open
 	return cfg, nil
 }
 
-func (c *Client) open(ctx context.Context, cfg openConfig) (*Session, error) {
-	w := &opening{done: make(chan struct{}), place: cfg.place}
-	var o *core.Opening
-	var refused *session.Error
-	if !c.step(func(now time.Time, fx *core.Effects) { o, refused = c.core.Open(now, cfg.wish, w, fx) }) {
-		return nil, errDone
+func configured(opts []OpenOption) (cfg openConfig) {
+	for _, o := range opts {
+		o(&cfg)
 	}
-	if refused != nil {
-		return nil, refused
-	}
+	return cfg
+}
+
+func (c *Client) open(ctx context.Context, cfg *openConfig) (*Session, error) {
+	w := newOpening(cfg)
+	c.leave(&w.parcel, &w.fx)
 	select {
 	case <-w.done:
 	case <-ctx.Done():
-		c.giveBack(o, w)
+		c.giveBack(w)
 		return nil, gaveUp(ctx.Err())
 	}
-	if w.err != nil {
-		return nil, w.err
+	opened, err := w.session, w.err
+	w.release()
+	if err != nil {
+		return nil, err
 	}
-	return c.session(w.session), nil
+	return c.session(opened), nil
 }
 
 // giveBack gives an open up. One that has ended already, though its end may
 // still be on the way here, is closed if it got a session.
-func (c *Client) giveBack(o *core.Opening, w *opening) {
+func (c *Client) giveBack(w *opening) {
 	found := false
-	c.step(func(now time.Time, fx *core.Effects) { found = c.core.Withdraw(now, o, fx) })
+	c.step(func(now time.Time, fx *core.Effects) {
+		if found = w.drop(); w.asked {
+			found = c.core.Withdraw(now, &w.core, fx)
+		}
+	})
 	if found {
 		return
 	}

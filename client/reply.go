@@ -41,7 +41,7 @@ type usedAgain struct {
 	// The call, until the core has it; see Client.leave.
 	ask    core.Ask
 	s      *Session
-	behind *replyTo
+	parcel parcel
 }
 
 // newReply returns a waiter that is not used again.
@@ -53,7 +53,24 @@ func (w *replyTo) withEnd() *replyTo {
 	return w
 }
 
-var replies = sync.Pool{New: func() any { return &replyTo{done: make(chan *core.Flow, 2), again: new(usedAgain)} }}
+var replies = sync.Pool{New: func() any {
+	w := &replyTo{done: make(chan *core.Flow, 2), again: new(usedAgain)}
+	w.again.parcel.give = w
+	return w
+}}
+
+func (w *replyTo) give(c *Client, fx *core.Effects) {
+	u := w.again
+	refused := errDone
+	if !c.closed {
+		refused = c.core.Call(c.loop.Time(), u.s.core, &u.ask, fx)
+	}
+	u.s, u.ask = nil, core.Ask{}
+	if refused != nil {
+		own := *refused
+		w.settle(&core.Result{Err: &own})
+	}
+}
 
 func (w *replyTo) settle(r *core.Result) {
 	w.body, w.raw, w.next, w.flow, w.sum, w.err = r.Body, r.Raw, r.Next, r.Flow, r.Sum, r.Err
@@ -124,6 +141,7 @@ func (w *replyTo) step(body []byte, raw bool) {
 
 func (w *replyTo) release() {
 	if w.again != nil {
+		w.again.ask = core.Ask{}
 		*w = replyTo{done: w.done, again: w.again}
 		replies.Put(w)
 	}

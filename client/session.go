@@ -164,7 +164,7 @@ func (s *Session) begin(ctx context.Context, w *replyTo, args []byte, raw bool, 
 	u.s, u.ask = s, core.Ask{Method: w.on.method, Args: args, Raw: raw, Trace: span.Of(ctx), Tag: w}
 	u.ask.Deadline, _ = ctx.Deadline()
 	say(&u.ask, opts)
-	s.client.leave(w)
+	s.client.leave(&u.parcel, &u.fx)
 }
 
 // await waits for a call's end or ctx's.
@@ -281,15 +281,30 @@ func (s *Session) abandon(w *replyTo, tag waiter, why error) error {
 
 // closing waits for one Close.
 type closing struct {
-	done chan struct{}
-	err  *session.Error
+	s      *Session
+	parcel parcel
+	fx     core.Effects
+	done   chan struct{} // holds one
+	err    *session.Error
 }
 
-var closings = sync.Pool{New: func() any { return &closing{done: make(chan struct{}, 1)} }}
+var closings = sync.Pool{New: func() any {
+	w := &closing{done: make(chan struct{}, 1)}
+	w.parcel.give = w
+	return w
+}}
+
+func (w *closing) give(c *Client, fx *core.Effects) {
+	if c.closed { // that has ended the session
+		w.settle(&core.Result{})
+		return
+	}
+	c.core.Close(c.loop.Time(), w.s.core, w, fx)
+}
 
 func (w *closing) settle(r *core.Result) {
 	w.err = r.Err
-	w.done <- struct{}{} // holds one
+	w.done <- struct{}{}
 }
 
 // Close ends the session and blocks until its node has confirmed it or ctx
@@ -297,16 +312,15 @@ func (w *closing) settle(r *core.Result) {
 // cancelled. Closing a session that is over already is not an error.
 func (s *Session) Close(ctx context.Context) error {
 	w := closings.Get().(*closing)
-	if !s.client.step(func(now time.Time, fx *core.Effects) { s.client.core.Close(now, s.core, w, fx) }) {
-		return nil
-	}
+	w.s = s
+	s.client.leave(&w.parcel, &w.fx)
 	select {
 	case <-w.done:
 	case <-ctx.Done():
 		return fmt.Errorf("close session %s: %w", s.ID(), ctx.Err())
 	}
 	err := w.err
-	w.err = nil
+	w.s, w.err = nil, nil
 	closings.Put(w) // only here: elsewhere its end may still come
 	if err != nil && !isDone(err) {
 		return fmt.Errorf("close session %s: %w", s.ID(), err)
@@ -319,7 +333,8 @@ func (s *Session) Err() error {
 	s.client.mu.Lock()
 	defer s.client.mu.Unlock()
 	if e := s.core.Ended(); e != nil {
-		return e
+		own := *e
+		return &own
 	}
 	return nil
 }

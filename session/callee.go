@@ -50,17 +50,19 @@ type callEntry[C any] struct {
 //	absent -> waiting -> running -> done -> (acknowledged) forgotten
 //	   \________\__ cancelled, expired: done, not run (the tombstone)
 //
-// It is not safe for concurrent use; its owner locks.
+// It is not safe for concurrent use; its owner locks. Once it is used it must not
+// be copied.
 type Callee[C any] struct {
 	window   uint64
 	maxBytes int
 
-	acked   uint64         // everything up to here is settled and forgotten
-	turn    uint64         // the lowest number that has not started or been settled
-	top     uint64         // the highest number ever arrived
-	running uint64         // the number that runs, 0 if none does
-	bytes   int            // of stored replies and of calls that wait or run
-	log     []callEntry[C] // a ring: number n lives at n % len
+	acked   uint64          // everything up to here is settled and forgotten
+	turn    uint64          // the lowest number that has not started or been settled
+	top     uint64          // the highest number ever arrived
+	running uint64          // the number that runs, 0 if none does
+	bytes   int             // of stored replies and of calls that wait or run
+	log     []callEntry[C]  // a ring: number n lives at n % len
+	one     [1]callEntry[C] // what it begins as: most have one call at a time
 }
 
 // NewCallee returns the worker's half of a fresh session. Window bounds the
@@ -236,7 +238,7 @@ func (c *Callee[C]) trim(latest *callEntry[C]) {
 // returns the first number that the new holder may use.
 func (c *Callee[C]) Move() (next uint64) {
 	next = max(c.Top()+1, c.turn)
-	c.log, c.bytes = nil, 0
+	c.log, c.one, c.bytes = nil, [1]callEntry[C]{}, 0
 	c.acked, c.turn, c.top = next-1, next, next-1
 	return next
 }
@@ -342,12 +344,16 @@ func (c *Callee[C]) grow(n uint64) *callEntry[C] {
 	for c.acked+size < n {
 		size *= 2
 	}
-	if size != uint64(len(c.log)) {
+	switch {
+	case size == uint64(len(c.log)):
+	case size == 1:
+		c.log = c.one[:]
+	default:
 		bigger := make([]callEntry[C], size)
 		for i := c.acked + 1; i <= c.acked+uint64(len(c.log)); i++ {
 			bigger[i%size] = c.log[i%uint64(len(c.log))]
 		}
-		c.log = bigger
+		c.log, c.one = bigger, [1]callEntry[C]{}
 	}
 	return &c.log[n%size]
 }

@@ -6,7 +6,8 @@ import "time"
 // many are in flight, knows what to acknowledge, and says what to send again.
 // F is what the client wants to find again when a number is settled.
 //
-// It is not safe for concurrent use; its owner locks.
+// It is not safe for concurrent use; its owner locks. Once it is used it must not
+// be copied.
 type Caller[F any] struct {
 	window   uint64
 	maxBytes int
@@ -15,6 +16,7 @@ type Caller[F any] struct {
 	acked uint64 // everything up to here is settled
 	bytes int    // of arguments in flight
 	ring  []flight[F]
+	one   [1]flight[F] // what it begins as: most have one call at a time
 }
 
 type flight[F any] struct {
@@ -172,14 +174,18 @@ func (c *Caller[F]) grow(n uint64) *flight[F] {
 	for c.acked+size < n {
 		size *= 2
 	}
-	if size != uint64(len(c.ring)) {
+	switch {
+	case size == uint64(len(c.ring)):
+	case size == 1:
+		c.ring = c.one[:]
+	default:
 		bigger := make([]flight[F], size)
 		if old := uint64(len(c.ring)); old > 0 {
 			for i := c.acked + 1; i < n; i++ {
 				bigger[i%size] = c.ring[i%old]
 			}
 		}
-		c.ring = bigger
+		c.ring, c.one = bigger, [1]flight[F]{}
 	}
 	return &c.ring[n%size]
 }

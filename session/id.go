@@ -15,7 +15,10 @@ import (
 type ID = uuid.UUID
 
 // NewID draws an ID from chance.
-func NewID(chance io.Reader) (ID, error) { return uuid.NewRandomFromReader(chance) }
+func NewID(chance io.Reader) (ID, error) {
+	l := NewLots(chance)
+	return l.ID()
+}
 
 // Key is the secret half of a session: 128 random bits, in every frame of its
 // holder. String hides it.
@@ -23,9 +26,8 @@ type Key [16]byte
 
 // NewKey draws a Key from chance.
 func NewKey(chance io.Reader) (Key, error) {
-	var k Key
-	_, err := io.ReadFull(chance, k[:])
-	return k, err
+	l := NewLots(chance)
+	return l.Key()
 }
 
 // Equal compares two keys in a time that tells nothing about them.

@@ -4,7 +4,8 @@ package session
 // answer every copy of every call.
 type Remains struct {
 	turn  uint64
-	kept  []keptReply
+	last  keptReply   // the reply with the highest number, 0 where none is kept
+	older []keptReply // those before it: mostly there are none
 	bytes int
 }
 
@@ -13,22 +14,29 @@ type keptReply struct {
 	reply  Reply
 }
 
-// Remains returns the replies that were not acknowledged.
-func (c *Callee[C]) Remains() Remains {
-	r := Remains{turn: c.turn, bytes: c.bytes}
+// Remain leaves in r the replies that were not acknowledged.
+func (c *Callee[C]) Remain(r *Remains) {
+	*r = Remains{turn: c.turn, bytes: c.bytes}
 	for n := c.acked + 1; n <= c.top; n++ {
-		if reply, ok := c.Stored(n); ok {
-			r.kept = append(r.kept, keptReply{n, reply})
+		reply, ok := c.Stored(n)
+		if !ok {
+			continue
 		}
+		if r.last.number != 0 {
+			r.older = append(r.older, r.last)
+		}
+		r.last = keptReply{n, reply}
 	}
-	return r
 }
 
 // Stored returns the reply kept for n.
 func (r *Remains) Stored(n uint64) (Reply, bool) {
-	for i := range r.kept {
-		if r.kept[i].number == n {
-			return r.kept[i].reply, true
+	if n != 0 && r.last.number == n {
+		return r.last.reply, true
+	}
+	for i := range r.older {
+		if r.older[i].number == n {
+			return r.older[i].reply, true
 		}
 	}
 	return Reply{}, false
@@ -38,14 +46,20 @@ func (r *Remains) Stored(n uint64) (Reply, bool) {
 // were: of each it stays known that it was done.
 func (r *Remains) Strip() (bytes int) {
 	bytes, r.bytes = r.bytes, 0
-	for i := range r.kept {
-		if k := &r.kept[i].reply; len(k.Body) > 0 {
-			if k.Body = nil; k.Code == 0 {
-				*k = Reply{Code: ErrReplyGone}
-			}
-		}
+	r.last.reply.strip()
+	for i := range r.older {
+		r.older[i].reply.strip()
 	}
 	return bytes
+}
+
+func (r *Reply) strip() {
+	if len(r.Body) == 0 {
+		return
+	}
+	if r.Body = nil; r.Code == 0 {
+		*r = Reply{Code: ErrReplyGone}
+	}
 }
 
 // Turn returns the lowest number that had neither started nor been settled.

@@ -70,6 +70,35 @@ func TestOneCallSessions(t *testing.T) {
 	}
 }
 
+// Of a pool that has nothing to open and nothing to close too, whatever the call
+// ends with.
+func TestOneCallSessionsOfABarePool(t *testing.T) {
+	pool := worker.NewPool(worker.Config[struct{}]{Pool: "bare", Slots: 1, Lease: long})
+	worker.Handle(pool, "add", func(_ context.Context, _ struct{}, by int) (int, error) {
+		switch by {
+		case 0:
+			return 0, errors.New("nothing to add")
+		case -1:
+			panic("less")
+		}
+		return by, nil
+	})
+	c := newCell(t, broker.Options{})
+	c.serve(t, worker.Options{}, pool)
+	cl := c.dial(t)
+	for range 20 {
+		if n, err := client.Do[int](t.Context(), cl, "bare", "add", 3); err != nil || n != 3 {
+			t.Fatalf("a result: %d, %v", n, err)
+		}
+		if _, err := client.Do[int](t.Context(), cl, "bare", "add", 0); !errors.Is(err, session.ErrMethod) {
+			t.Fatalf("an error: %v", err)
+		}
+		if _, err := client.Do[int](t.Context(), cl, "bare", "add", -1); !errors.Is(err, session.ErrWorkerPanic) {
+			t.Fatalf("a panic: %v", err)
+		}
+	}
+}
+
 // Many calls in flight run in order, and progress reaches the caller.
 func TestGoAndProgress(t *testing.T) {
 	c := newCell(t, broker.Options{})

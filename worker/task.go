@@ -49,6 +49,7 @@ type task struct {
 	work      work           // while not handed: the goroutine's own
 	stop      *session.Error // it is to end, for that
 	over      bool           // it has ended for the core already
+	gone      bool           // its goroutine is, before it was told to end, see leaves
 	opening   *callContext   // Open's, nil after it
 	current   *callContext   // of what runs, or has run last
 	running   uint64         // the call's number
@@ -128,8 +129,7 @@ func (t *task) live() {
 
 // finish serves the session until it ends, and ends its state.
 func (t *task) finish() {
-	t.serve()
-	if !t.over {
+	if t.serve() && !t.over {
 		t.close(t.stop)
 	}
 }
@@ -187,7 +187,9 @@ func (t *task) give(o order) {
 	case t.waits && o.over:
 		t.node.tasks.Done() // it has run nothing
 	default:
-		t.take(&o)
+		if gone := t.take(&o); gone && !o.over {
+			t.node.closed(t)
+		}
 		if t.waits {
 			t.waits = false
 			go t.run()
@@ -195,8 +197,8 @@ func (t *task) give(o order) {
 	}
 }
 
-// take keeps an order for the session's goroutine.
-func (t *task) take(o *order) {
+// take keeps an order for the session's goroutine, unless that is gone.
+func (t *task) take(o *order) (gone bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if o.stop != nil {
@@ -205,17 +207,36 @@ func (t *task) take(o *order) {
 		t.work, t.handed = o.work, true
 	}
 	t.news.Signal()
+	return t.gone
 }
 
 // serve runs calls until the session ends. A call that was handed over before
-// the end, and cancelled by it, comes to its own end first.
-func (t *task) serve() {
+// the end, and cancelled by it, comes to its own end first. Told is false where
+// the goroutine has not waited for the end.
+func (t *task) serve() (told bool) {
 	for ctx := t.next(); ctx != nil; ctx = t.next() {
 		reply := t.handle(ctx, &t.work)
 		n, errand := t.work.call.Number, t.work.errand
 		t.work = work{} // the core hands over the next only after done
 		t.node.done(t, n, errand, reply)
+		if errand == nil && t.leaves() {
+			return false
+		}
 	}
+	return true
+}
+
+// leaves reports that nothing is left to run, also at the session's end, of which
+// the goroutine has not been told yet: it was opened for the call that it has run.
+func (t *task) leaves() bool {
+	if !t.bare || !t.session.Once() {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.running, t.errand, t.current = 0, nil, nil
+	t.gone = t.stop == nil
+	return t.gone
 }
 
 // next waits for a call and begins it; it is nil at the session's end.

@@ -92,6 +92,14 @@ type Core struct {
 	draining    bool   // it takes no more opens
 	ticked      time.Time
 	looked      time.Time // for pools that nobody serves
+	reader      wire.Reader
+	said        said
+}
+
+// said is what the core says most, in memory that it uses again.
+type said struct {
+	offer  wire.Offer
+	opened wire.Opened
 }
 
 // New returns a broker that starts now.
@@ -166,7 +174,7 @@ func (c *Core) Step(now time.Time, from wire.Peer, env []byte, fx *Effects) {
 		c.toHolder(from, kind, env, fx)
 		return
 	}
-	m, err := wire.ParseControl(env)
+	m, err := c.reader.Control(env)
 	if err != nil {
 		code := session.ErrBadMessage
 		if !kind.Known() {

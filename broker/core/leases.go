@@ -188,7 +188,7 @@ func (c *Core) settleOpen(now time.Time, key session.OpenKey, l *lease, fx *Effe
 		delete(o.node.offers, key)
 	}
 	l.first = o.first
-	l.once = o.offer != nil && o.offer.Once
+	l.once = o.call.once
 	c.leave(o)
 	if o.withdrawn {
 		c.takeBack(l, session.ErrWithdrawn, fx)
@@ -206,12 +206,14 @@ func (c *Core) tellRoute(l *lease, fx *Effects) {
 	}
 }
 
+// route is what its client is told of a session, good until it is called again.
 func (c *Core) route(l *lease) *wire.Opened {
-	return &wire.Opened{
+	c.said.opened = wire.Opened{
 		Request: l.live.Request, Broker: c.cfg.ID, Node: l.node.id, NodeName: l.node.name, PID: l.node.pid, Pool: l.live.Pool,
 		Worker: l.live.Worker, Incarnation: l.live.Incarnation, Session: l.live.Session, Key: l.live.Key,
 		Epoch: l.live.Epoch, Endpoint: l.node.endpoint, Limits: l.live.Limits,
 	}
+	return &c.said.opened
 }
 
 // ended takes a node's word that a session is over.

@@ -39,8 +39,17 @@ type open struct {
 	again     time.Time      // when the offer is repeated
 	try       uint32         // how often it has come back from a node
 	first     bool           // a call came along
-	offer     *wire.Offer    // what comes along, nil if nothing does
+	call      along          // what that is
 	grant     assigner.Grant // while offered
+}
+
+// along is a call that comes along with an open.
+type along struct {
+	method           string
+	args             []byte
+	raw, once        bool
+	budget, patience uint32
+	trace            []byte
 }
 
 // open takes a client's wish for a worker. A repeated one is answered with
@@ -135,7 +144,7 @@ func (c *Core) demand(now time.Time, m *wire.Open) *open {
 	}
 	if o.first {
 		o.size = len(m.Args)
-		o.offer = &wire.Offer{Method: m.Method, Args: m.Args, Raw: m.Raw, Budget: m.Budget, Patience: m.Patience, Once: m.Once, Trace: m.Trace}
+		o.call = along{method: m.Method, args: m.Args, raw: m.Raw, budget: m.Budget, patience: m.Patience, once: m.Once, trace: m.Trace}
 	}
 	return o
 }
@@ -273,16 +282,15 @@ func (c *Core) sendOffer(now time.Time, o *open, fx *Effects) {
 	if o.node.peer == 0 { // it has had the offer, and gets it again once it is back
 		return
 	}
-	m := wire.Offer{}
-	if o.offer != nil {
-		m = *o.offer
-		m.Via = o.client.peer
-		if m.Budget > 0 {
-			m.Budget = max(m.Budget-min(wire.Millis(now.Sub(o.arrived)), m.Budget), 1)
+	m := &c.said.offer
+	*m = wire.Offer{Epoch: c.cfg.Epoch, Client: o.key.Client, Request: o.key.Request, Pool: o.ask.Pool, Limits: o.limits, Try: o.try}
+	if k := &o.call; k.method != "" {
+		m.Method, m.Args, m.Raw, m.Patience, m.Once, m.Trace, m.Via = k.method, k.args, k.raw, k.patience, k.once, k.trace, o.client.peer
+		if k.budget > 0 {
+			m.Budget = max(k.budget-min(wire.Millis(now.Sub(o.arrived)), k.budget), 1)
 		}
 	}
-	m.Epoch, m.Client, m.Request, m.Pool, m.Limits, m.Try = c.cfg.Epoch, o.key.Client, o.key.Request, o.ask.Pool, o.limits, o.try
-	fx.Control(o.node.peer, &m)
+	fx.Control(o.node.peer, m)
 }
 
 // repeatOffers sends offers again that nobody has answered. The list is in

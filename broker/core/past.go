@@ -28,21 +28,23 @@ type pastOpen struct {
 // nothing. It is bounded by age and by number; horizon is since when it knows
 // all of them.
 type past struct {
-	opens   map[session.OpenKey]uint64
-	all     recent.Ring[pastOpen]
+	opens   *recent.Index[session.OpenKey, pastOpen]
+	all     *recent.Ring[pastOpen]
 	routes  recent.Ring[lease] // of those of all that have one, in the same order
 	base    time.Time
 	horizon time.Time
 }
 
-func newPast() past { return past{opens: map[session.OpenKey]uint64{}} }
+func newPast() past {
+	all := new(recent.Ring[pastOpen])
+	return past{all: all, opens: recent.NewIndex(all, func(o *pastOpen) session.OpenKey { return o.key })}
+}
 
 func (p *past) find(key session.OpenKey) (pastOpen, bool) {
-	n, ok := p.opens[key]
-	if !ok {
-		return pastOpen{}, false
+	if o, _ := p.opens.Find(key); o != nil {
+		return *o, true
 	}
-	return *p.all.At(n), true
+	return pastOpen{}, false
 }
 
 // leaseOf is the session of an open that has a route.
@@ -50,7 +52,7 @@ func (p *past) leaseOf(o pastOpen) *lease { return p.routes.At(o.route) }
 
 // add remembers an open; its lease where its first call came along, else nil.
 func (p *past) add(now time.Time, o pastOpen, l *lease) {
-	if _, known := p.opens[o.key]; known {
+	if _, known := p.find(o.key); known {
 		return
 	}
 	if p.base.IsZero() {
@@ -64,11 +66,11 @@ func (p *past) add(now time.Time, o pastOpen, l *lease) {
 	if p.all.Len() == pastMost {
 		p.shift()
 	}
-	p.opens[o.key] = p.all.Push(o)
+	p.opens.Put(o.key, p.all.Push(o))
 }
 
 // forget takes back that an open is over.
-func (p *past) forget(key session.OpenKey) { delete(p.opens, key) }
+func (p *past) forget(key session.OpenKey) { p.opens.Forget(key) }
 
 func (p *past) expire(now time.Time) {
 	for o, _ := p.all.Oldest(); o != nil && now.Sub(p.base)-o.at > pastFor; o, _ = p.all.Oldest() {
@@ -79,9 +81,7 @@ func (p *past) expire(now time.Time) {
 func (p *past) shift() {
 	o, n := p.all.Oldest()
 	p.horizon = p.base.Add(o.at)
-	if p.opens[o.key] == n {
-		delete(p.opens, o.key)
-	}
+	p.opens.Drop(n)
 	if o.routed {
 		p.routes.Drop()
 	}

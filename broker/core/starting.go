@@ -63,7 +63,7 @@ func (c *Core) await(n *node, now time.Time, live *wire.Live) {
 // asked fills in what the client of an open wants that only a node had named.
 func (o *open) asked(by *open) {
 	o.unasked, o.first = false, o.first || by.first
-	o.ask, o.limits, o.notify, o.arrived, o.offer = by.ask, by.limits, by.notify, by.arrived, by.offer
+	o.ask, o.limits, o.notify, o.arrived, o.call = by.ask, by.limits, by.notify, by.arrived, by.call
 	o.grant, o.size = o.given(by.arrived), by.size
 }
 

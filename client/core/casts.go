@@ -75,7 +75,7 @@ const (
 // Broadcast asks every member of a pool. Its answers come as Answers with this
 // tag, and its end as a Result.
 func (c *Core) Broadcast(now time.Time, q Question, tag any, fx *Effects) (*Cast, *session.Error) {
-	request, err := uuid.NewRandomFromReader(c.chance)
+	request, err := c.lots.ID()
 	if err != nil {
 		return nil, &session.Error{Code: session.ErrOpenFailed, Outcome: session.NotRun, Text: "draw a request id", Cause: err}
 	}

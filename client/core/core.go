@@ -105,6 +105,7 @@ func (fx *Effects) Reset() {
 type Core struct {
 	cfg    Config
 	chance io.Reader
+	lots   session.Lots
 
 	brokers  map[wire.Peer]*broker
 	order    []*broker // as they were added: the first that is there is used
@@ -121,6 +122,7 @@ type Core struct {
 	retries  wakeHeap
 	beats    *heartbeat.Monitor[wire.Peer]
 	spare    [][]byte // envelopes to use again
+	reader   wire.Reader
 }
 
 // New returns a client that has no brokers yet. Chance makes request ids.
@@ -133,7 +135,7 @@ func New(cfg Config, chance io.Reader) *Core {
 	}
 	cfg.Credit, cfg.Road = cmp.Or(cfg.Credit, session.DefaultCredit), cmp.Or(cfg.Road, session.DefaultRoad)
 	return &Core{
-		cfg: cfg, chance: chance,
+		cfg: cfg, chance: chance, lots: session.NewLots(chance),
 		brokers:  map[wire.Peer]*broker{},
 		opens:    map[uuid.UUID]*Opening{},
 		casts:    map[uuid.UUID]*Cast{},
@@ -167,7 +169,7 @@ func (c *Core) StepIn(now time.Time, from wire.Peer, env []byte, mem session.Mem
 		c.fromWorker(now, from, &h, body, mem, fx)
 		return
 	}
-	m, err := wire.ParseControl(env)
+	m, err := c.reader.Control(env)
 	if err != nil {
 		code := session.ErrBadMessage
 		if !kind.Known() || kind.ToWorker() {

@@ -50,11 +50,21 @@ type Opening struct {
 
 // Open asks for a session. Its end comes as a Result with this tag.
 func (c *Core) Open(now time.Time, w Wish, tag any, fx *Effects) (*Opening, *session.Error) {
-	request, err := uuid.NewRandomFromReader(c.chance)
-	if err != nil {
-		return nil, &session.Error{Code: session.ErrOpenFailed, Outcome: session.NotRun, Text: "draw a request id", Cause: err}
+	o := new(Opening)
+	if refused := c.OpenIn(now, o, &w, tag, fx); refused != nil {
+		return nil, refused
 	}
-	o := &Opening{
+	return o, nil
+}
+
+// OpenIn is Open in memory of the caller's, which is his again after that end, if
+// he has not taken the open back.
+func (c *Core) OpenIn(now time.Time, o *Opening, w *Wish, tag any, fx *Effects) *session.Error {
+	request, err := c.lots.ID()
+	if err != nil {
+		return &session.Error{Code: session.ErrOpenFailed, Outcome: session.NotRun, Text: "draw a request id", Cause: err}
+	}
+	*o = Opening{
 		request: request, tag: tag, number: c.asked,
 		ask: wire.Open{
 			Client: c.cfg.ID, Request: request, Pool: w.Pool, Labels: w.Labels, Want: w.Want, Priority: int8(min(max(w.Priority, -8), 8)),
@@ -66,11 +76,11 @@ func (c *Core) Open(now time.Time, w Wish, tag any, fx *Effects) (*Opening, *ses
 		o.ask.Method, o.ask.Args, o.ask.Raw, o.ask.Once = f.Method, f.Args, f.Raw, w.Once
 		o.ask.Patience, o.ask.Trace = wire.PatienceMillis(f.Patience), f.Trace.Field()
 		if len(f.Args) > wire.MaxEnvelope/2 {
-			return nil, infer(session.ErrTooLarge, session.NotRun, 0, "argument of %d bytes, at most %d with an open", len(f.Args), wire.MaxEnvelope/2)
+			return infer(session.ErrTooLarge, session.NotRun, 0, "argument of %d bytes, at most %d with an open", len(f.Args), wire.MaxEnvelope/2)
 		}
 	}
 	if err := o.ask.Check(); err != nil {
-		return nil, &session.Error{Code: session.ErrBadMessage, Outcome: session.NotRun, Text: err.Error()}
+		return &session.Error{Code: session.ErrBadMessage, Outcome: session.NotRun, Text: err.Error()}
 	}
 	if w.Wait > 0 {
 		o.deadline = now.Add(w.Wait)
@@ -78,7 +88,7 @@ func (c *Core) Open(now time.Time, w Wish, tag any, fx *Effects) (*Opening, *ses
 	c.opens[request] = o
 	c.asked++
 	c.ask(now, o, fx)
-	return o, nil
+	return nil
 }
 
 // Withdraw takes an open back. It is over at once for its owner: no Result for
@@ -209,8 +219,10 @@ func (c *Core) lapse(now time.Time, o *Opening, why string, fx *Effects) {
 		e.Outcome = session.Unknown
 	}
 	c.endOpen(o, e, fx)
-	o.first = nil
-	c.Withdraw(now, o, fx)
+	back := *o // whose memory is not the core's any more
+	back.first = nil
+	c.opens[o.request] = &back
+	c.Withdraw(now, &back, fx)
 }
 
 func (c *Core) opensInOrder() []*Opening {

@@ -28,6 +28,7 @@ type Session struct {
 	once    bool // it ends with call 1
 	closing bool
 	closers []any
+	closer  [1]any    // the memory of closers, where there is one
 	close   time.Time // when Close is sent again
 	giveUp  time.Time // when Close has been tried for long enough
 
@@ -294,7 +295,7 @@ func (c *Core) settle(now time.Time, s *Session, n uint64, r Result, fx *Effects
 		s.pending = s.pending[1:]
 	}
 	if s.once && s.ended == nil && s.calls.InFlight() == 0 {
-		c.over(s, &session.Error{Code: session.ErrSessionClosed, Text: "it was opened for one call", Remote: true}, fx)
+		c.over(s, endOnce, fx)
 	}
 	c.forget(s)
 }
@@ -436,6 +437,12 @@ func (c *Core) failBeyond(now time.Time, s *Session, started uint64, why *sessio
 	}
 }
 
+// The ends of most sessions, which share them.
+var (
+	endHere = &session.Error{Code: session.ErrSessionClosed, Text: "closed here"}
+	endOnce = &session.Error{Code: session.ErrSessionClosed, Text: "it was opened for one call", Remote: true}
+)
+
 // Close ends a session. Its end comes as a Result with this tag; a session
 // that is over already is closed.
 func (c *Core) Close(now time.Time, s *Session, tag any, fx *Effects) {
@@ -443,13 +450,16 @@ func (c *Core) Close(now time.Time, s *Session, tag any, fx *Effects) {
 		fx.Results = append(fx.Results, Result{Tag: tag})
 		return
 	}
+	if s.closers == nil {
+		s.closers = s.closer[:0]
+	}
 	s.closers = append(s.closers, tag)
 	if s.closing {
 		return
 	}
 	s.closing, s.giveUp = true, now.Add(max(s.limits.Lease, closeFor))
 	if s.ended == nil {
-		c.over(s, &session.Error{Code: session.ErrSessionClosed, Text: "closed here"}, fx)
+		c.over(s, endHere, fx)
 	}
 	c.sendClose(now, s, fx)
 }
@@ -499,7 +509,7 @@ func (c *Core) shut(s *Session, err *session.Error, fx *Effects) {
 	for _, tag := range s.closers {
 		fx.Results = append(fx.Results, Result{Tag: tag, Err: err})
 	}
-	s.closers = nil
+	s.closers, s.closer = nil, [1]any{}
 	s.closing = false
 	c.forget(s)
 }

@@ -1,7 +1,7 @@
 // Package recent answers one question: what happened lately? A Ring keeps
 // values in the order in which they came, in one piece of memory, so that tens
-// of thousands of them cost the garbage collector next to nothing: whoever looks
-// them up by a key keeps a map of numbers, which hold no pointers.
+// of thousands of them cost the garbage collector next to nothing. An Index finds
+// them by a key that they hold.
 //
 // What it does not do: it bounds nothing by itself, knows no time, and takes no
 // lock.
@@ -16,13 +16,20 @@ type Ring[V any] struct {
 
 // Push adds a value and returns its number.
 func (r *Ring[V]) Push(v V) uint64 {
+	at, n := r.Next()
+	*at = v
+	return n
+}
+
+// Next adds a value, which is zero, and returns where it is and its number. The
+// pointer is as good as At's.
+func (r *Ring[V]) Next() (*V, uint64) {
 	if r.Len() == len(r.values) {
 		r.grow()
 	}
 	n := r.next
-	r.values[n%uint64(len(r.values))] = v
 	r.next++
-	return n
+	return &r.values[n%uint64(len(r.values))], n
 }
 
 // At returns value n, nil once it was dropped or before it came. The pointer is

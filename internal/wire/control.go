@@ -478,13 +478,23 @@ func ParseControl(env []byte) (Control, error) {
 	if m == nil {
 		return nil, fmt.Errorf("%w: no control message is of %s", ErrControl, KindOf(env))
 	}
-	if rest, ok := plans[m.Kind()].read(env[1:], address(m)); ok && len(rest) == 0 {
-		if err := m.Check(); err != nil {
-			return nil, fmt.Errorf("%w: %s: %w", ErrControl, m.Kind(), err)
-		}
-		return m, nil
+	if m, ok, err := parseAs(m, env, nil); ok {
+		return m, err
 	}
 	return parseSlowly(env)
+}
+
+// parseAs is ParseControl into m, an empty message of env's kind; ok is false
+// where that is not in the form that a plan reads.
+func parseAs(m Control, env []byte, w *words) (_ Control, ok bool, err error) {
+	k := m.Kind()
+	if rest, ok := plans[k].read(env[1:], address(m), w); !ok || len(rest) > 0 {
+		return nil, false, nil
+	}
+	if err := m.Check(); err != nil {
+		return nil, true, fmt.Errorf("%w: %s: %w", ErrControl, k, err)
+	}
+	return m, true, nil
 }
 
 // parseSlowly is ParseControl for a message in any form, and for one that is

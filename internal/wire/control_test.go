@@ -491,6 +491,15 @@ func BenchmarkControl(b *testing.B) {
 				buf = AppendControl(buf[:0], m)
 			}
 		})
+		b.Run("again/"+m.Kind().String(), func(b *testing.B) {
+			var r Reader
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := r.Control(env); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 		b.Run("decode/"+m.Kind().String(), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"reflect"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -18,6 +19,7 @@ import (
 // left to the library and the checks around it.
 type plan struct {
 	fields []planField
+	most   int  // bytes at most, without those of texts and bytes
 	whole  bool // every field is of a kind that a plan knows
 }
 
@@ -35,17 +37,60 @@ const (
 )
 
 type planField struct {
-	key    []byte // as encoded
+	lead   planLead
 	kind   planKind
 	omit   bool // left out when it is zero
+	size   uint8
 	offset uintptr
-	size   uintptr
 	typ    reflect.Type
 	sub    *plan
 }
 
-var plans = func() map[Kind]*plan {
-	all := map[Kind]*plan{}
+// planLead is what a field begins with, its key above all: two words are
+// written and compared faster than a handful of bytes.
+type planLead struct {
+	low, high         uint64 // the bytes in their order, zeros behind them
+	lowMask, highMask uint64
+	n                 int
+}
+
+// leadSize is how many bytes a lead may have. It is written, and looked for, as
+// a whole.
+const leadSize = 16
+
+func leadOf(b []byte) planLead {
+	var text, mask [leadSize]byte
+	n := copy(text[:], b)
+	for i := range n {
+		mask[i] = 0xff
+	}
+	return planLead{
+		low: binary.LittleEndian.Uint64(text[:8]), high: binary.LittleEndian.Uint64(text[8:]),
+		lowMask: binary.LittleEndian.Uint64(mask[:8]), highMask: binary.LittleEndian.Uint64(mask[8:]), n: n,
+	}
+}
+
+// put writes the lead at the front of b, which has room for leadSize bytes.
+func (l *planLead) put(b []byte) {
+	_ = b[leadSize-1]
+	binary.LittleEndian.PutUint64(b, l.low)
+	binary.LittleEndian.PutUint64(b[8:], l.high)
+}
+
+// begins reports whether b begins with the lead.
+func (l *planLead) begins(b []byte) bool {
+	if len(b) < leadSize {
+		var longer [leadSize]byte
+		if len(b) < l.n {
+			return false
+		}
+		copy(longer[:], b)
+		b = longer[:]
+	}
+	return binary.LittleEndian.Uint64(b)&l.lowMask == l.low && binary.LittleEndian.Uint64(b[8:])&l.highMask == l.high
+}
+
+var plans = func() (all [256]*plan) {
 	for _, k := range Kinds() {
 		if m := New(k); m != nil {
 			all[k] = planOf(reflect.TypeOf(m).Elem())
@@ -54,21 +99,41 @@ var plans = func() map[Kind]*plan {
 	return all
 }()
 
+// mapHead and idHead bound what stands before the fields of a struct, and
+// before the bytes of an id; valueMost what a number takes, or the length of a
+// text.
+const (
+	mapHead   = 3
+	valueMost = 9
+	idSize    = 16
+)
+
 func planOf(t reflect.Type) *plan {
-	p := &plan{whole: true}
+	p := &plan{whole: true, most: mapHead + leadSize}
 	for f := range t.Fields() {
 		name, rest, _ := strings.Cut(f.Tag.Get("msgpack"), ",")
 		field := planField{
-			key: appendText(nil, name), kind: planKindOf(f.Type), omit: rest == "omitempty",
-			offset: f.Offset, size: f.Type.Size(), typ: f.Type,
+			kind: planKindOf(f.Type), omit: rest == "omitempty", offset: f.Offset, size: uint8(f.Type.Size()), typ: f.Type,
 		}
-		if field.kind == planStruct {
+		lead := appendText(nil, name)
+		switch field.kind {
+		case planID:
+			lead = append(lead, 0xc4, idSize)
+			p.most += idSize
+		case planStruct:
 			field.sub = planOf(f.Type)
 			p.whole = p.whole && field.sub.whole
+			p.most += field.sub.most
+		case planOther:
+			p.whole = p.whole && field.omit
+		default:
+			p.most += valueMost
 		}
-		if field.kind == planOther && !field.omit {
-			p.whole = false
+		if len(lead) > leadSize {
+			panic("wire: no plan has room for a field named " + name)
 		}
+		field.lead = leadOf(lead)
+		p.most += len(lead)
 		p.fields = append(p.fields, field)
 	}
 	return p
@@ -100,37 +165,57 @@ func planKindOf(t reflect.Type) planKind {
 // append encodes the struct at p; ok is false where it holds what the plan does
 // not know.
 func (pl *plan) append(dst []byte, p unsafe.Pointer) (out []byte, ok bool) {
+	dst = slices.Grow(dst, pl.most)
+	start := len(dst)
+	dst = append(dst, 0x80)
 	n := 0
 	for i := range pl.fields {
 		f := &pl.fields[i]
-		if f.kind == planOther && !f.absent(p) {
-			return dst, false
-		}
-		if !f.omit || !f.absent(p) {
-			n++
-		}
-	}
-	if n < 16 {
-		dst = append(dst, 0x80|byte(n))
-	} else {
-		dst = append(dst, 0xde, 0, byte(n))
-	}
-	for i := range pl.fields {
-		f := &pl.fields[i]
-		if f.omit && f.absent(p) {
+		at := unsafe.Add(p, f.offset)
+		if f.omit && f.absent(at) {
 			continue
 		}
-		if dst, ok = f.append(append(dst, f.key...), unsafe.Add(p, f.offset)); !ok {
+		n++
+		end := len(dst)
+		f.lead.put(dst[end : end+leadSize])
+		dst = dst[:end+f.lead.n]
+		switch f.kind {
+		case planID:
+			dst = append(dst, (*[idSize]byte)(at)[:]...)
+		case planUint:
+			dst = appendUint(dst, f.uint(at))
+		case planInt:
+			dst = appendInt(dst, f.int(at))
+		case planBool:
+			dst = append(dst, 0xc2|*(*byte)(at))
+		case planString:
+			dst = slices.Grow(appendText(dst, *(*string)(at)), pl.most)
+		case planBytes:
+			dst = slices.Grow(appendBin(dst, *(*[]byte)(at)), pl.most)
+		case planStruct:
+			if dst, ok = f.sub.append(dst, at); !ok {
+				return dst, false
+			}
+			dst = slices.Grow(dst, pl.most)
+		default:
 			return dst, false
 		}
 	}
-	return dst, true
+	return headed(dst, start, n), true
 }
 
-// absent reports whether the field of the struct at p is its zero value, or an
-// empty list or map.
-func (f *planField) absent(p unsafe.Pointer) bool {
-	at := unsafe.Add(p, f.offset)
+// headed writes how many fields the map has that begins at start, where a short
+// head has been left for it.
+func headed(dst []byte, start, n int) []byte {
+	if n < 16 {
+		dst[start] = 0x80 | byte(n)
+		return dst
+	}
+	return slices.Replace(dst, start, start+1, 0xde, byte(n>>8), byte(n))
+}
+
+// absent reports whether a field is its zero value, or an empty list or map.
+func (f *planField) absent(at unsafe.Pointer) bool {
 	switch f.kind {
 	case planString:
 		return *(*string)(at) == ""
@@ -143,35 +228,18 @@ func (f *planField) absent(p unsafe.Pointer) bool {
 	case planInt:
 		return f.int(at) == 0
 	case planOther:
-		return reflect.NewAt(f.typ, at).Elem().Len() == 0
+		return f.empty(at)
 	default:
 		return false
 	}
 }
 
-func (f *planField) append(dst []byte, at unsafe.Pointer) ([]byte, bool) {
-	switch f.kind {
-	case planID:
-		id := (*[16]byte)(at)
-		return append(append(dst, 0xc4, 16), id[:]...), true
-	case planUint:
-		return appendUint(dst, f.uint(at)), true
-	case planInt:
-		return appendInt(dst, f.int(at)), true
-	case planBool:
-		if *(*bool)(at) {
-			return append(dst, 0xc3), true
-		}
-		return append(dst, 0xc2), true
-	case planString:
-		return appendText(dst, *(*string)(at)), true
-	case planBytes:
-		return appendBin(dst, *(*[]byte)(at)), true
-	case planStruct:
-		return f.sub.append(dst, at)
-	default:
-		return dst, false
+// empty reports whether a list or a map has nothing in it.
+func (f *planField) empty(at unsafe.Pointer) bool {
+	if f.typ.Kind() == reflect.Map && *(*unsafe.Pointer)(at) == nil {
+		return true
 	}
+	return reflect.NewAt(f.typ, at).Elem().Len() == 0
 }
 
 func (f *planField) uint(at unsafe.Pointer) uint64 {

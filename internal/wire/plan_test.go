@@ -33,7 +33,7 @@ func TestPlansAgreeWithTheLibrary(t *testing.T) {
 				t.Fatalf("%s: %x, the library writes %x", k, fast, slow)
 			}
 			got := New(k)
-			if rest, ok := plans[k].read(slow[1:], address(got)); ok && len(rest) == 0 {
+			if rest, ok := plans[k].read(slow[1:], address(got), nil); ok && len(rest) == 0 {
 				planned++
 				if again := appendSlowly(nil, got); !bytes.Equal(again, slow) {
 					t.Fatalf("%s: read as %+v, was %+v", k, got, m)

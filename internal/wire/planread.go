@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/binary"
 	"math"
 	"unsafe"
@@ -10,33 +9,25 @@ import (
 // read decodes the struct at p from the front of b, if it is in the form that
 // append writes: fields in order, each in its shortest form. Where ok is false
 // nothing may be concluded of b, and the struct is half filled.
-func (pl *plan) read(b []byte, p unsafe.Pointer) (rest []byte, ok bool) {
+func (pl *plan) read(b []byte, p unsafe.Pointer, w *words) (rest []byte, ok bool) {
 	n, b, ok := readMap(b)
 	if !ok {
 		return nil, false
 	}
-	next := 0
-	for range n {
-		f := pl.after(&next, b)
-		if f == nil || f.kind == planOther {
+	for i := 0; n > 0; i++ {
+		if i == len(pl.fields) {
 			return nil, false
 		}
-		if b, ok = f.read(b[len(f.key):], unsafe.Add(p, f.offset)); !ok {
+		f := &pl.fields[i]
+		if !f.lead.begins(b) {
+			continue
+		}
+		if b, ok = f.read(b[f.lead.n:], unsafe.Add(p, f.offset), w); !ok {
 			return nil, false
 		}
+		n--
 	}
 	return b, true
-}
-
-// after finds the field whose key b begins with, from *next on.
-func (pl *plan) after(next *int, b []byte) *planField {
-	for ; *next < len(pl.fields); *next++ {
-		if f := &pl.fields[*next]; bytes.HasPrefix(b, f.key) {
-			*next++
-			return f
-		}
-	}
-	return nil
 }
 
 func readMap(b []byte) (n int, rest []byte, ok bool) {
@@ -49,14 +40,14 @@ func readMap(b []byte) (n int, rest []byte, ok bool) {
 	return 0, nil, false
 }
 
-func (f *planField) read(b []byte, at unsafe.Pointer) (rest []byte, ok bool) {
+func (f *planField) read(b []byte, at unsafe.Pointer, w *words) (rest []byte, ok bool) {
 	switch f.kind {
 	case planID:
-		if len(b) < 18 || b[0] != 0xc4 || b[1] != 16 {
+		if len(b) < idSize {
 			return nil, false
 		}
-		*(*[16]byte)(at) = [16]byte(b[2:18])
-		return b[18:], true
+		*(*[idSize]byte)(at) = [idSize]byte(b)
+		return b[idSize:], true
 	case planUint:
 		n, rest, ok := readUint(b)
 		return rest, ok && f.setUint(at, n)
@@ -71,14 +62,14 @@ func (f *planField) read(b []byte, at unsafe.Pointer) (rest []byte, ok bool) {
 		return b[1:], true
 	case planString:
 		s, rest, ok := readText(b)
-		*(*string)(at) = string(s)
+		*(*string)(at) = w.text(s)
 		return rest, ok
 	case planBytes:
 		s, rest, ok := readBin(b)
-		*(*[]byte)(at) = bytes.Clone(s)
+		*(*[]byte)(at) = w.bytes(s)
 		return rest, ok
 	case planStruct:
-		return f.sub.read(b, at)
+		return f.sub.read(b, at, w)
 	default:
 		return nil, false
 	}

@@ -227,6 +227,7 @@ func (c *Core) next(now time.Time, s *Session, fx *Effects) {
 			c.reply(s, s.from, s.via, late, r, fx)
 		}
 	}
+	ready = ready && !s.spent()
 	errand := len(s.errands) > 0 && s.callee.Running() == 0 && (!ready || !s.yields) && !s.spent()
 	switch l := s.lane; {
 	case !ready && !errand:

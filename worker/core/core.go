@@ -179,8 +179,8 @@ const (
 // Core is the node's state. It is not safe for concurrent use; its owner
 // locks.
 type Core struct {
-	cfg    Config
-	chance io.Reader
+	cfg  Config
+	lots session.Lots
 
 	brokers     map[wire.Peer]*broker
 	inOrder     []*broker  // the same, by their peers
@@ -208,6 +208,7 @@ type Core struct {
 	lastTick    time.Time
 	late        time.Duration // by how much Tick was late at worst since the last beat
 	bad         uint64
+	reader      wire.Reader
 }
 
 // New returns a node that has no brokers yet. Chance makes session ids and
@@ -224,7 +225,7 @@ func New(now time.Time, cfg Config, chance io.Reader) *Core {
 	}
 	cfg.Credit, cfg.Road = cmp.Or(cfg.Credit, session.DefaultCredit), cmp.Or(cfg.Road, session.DefaultRoad)
 	c := &Core{
-		cfg: cfg, chance: chance,
+		cfg: cfg, lots: session.NewLots(chance), reader: wire.NewReader(true),
 		brokers:  map[wire.Peer]*broker{},
 		pools:    map[string]*pool{},
 		sessions: map[session.ID]*Session{},
@@ -248,7 +249,7 @@ func New(now time.Time, cfg Config, chance io.Reader) *Core {
 }
 
 // Step takes one envelope from a peer: a broker, or a holder on the direct
-// path. Calls keep a part of env's memory.
+// path. Calls, also those that come with an offer, keep a part of env's memory.
 func (c *Core) Step(now time.Time, from wire.Peer, env []byte, fx *Effects) {
 	c.StepIn(now, from, env, nil, fx)
 }
@@ -271,7 +272,7 @@ func (c *Core) StepIn(now time.Time, from wire.Peer, env []byte, mem session.Mem
 		c.holder(now, from, &h, rest, mem, fx)
 		return
 	}
-	m, err := wire.ParseControl(env)
+	m, err := c.reader.Control(env)
 	if err != nil {
 		code := session.ErrBadMessage
 		if !kind.Known() || kind.ToHolder() {

@@ -28,15 +28,20 @@ type pastSession struct {
 
 // past remembers them, bounded by age, number and bytes.
 type past struct {
-	all    recent.Ring[pastSession]
-	byID   map[session.ID]uint64
-	byOpen map[session.OpenKey]uint64
+	all    *recent.Ring[pastSession]
+	byID   *recent.Index[session.ID, pastSession]
+	byOpen *recent.Index[session.OpenKey, pastSession]
 	bytes  int
 	bare   uint64 // the first that may still have the bodies of its replies
 }
 
 func newPast() past {
-	return past{byID: map[session.ID]uint64{}, byOpen: map[session.OpenKey]uint64{}}
+	all := new(recent.Ring[pastSession])
+	return past{
+		all:    all,
+		byID:   recent.NewIndex(all, func(p *pastSession) session.ID { return p.id }),
+		byOpen: recent.NewIndex(all, func(p *pastSession) session.OpenKey { return p.open }),
+	}
 }
 
 // verdict is the answer to a repeated offer: a worker that could not open is
@@ -59,26 +64,22 @@ func (p *pastSession) over() wire.Live {
 }
 
 func (p *past) find(id session.ID) *pastSession {
-	n, ok := p.byID[id]
-	if !ok {
-		return nil
-	}
-	return p.all.At(n)
+	r, _ := p.byID.Find(id)
+	return r
 }
 
 func (p *past) opened(key session.OpenKey) (*pastSession, bool) {
-	n, ok := p.byOpen[key]
-	if !ok {
-		return nil, false
-	}
-	return p.all.At(n), true
+	r, _ := p.byOpen.Find(key)
+	return r, r != nil
 }
 
 func (p *past) add(now time.Time, s *Session) {
-	r := pastSession{tenancy: s.tenancy, replies: s.callee.Remains(), why: s.why, moves: s.moves, at: now}
+	r, n := p.next()
+	r.tenancy, r.why, r.moves, r.at = s.tenancy, s.why, s.moves, now
+	s.callee.Remain(&r.replies)
 	p.bytes += r.replies.Bytes()
-	n := p.push(r)
-	p.byID[s.id], p.byOpen[s.open] = n, n
+	p.byID.Put(s.id, n)
+	p.byOpen.Put(s.open, n)
 	for ; p.bytes > pastBytes && p.bare < n; p.bare++ { // that they were done stays known
 		if old := p.all.At(p.bare); old != nil {
 			p.bytes -= old.replies.Strip()
@@ -86,18 +87,21 @@ func (p *past) add(now time.Time, s *Session) {
 	}
 }
 
-func (p *past) push(r pastSession) uint64 {
+// next makes room for one more.
+func (p *past) next() (*pastSession, uint64) {
 	if p.all.Len() == pastMost {
 		p.shift()
 	}
-	return p.all.Push(r)
+	return p.all.Next()
 }
 
 func (p *past) addOpen(now time.Time, key session.OpenKey, why *session.Error) {
-	if _, known := p.byOpen[key]; known {
+	if _, known := p.opened(key); known {
 		return
 	}
-	p.byOpen[key] = p.push(pastSession{tenancy: tenancy{open: key}, why: why, at: now})
+	r, n := p.next()
+	r.open, r.why, r.at = key, why, now
+	p.byOpen.Put(key, n)
 }
 
 // repliesMost bounds the ended sessions that a Register brings along.
@@ -123,11 +127,9 @@ func (p *past) expire(now time.Time) {
 
 func (p *past) shift() {
 	r, n := p.all.Oldest()
-	if p.byOpen[r.open] == n {
-		delete(p.byOpen, r.open)
-	}
+	p.byOpen.Drop(n)
 	if r.pool != nil {
-		delete(p.byID, r.id)
+		p.byID.Drop(n)
 		p.bytes -= r.replies.Bytes()
 	}
 	p.all.Drop()

@@ -205,11 +205,11 @@ func (c *Core) offerAgain(b *broker, s *Session, fx *Effects) {
 
 // begin takes a slot and has the pool's Open run on it.
 func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *wire.Offer, fx *Effects) error {
-	id, err := session.NewID(c.chance)
+	id, err := c.lots.ID()
 	if err != nil {
 		return fmt.Errorf("draw a session id: %w", err)
 	}
-	secret, err := session.NewKey(c.chance)
+	secret, err := c.lots.Key()
 	if err != nil {
 		return fmt.Errorf("draw a session key: %w", err)
 	}
@@ -228,7 +228,8 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 	}
 	if m.Method != "" {
 		s.carried, s.once = true, m.Once
-		s.first = &Call{Number: 1, Method: []byte(m.Method), Args: m.Args, Raw: m.Raw, from: b.peer, via: m.Via}
+		s.first = c.newCall()
+		*s.first = Call{Number: 1, Method: []byte(m.Method), Args: m.Args, Raw: m.Raw, from: b.peer, via: m.Via}
 		s.first.Patience, s.first.Trace = wire.PatienceOf(m.Patience), wire.TraceOf(m.Trace)
 		if m.Budget > 0 {
 			s.first.Deadline = now.Add(time.Duration(m.Budget) * time.Millisecond)

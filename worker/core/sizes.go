@@ -200,8 +200,8 @@ func (c *Core) auditClients(held int) error {
 }
 
 func (p *past) audit() error {
-	if all := p.all.Len(); len(p.byOpen) > all || len(p.byID) > all || all > pastMost {
-		return fmt.Errorf("%d ended opens and %d ended sessions are remembered in a list of %d", len(p.byOpen), len(p.byID), all)
+	if all := p.all.Len(); p.byOpen.Len() > all || p.byID.Len() > all || all > pastMost {
+		return fmt.Errorf("%d ended opens and %d ended sessions are remembered in a list of %d", p.byOpen.Len(), p.byID.Len(), all)
 	}
 	return nil
 }

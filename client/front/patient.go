@@ -35,3 +35,12 @@ func (c *patientConn) Write(b []byte) (int, error) {
 	}
 	return c.Conn.Write(b)
 }
+
+// SetWriteDeadline implements net.Conn. None at all is no choice: net/http takes back
+// after every answer what Write has said, which the next one may count on.
+func (c *patientConn) SetWriteDeadline(until time.Time) error {
+	if until.IsZero() {
+		return nil
+	}
+	return c.Conn.SetWriteDeadline(until)
+}

@@ -44,3 +44,13 @@ func (c *patientConn) SetWriteDeadline(until time.Time) error {
 	}
 	return c.Conn.SetWriteDeadline(until)
 }
+
+// CloseWrite is what net/http looks for where it ends a connection whose request it
+// does not read to the end.
+func (c *patientConn) CloseWrite() error {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return nil
+	}
+	return half.CloseWrite()
+}

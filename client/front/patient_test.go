@@ -99,3 +99,36 @@ func TestEveryAnswerOfAConnectionHasItsTime(t *testing.T) {
 		t.Errorf("%d of %d writes may wait for ever", n, l.writes.Load())
 	}
 }
+
+// net/http ends its side of a connection whose request it does not read to the end,
+// and waits a moment: its client finds the answer, and that it was the last.
+func TestHalfOfAConnectionIsClosed(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	far, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	near, err := patient{l}.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer near.Close()
+	half, ok := near.(interface{ CloseWrite() error })
+	if !ok {
+		t.Fatal("net/http cannot close its half of the connection")
+	}
+	if err := half.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := far.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("read %d, %v", n, err)
+	}
+	if _, err := far.Write([]byte("more")); err != nil {
+		t.Errorf("the other half: %v", err)
+	}
+}

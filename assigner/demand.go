@@ -11,7 +11,7 @@ import (
 type Demand struct {
 	Waiting int
 	Oldest  time.Duration // the wait of the longest waiting, up to the latest time that the table was told
-	Nodes   int           // among whom it is shared: those that serve the pool and do not drain
+	Nodes   int           // among whom it is shared: those that serve the pool, do not drain and are not away
 }
 
 // Demand tells what waits for a node in a pool; zero if it does not serve it. It
@@ -23,7 +23,7 @@ func (t *Table) Demand(id session.NodeID, poolName string) (d Demand) {
 	}
 	s := n.seats[poolName]
 	for other, seat := range s.pool.seats {
-		if seat.serves && !other.draining {
+		if seat.serves && !other.draining && !other.away {
 			d.Nodes++
 		}
 	}

@@ -124,6 +124,9 @@ func TestDemand(t *testing.T) {
 	other := offer(3, 0)
 	other.Labels, other.Draining = labelled.Labels, true
 	tab.Join(other)
+	away := offer(5, 0)
+	away.Away = true
+	tab.Join(away)
 	mustAsk(t, tab, at(1), wants(1, 1, "A"))
 	mustAsk(t, tab, at(2), wants(1, 2, "B"), wants(2, 1, "B"), ask(3, 1), labelled)
 	tab.Grants(at(5))

@@ -135,11 +135,11 @@ var errFull = &session.Error{Code: session.ErrOverloaded, Outcome: session.NotRu
 func (y *way) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f := y.front
 	f.served.Add(1)
-	defer f.busy.Add(-1)
-	if f.busy.Add(1) > f.most {
+	if !f.enter() {
 		y.fail(w, errFull)
 		return
 	}
+	defer f.busy.Add(-1)
 	ctx := bounded.New(traced(r), y.route.Deadline.Duration)
 	defer ctx.Release()
 	arg, err := y.reader.argument(ctx, w, r)
@@ -148,6 +148,19 @@ func (y *way) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		y.fail(w, err)
+	}
+}
+
+// enter counts one more request, unless as many as may be are under way.
+func (f *Front) enter() bool {
+	for {
+		busy := f.busy.Load()
+		if busy >= f.most {
+			return false
+		}
+		if f.busy.CompareAndSwap(busy, busy+1) {
+			return true
+		}
 	}
 }
 

@@ -35,3 +35,22 @@ func (c *patientConn) Write(b []byte) (int, error) {
 	}
 	return c.Conn.Write(b)
 }
+
+// SetWriteDeadline implements net.Conn. None at all is no choice: net/http takes back
+// after every answer what Write has said, which the next one may count on.
+func (c *patientConn) SetWriteDeadline(until time.Time) error {
+	if until.IsZero() {
+		return nil
+	}
+	return c.Conn.SetWriteDeadline(until)
+}
+
+// CloseWrite is what net/http looks for where it ends a connection whose request it
+// does not read to the end.
+func (c *patientConn) CloseWrite() error {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return nil
+	}
+	return half.CloseWrite()
+}

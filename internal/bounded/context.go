@@ -64,10 +64,13 @@ func (c *Context) make() *standard {
 	return c.made.Load()
 }
 
-// Err implements context.Context.
+// Err implements context.Context. What Done has made may learn a moment later that
+// it has ended than who waits for the parent and the deadline by himself.
 func (c *Context) Err() error {
 	if made := c.made.Load(); made != nil {
-		return made.Err()
+		if err := made.Err(); err != nil {
+			return err
+		}
 	}
 	if err := c.parent.Err(); err != nil {
 		return err

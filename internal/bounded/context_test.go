@@ -79,3 +79,47 @@ func TestReleaseEndsWhatWasMade(t *testing.T) {
 		t.Error("released, and not ended")
 	}
 }
+
+// slowToTell is a context of somebody's own, of which the standard library's learn
+// by a goroutine.
+type slowToTell struct {
+	context.Context
+	done chan struct{}
+}
+
+func (s slowToTell) Done() <-chan struct{} { return s.done }
+
+func (s slowToTell) Err() error {
+	select {
+	case <-s.done:
+		return context.Canceled
+	default:
+		return nil
+	}
+}
+
+// Whoever waits for the parent and the deadline by himself finds the context ended
+// after that, also where somebody else has asked for Done.
+func TestHasEndedForWhoWaitsByHimself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := bounded.New(t.Context(), time.Minute)
+		defer c.Release()
+		c.Done()
+		end, _ := c.Deadline()
+		<-time.After(time.Until(end))
+		if err := c.Err(); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("at its deadline: Err = %v", err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		parent := slowToTell{t.Context(), make(chan struct{})}
+		c := bounded.New(parent, time.Minute)
+		defer c.Release()
+		c.Done()
+		synctest.Wait()
+		close(parent.done)
+		if err := c.Err(); !errors.Is(err, context.Canceled) {
+			t.Errorf("after its parent's end: Err = %v", err)
+		}
+	})
+}

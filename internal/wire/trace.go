@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
 )
@@ -31,7 +32,7 @@ func (t Trace) Field() []byte {
 	if !t.Valid() {
 		return nil
 	}
-	return t[:]
+	return bytes.Clone(t[:]) // t itself would be the heap's for those that are none too
 }
 
 // TraceOf reads the field of a control message that Check has passed.

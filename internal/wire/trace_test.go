@@ -40,6 +40,15 @@ func TestTraceValid(t *testing.T) {
 	}
 }
 
+// What is no trace costs nothing as a field either: most opens are in none.
+func TestNoTraceIsNoField(t *testing.T) {
+	var none Trace
+	var field []byte
+	if n := testing.AllocsPerRun(100, func() { field = none.Field() }); n != 0 || field != nil {
+		t.Errorf("%v allocations for a field of %d bytes", n, len(field))
+	}
+}
+
 // A field of a size that no trace has is refused; one of a trace that is none is
 // not, but counts as none.
 func TestTraceField(t *testing.T) {

@@ -24,9 +24,10 @@ type standard struct {
 // New returns a context that ends with parent, and d from now. The caller calls
 // Release when nobody needs it any more.
 func New(parent context.Context, d time.Duration) *Context {
-	end := time.Now().Add(d)
+	now := time.Now()
+	end := now.Add(d)
 	if sooner, has := parent.Deadline(); has && sooner.Before(end) {
-		end = sooner
+		end = now.Add(sooner.Sub(now)) // by the clock that timers have, whatever the parent's was
 	}
 	return &Context{parent: parent, end: end}
 }

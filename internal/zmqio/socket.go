@@ -439,6 +439,7 @@ func (s *socket) markStalled(p *peer, stalled bool) {
 func (s *socket) hasInput() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.settled = s.settled && len(s.stalled) == 0 // what comes with room is to be seen before they are tried
 	if s.closed || s.readable() {
 		return !s.closed
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -270,10 +271,15 @@ func TestMessageWithoutEnd(t *testing.T) {
 			}
 		}
 		part := append([]byte{1, 200}, make([]byte, 200)...)
-		for err := error(nil); err == nil; {
-			_, err = conn.Write(part)
-		}
+		var writing sync.WaitGroup
+		writing.Go(func() { // the kernel may take a minute to tell that nobody reads any more
+			for err := error(nil); err == nil; {
+				_, err = conn.Write(part)
+			}
+		})
 		c := await(t, complaints, "Malformed")
+		_ = conn.Close()
+		writing.Wait()
 		if !errors.Is(c.err, ErrUnfinished) || introduced != (c.from != 0) {
 			t.Errorf("introduced %v: from %d: %v", introduced, c.from, c.err)
 		}

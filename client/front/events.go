@@ -91,6 +91,6 @@ func (s *stream) write(text string) {
 		s.w.WriteHeader(http.StatusOK)
 	}
 	_ = s.control.SetWriteDeadline(time.Now().Add(writeTime))
-	_, _ = s.w.Write([]byte(text)) //nolint:gosec // no HTML, and not to be taken for it; who has gone ends the request's context, and with it the call
+	_, _ = s.w.Write([]byte(text)) // no HTML, and not to be taken for it; who has gone ends the request's context, and with it the call
 	_ = s.control.Flush()
 }

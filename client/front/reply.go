@@ -152,5 +152,5 @@ func send(w http.ResponseWriter, status int, body []byte) {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTime))
 	}
 	w.WriteHeader(status)
-	_, _ = w.Write(body) //nolint:gosec // no HTML, and not to be taken for it; who has gone reads nothing
+	_, _ = w.Write(body) // no HTML, and not to be taken for it; who has gone reads nothing
 }

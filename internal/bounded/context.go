@@ -54,7 +54,7 @@ func (c *Context) Done() <-chan struct{} {
 	return made.Done()
 }
 
-// make is the first that asks for Done, or one of them.
+// make makes what Done is asked of, unless somebody else has meanwhile.
 func (c *Context) make() *standard {
 	ctx, cancel := context.WithDeadline(c.parent, c.end)
 	made := &standard{ctx, cancel}

@@ -1,7 +1,6 @@
 package core
 
 import (
-	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -15,15 +14,7 @@ import (
 // behind it is not run, and told so.
 func TestOnceEndsWithItsCall(t *testing.T) {
 	now := time.Now()
-	c := New(now, Config{Node: 7, Name: "n", Pools: []Pool{{Name: "p", Slots: 1, Bare: true}}}, rand.NewChaCha8([32]byte{1}))
-	var fx Effects
-	step := func(env []byte) {
-		fx.Reset()
-		c.Step(now, 1, env, &fx)
-	}
-	c.AddBroker(now, 1, &fx)
-	step(wire.AppendControl(nil, &wire.Welcome{Version: 1, Broker: uuid.UUID{1}, Epoch: 1}))
-	step(wire.AppendControl(nil, &wire.Registered{Epoch: 1}))
+	c, fx, step := bareNode(now, 1)
 	step(wire.AppendControl(nil, &wire.Offer{
 		Epoch: 1, Client: uuid.UUID{15: 1}, Request: uuid.UUID{15: 2}, Pool: "p", Once: true, Method: "m", Args: []byte{0xc0}, Via: 9,
 	}))
@@ -37,7 +28,7 @@ func TestOnceEndsWithItsCall(t *testing.T) {
 		t.Fatal("call 2 runs beside call 1")
 	}
 	fx.Reset()
-	c.Done(now, s, 1, session.Reply{Body: []byte{0xc0}}, &fx)
+	c.Done(now, s, 1, session.Reply{Body: []byte{0xc0}}, fx)
 	if len(fx.Run) != 0 {
 		t.Error("call 2 runs after the session's end")
 	}

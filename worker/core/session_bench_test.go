@@ -23,17 +23,24 @@ func BenchmarkSession(b *testing.B) {
 	}
 }
 
-func benchmarkSession(b *testing.B, once bool) {
-	now := time.Now()
-	c := New(now, Config{Node: 7, Name: "n", Pools: []Pool{{Name: "p", Slots: 64, Bare: true}}}, rand.NewChaCha8([32]byte{1}))
-	var fx Effects
-	step := func(env []byte) {
+// bareNode is a node with one bare pool, registered with broker 1. Step gives it a
+// message of that broker's, whose effects are in fx then.
+func bareNode(now time.Time, slots int) (c *Core, fx *Effects, step func(env []byte)) {
+	c = New(now, Config{Node: 7, Name: "n", Pools: []Pool{{Name: "p", Slots: slots, Bare: true}}}, rand.NewChaCha8([32]byte{1}))
+	fx = &Effects{}
+	step = func(env []byte) {
 		fx.Reset()
-		c.Step(now, 1, env, &fx)
+		c.Step(now, 1, env, fx)
 	}
-	c.AddBroker(now, 1, &fx)
+	c.AddBroker(now, 1, fx)
 	step(wire.AppendControl(nil, &wire.Welcome{Version: 1, Broker: uuid.UUID{1}, Epoch: 1}))
 	step(wire.AppendControl(nil, &wire.Registered{Epoch: 1}))
+	return c, fx, step
+}
+
+func benchmarkSession(b *testing.B, once bool) {
+	now := time.Now()
+	c, fx, step := bareNode(now, 64)
 	offer := wire.Offer{Epoch: 1, Client: uuid.UUID{15: 1}, Pool: "p", Once: once}
 	if once {
 		offer.Method, offer.Args = "echo", []byte{0xc0}
@@ -52,10 +59,10 @@ func benchmarkSession(b *testing.B, once bool) {
 		}
 		n := fx.Run[0].Call.Number
 		fx.Reset()
-		c.Done(now, s, n, session.Reply{Body: []byte{0xc0}}, &fx)
+		c.Done(now, s, n, session.Reply{Body: []byte{0xc0}}, fx)
 		if once {
 			fx.Reset()
-			c.Closed(now, s, &fx)
+			c.Closed(now, s, fx)
 			continue
 		}
 		h.Kind, h.Number, h.Ack = wire.KindClose, 2, 1

@@ -21,6 +21,7 @@ type Reply struct {
 	Stream  bool   // the value has gone, or goes, as chunks; Body describes it
 	Sum     uint32 // CRC-32C of those; what the owner of the stream makes Body of
 	Next    bool   // Body says where the work goes on
+	Own     bool   // Body's memory is nobody else's: once the reply is forgotten, the next may be written there
 	Body    []byte // the value, or the error's details
 }
 
@@ -97,7 +98,7 @@ func (c *Callee[C]) Arrive(n, ack, hash uint64, size int, deadline time.Time, ca
 		return Refused, Reply{}, ErrOverloaded
 	}
 	e := c.grow(n)
-	*e = callEntry[C]{state: callWaiting, hash: hash, size: size, deadline: deadline, call: call}
+	e.state, e.hash, e.size, e.deadline, e.call = callWaiting, hash, size, deadline, call
 	c.bytes += size
 	c.top = max(c.top, n)
 	return Queued, Reply{}, 0
@@ -145,11 +146,18 @@ func (c *Callee[C]) Ack(ack uint64) Code {
 	return 0
 }
 
+// roomMost bounds what is kept for replies to come, in bytes, of all numbers
+// together.
+const roomMost = 4096
+
 func (c *Callee[C]) forget(ack uint64) {
 	for c.acked < ack {
 		e := c.at(c.acked + 1)
+		room, keep := e.reply.Body[:0], e.reply.Own && cap(e.reply.Body)*len(c.log) <= roomMost
 		c.bytes -= len(e.reply.Body)
-		*e = callEntry[C]{}
+		if *e = (callEntry[C]{}); keep {
+			e.reply.Body = room // for the next, see Room
+		}
 		c.acked++
 	}
 	c.turn = max(c.turn, c.acked+1) // past tombstones whose turn had not come
@@ -160,13 +168,18 @@ func (c *Callee[C]) forget(ack uint64) {
 // numbers ended so (their replies are ready to send through Stored).
 func (c *Callee[C]) Next(now time.Time) (n uint64, call C, ok bool, expired []uint64) {
 	if ok, expired = c.Ready(now); ok {
-		e := c.at(c.turn)
-		e.state = callRunning
-		c.running = c.turn
-		n, call = c.turn, e.call
-		c.turn++
+		n, call = c.Start()
 	}
 	return n, call, ok, expired
+}
+
+// Start hands out the call that Ready has just found.
+func (c *Callee[C]) Start() (n uint64, call C) {
+	e := c.at(c.turn)
+	e.state = callRunning
+	c.running = c.turn
+	c.turn++
+	return c.running, e.call
 }
 
 // Ready reports whether Next has a call to hand out now. What Next would pass
@@ -180,7 +193,7 @@ func (c *Callee[C]) Ready(now time.Time) (ok bool, expired []uint64) {
 		case e.state == callDone: // a tombstone
 		case !e.deadline.IsZero() && now.After(e.deadline):
 			expired = append(expired, c.turn)
-			c.settle(e, Reply{Code: ErrDeadline, Outcome: NotRun})
+			c.settle(e, &Reply{Code: ErrDeadline, Outcome: NotRun})
 		default:
 			return true, expired
 		}
@@ -189,9 +202,18 @@ func (c *Callee[C]) Ready(now time.Time) (ok bool, expired []uint64) {
 	return false, expired
 }
 
+// Room is memory that the reply of the call that runs may be written to, of no
+// length: that of one which was forgotten. Nil: there is none.
+func (c *Callee[C]) Room() (room []byte) {
+	if e := c.at(c.running); e != nil && e.state == callRunning {
+		room, e.reply.Body = e.reply.Body, nil
+	}
+	return room
+}
+
 // Finish stores the reply of the running call n, and returns what Arrive was given
 // for it, which is not kept any longer; zero where that was given up before.
-func (c *Callee[C]) Finish(n uint64, r Reply) (call C) {
+func (c *Callee[C]) Finish(n uint64, r *Reply) (call C) {
 	if n == 0 || n != c.running {
 		return call
 	}
@@ -212,10 +234,10 @@ func (c *Callee[C]) Lose(n uint64, r Reply) {
 	}
 }
 
-func (c *Callee[C]) settle(e *callEntry[C], r Reply) {
+func (c *Callee[C]) settle(e *callEntry[C], r *Reply) {
 	var none C
 	c.bytes += len(r.Body) - e.size
-	e.state, e.size, e.call, e.reply = callDone, 0, none, r
+	e.state, e.size, e.call, e.reply = callDone, 0, none, *r
 	c.trim(e)
 }
 
@@ -275,7 +297,7 @@ func (c *Callee[C]) Cancel(n uint64, code Code) Cancelled {
 	}
 	c.top = max(c.top, n)
 	e.cancelled = true
-	c.settle(e, Reply{Code: code, Outcome: NotRun})
+	c.settle(e, &Reply{Code: code, Outcome: NotRun})
 	return CancelBefore
 }
 

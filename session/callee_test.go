@@ -34,12 +34,12 @@ func TestCallsRunInOrder(t *testing.T) {
 	arrive(t, c, 1, 0, Queued, 0)
 	runs(t, c, 1)
 	runs(t, c, 0) // one at a time
-	c.Finish(1, Reply{})
+	c.Finish(1, &Reply{})
 	runs(t, c, 2)
 	if numbers, calls := c.Waiting(); !slices.Equal(numbers, []uint64{3}) || len(calls) != 1 {
 		t.Errorf("%v wait", numbers)
 	}
-	c.Finish(2, Reply{})
+	c.Finish(2, &Reply{})
 	runs(t, c, 3)
 }
 
@@ -49,7 +49,7 @@ func TestRepeatedCallsAreNeverRunAgain(t *testing.T) {
 	arrive(t, c, 1, 0, Repeated, 0)
 	runs(t, c, 1)
 	arrive(t, c, 1, 0, Repeated, 0)
-	c.Finish(1, Reply{Body: []byte("once")})
+	c.Finish(1, &Reply{Body: []byte("once")})
 	for range 3 {
 		if r := arrive(t, c, 1, 0, Replayed, 0); string(r.Body) != "once" {
 			t.Errorf("replayed %q", r.Body)
@@ -80,7 +80,7 @@ func TestNumbersThatCannotBe(t *testing.T) {
 	if c.Ack(1) != ErrAcknowledged || c.Ack(0) != 0 {
 		t.Error("a running call was acknowledged")
 	}
-	c.Finish(1, Reply{})
+	c.Finish(1, &Reply{})
 	arrive(t, c, 5, 1, Queued, 0) // beyond the window as it was, within it as this very call acknowledges
 	if c.Acked() != 1 || c.Top() != 5 || c.Turn() != 2 {
 		t.Errorf("acked %d, top %d, turn %d", c.Acked(), c.Top(), c.Turn())
@@ -97,7 +97,7 @@ func TestANumberWithAnotherBodyIsRefused(t *testing.T) {
 		v, _, code := c.Arrive(1, 0, 99, 10, time.Time{}, "another")
 		return v, code
 	}
-	for state, move := range []func(){func() {}, func() { runs(t, c, 1) }, func() { c.Finish(1, Reply{}) }} {
+	for state, move := range []func(){func() {}, func() { runs(t, c, 1) }, func() { c.Finish(1, &Reply{}) }} {
 		move()
 		if v, code := other(); v != Refused || code != ErrRepeated {
 			t.Errorf("state %d: %d, %v", state, v, code)
@@ -114,7 +114,7 @@ func TestBytesAreBounded(t *testing.T) {
 		t.Errorf("%d bytes kept, want 20", c.Bytes())
 	}
 	runs(t, c, 1)
-	c.Finish(1, Reply{Body: make([]byte, 5)})
+	c.Finish(1, &Reply{Body: make([]byte, 5)})
 	if c.Bytes() != 15 {
 		t.Errorf("%d bytes kept, want 15: the call went, its reply came", c.Bytes())
 	}
@@ -134,7 +134,7 @@ func TestExpiredCallsNeverStart(t *testing.T) {
 	if n != 2 || !ok || !slices.Equal(expired, []uint64{1}) {
 		t.Errorf("%d runs, %v expired", n, expired)
 	}
-	c.Finish(2, Reply{})
+	c.Finish(2, &Reply{})
 	n, _, ok, expired = c.Next(noon)
 	if n != 4 || !ok || !slices.Equal(expired, []uint64{3}) {
 		t.Errorf("%d runs, %v expired", n, expired)
@@ -168,7 +168,7 @@ func TestCancel(t *testing.T) {
 	if c.Bytes() != 10 {
 		t.Errorf("%d bytes kept, want the running call's", c.Bytes())
 	}
-	c.Finish(1, Reply{})
+	c.Finish(1, &Reply{})
 	arrive(t, c, 4, 1, Queued, 0)
 	runs(t, c, 4) // past two tombstones
 	want(1, CancelLate)
@@ -179,7 +179,7 @@ func TestFinishOfAnythingElseChangesNothing(t *testing.T) {
 	arrive(t, c, 1, 0, Queued, 0)
 	runs(t, c, 1)
 	for _, n := range []uint64{0, 2, 99} {
-		c.Finish(n, Reply{Body: []byte("x")})
+		c.Finish(n, &Reply{Body: []byte("x")})
 	}
 	if c.Running() != 1 {
 		t.Errorf("%d runs, want 1", c.Running())
@@ -195,13 +195,13 @@ func TestCallIsHeldUntilItsEnd(t *testing.T) {
 	}
 	runs(t, c, 1)
 	running, ok := c.Held(1)
-	if ended := c.Finish(1, Reply{}); !ok || waiting == "" || running != waiting || ended != waiting {
+	if ended := c.Finish(1, &Reply{}); !ok || waiting == "" || running != waiting || ended != waiting {
 		t.Errorf("one call is %q while it waits, %q while it runs, %q at its end", waiting, running, ended)
 	}
 	if _, done := c.Held(1); done {
 		t.Error("a call that is done is still held")
 	}
-	if again := c.Finish(1, Reply{}); again != "" {
+	if again := c.Finish(1, &Reply{}); again != "" {
 		t.Errorf("a call that ended before is given back once more: %q", again)
 	}
 }
@@ -212,7 +212,7 @@ func TestMove(t *testing.T) {
 		arrive(t, c, n+1, 0, Queued, 0)
 	}
 	runs(t, c, 1)
-	c.Finish(1, Reply{Body: []byte("kept")})
+	c.Finish(1, &Reply{Body: []byte("kept")})
 	runs(t, c, 2)
 	next := c.Move()
 	if next != 5 || c.Kept() != 0 || c.Bytes() != 0 {
@@ -221,12 +221,12 @@ func TestMove(t *testing.T) {
 	arrive(t, c, 1, 0, Refused, ErrPast)
 	arrive(t, c, 5, 4, Queued, 0)
 	runs(t, c, 0) // the old holder's call is not over
-	c.Finish(2, Reply{Body: []byte("nobody's")})
+	c.Finish(2, &Reply{Body: []byte("nobody's")})
 	if _, ok := c.Stored(2); ok || c.Bytes() != 10 {
 		t.Errorf("the old holder's reply is kept: %v, %d bytes", ok, c.Bytes())
 	}
 	runs(t, c, 5)
-	c.Finish(5, Reply{})
+	c.Finish(5, &Reply{})
 	if code := c.Ack(5); code != 0 || c.Kept() != 0 {
 		t.Errorf("ack: %v, %d kept", code, c.Kept())
 	}
@@ -240,7 +240,7 @@ func TestIdleCalleeIsSmall(t *testing.T) {
 	for n := uint64(1); n < 5000; n++ {
 		arrive(t, c, n, n-1, Queued, 0)
 		runs(t, c, n)
-		c.Finish(n, Reply{Body: []byte("r")})
+		c.Finish(n, &Reply{Body: []byte("r")})
 	}
 	if len(c.log) > 2 {
 		t.Errorf("room for %d numbers, one at a time was used", len(c.log))

@@ -1,7 +1,7 @@
 package session
 
 import (
-	"crypto/subtle"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -31,7 +31,11 @@ func NewKey(chance io.Reader) (Key, error) {
 }
 
 // Equal compares two keys in a time that tells nothing about them.
-func (k Key) Equal(other Key) bool { return subtle.ConstantTimeCompare(k[:], other[:]) == 1 }
+func (k Key) Equal(other Key) bool {
+	first := binary.NativeEndian.Uint64(k[:8]) ^ binary.NativeEndian.Uint64(other[:8])
+	second := binary.NativeEndian.Uint64(k[8:]) ^ binary.NativeEndian.Uint64(other[8:])
+	return first|second == 0
+}
 
 // String never shows the key, so that no log does.
 func (Key) String() string { return "(secret)" }

@@ -144,7 +144,7 @@ func (p *pair) finish() {
 	n := p.running
 	r := Reply{Body: []byte(fmt.Sprintf("reply to %d%*s", n, p.chance.IntN(60), ""))}
 	p.replies[n], p.running = r, 0
-	p.callee.Finish(n, r)
+	p.callee.Finish(n, &r)
 	p.send(frame{n: n, reply: r})
 	p.next()
 }

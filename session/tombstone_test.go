@@ -28,7 +28,7 @@ func TestTombstoneBehindOrphanIsAnswered(t *testing.T) {
 	if verdict, _, code := c.Arrive(first+1, first, 3, 1, none, "next"); verdict != session.Queued {
 		t.Fatalf("the call after the cancelled one: verdict %d, %v", verdict, code)
 	}
-	c.Finish(1, session.Reply{})
+	c.Finish(1, &session.Reply{})
 	if n, _, ok, _ := c.Next(none); !ok || n != first+1 {
 		t.Fatalf("next is call %d (%v), want %d", n, ok, first+1)
 	}

@@ -64,7 +64,8 @@ func (n *node) takeErrands(fx *core.Effects) {
 			node: n, errand: e, call: e.Call(),
 			badge: &badge{name: name, ctx: pprof.WithLabels(context.Background(), pprof.Labels(labelKey, name))},
 		}
-		a.ctx = &callContext{aside: a, errand: e, deadline: a.call.Deadline}
+		a.ctx = &callContext{own: &particulars{aside: a, errand: e}}
+		a.ctx.due(a.call.Deadline, n)
 		a.ctx.under(&a.call.Trace)
 		e.Task = a
 		n.tasks.Add(1)

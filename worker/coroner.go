@@ -108,11 +108,9 @@ func (k *coroner) look(d dump, h core.Hung) (f core.Finding, inC bool) {
 		return k.lookAside(d, h), false
 	}
 	t := h.Session.Task.(*task)
-	t.mu.Lock() // the handler took it after its thread was known
 	if t.lock {
-		f.Thread = t.thread
+		f.Thread = int(t.thread.Load())
 	}
-	t.mu.Unlock()
 	stack, inC, ok := d.of(t.badge)
 	switch {
 	case !ok:

@@ -19,14 +19,9 @@ func (t *task) sender() sender {
 	return t.node.loop.Send
 }
 
-// apply carries out what the core asked for. Nothing here waits: a session's
+// apply carries out what the core asked for, once take has. Nothing here waits: a session's
 // channels have room for all that the core ever hands out at once.
 func (n *node) apply(fx *core.Effects, send sender) {
-	for _, s := range fx.Start { // before anybody can hear of it
-		if s.Lane() < 0 { // else see seat
-			n.newTask(s)
-		}
-	}
 	for _, s := range fx.Open {
 		n.laneOf(s).orders <- turn{task: s.Task.(*task), open: true}
 	}
@@ -37,7 +32,7 @@ func (n *node) apply(fx *core.Effects, send sender) {
 		n.sendChunk(&fx.Chunks[i])
 	}
 	for _, r := range fx.Run {
-		r.Session.Task.(*task).give(order{work: work{call: r.Call, errand: r.Errand}})
+		r.Session.Task.(*task).give()
 	}
 	for _, e := range fx.Errands {
 		go e.Task.(*aside).run()
@@ -45,19 +40,11 @@ func (n *node) apply(fx *core.Effects, send sender) {
 	for _, s := range fx.Start {
 		s.Task.(*task).begin()
 	}
-	for _, c := range fx.Cancel {
-		switch {
-		case c.Session != nil:
-			c.Session.Task.(*task).cancel(c)
-		default:
-			c.Errand.Task.(*aside).ctx.finish(context.Canceled)
-		}
-	}
 	for _, tag := range fx.Wake { // their contexts have ended, where they were cancelled
 		tag.(chunk.Bell).Ring()
 	}
 	for _, s := range fx.Stop {
-		s.Session.Task.(*task).give(order{stop: s.Why, over: s.Over})
+		s.Session.Task.(*task).halt(s.Why, s.Over)
 	}
 	for _, h := range fx.Hung {
 		n.coroner.call(h)
@@ -96,17 +83,24 @@ func (n *node) sendChunk(c *wire.Chunk) {
 	}
 }
 
-// seat makes the tasks of sessions that share lanes, while mu is held: a lane
-// may have a turn for one of them as soon as it is not.
-func (n *node) seat(fx *core.Effects) {
+// take does of what the core asked for what a later step must find done, while mu is
+// held: it makes tasks and contexts, and ends those that are cancelled.
+func (n *node) take(fx *core.Effects) {
 	for _, s := range fx.Start {
-		if s.Lane() >= 0 {
-			n.newTask(s)
+		s.Task = newTask(n, s, n.pools[s.Pool()])
+		n.tasks.Add(1)
+	}
+	n.takeErrands(fx)
+	for i := range fx.Run {
+		r := &fx.Run[i]
+		r.Session.Task.(*task).takes(r.Call, r.Errand)
+	}
+	for _, c := range fx.Cancel {
+		switch {
+		case c.Session != nil:
+			c.Session.Task.(*task).cancel(c)
+		default:
+			c.Errand.Task.(*aside).ctx.finish(context.Canceled)
 		}
 	}
-}
-
-func (n *node) newTask(s *core.Session) {
-	s.Task = newTask(n, s, n.pools[s.Pool()])
-	n.tasks.Add(1)
 }

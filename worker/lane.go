@@ -3,6 +3,7 @@ package worker
 import (
 	"runtime"
 
+	"github.com/limpet-rpc/limpet/session"
 	"github.com/limpet-rpc/limpet/worker/core"
 )
 
@@ -23,7 +24,7 @@ type lane struct {
 type turn struct {
 	task *task
 	open bool
-	order
+	stop *session.Error // Close, for that; nil: not Close
 }
 
 // newLanes makes the lanes of the pools that have them. They run from the first
@@ -89,8 +90,8 @@ func (l *lane) serve() {
 
 func (l *lane) take(o turn) {
 	t := o.task
-	if t.thread != l.thread {
-		t.thread = l.thread
+	if t.thread.Load() != int64(l.thread) {
+		t.thread.Store(int64(l.thread))
 	}
 	if l.worn != t.badge {
 		t.badge.wear()
@@ -102,6 +103,6 @@ func (l *lane) take(o turn) {
 	case o.stop != nil:
 		t.close(o.stop)
 	default:
-		t.node.done(t, o.call.Number, o.errand, t.handle(t.onLane(&o.work), &o.work))
+		t.turn()
 	}
 }

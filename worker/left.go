@@ -14,13 +14,14 @@ type ended struct {
 	next   *task
 }
 
-// done reports the end of a call, or of a broadcast's errand. While the loop is
+// done reports the end of a call, or of a broadcast's errand, whose reply handle has
+// left. While the loop is
 // awake it is left for the loop, which tells the core of all that have ended at
 // once; otherwise, or where the session has had its next call before this one's
 // end, the calling goroutine does so, and goes straight on with what comes next. A
 // lane always does: another session has waited for its thread.
-func (n *node) done(t *task, number uint64, errand *core.Errand, r session.Reply) {
-	t.ended = ended{number: number, errand: errand, reply: r}
+func (n *node) done(t *task, number uint64, errand *core.Errand) {
+	t.ended.number, t.ended.errand = number, errand
 	first := t
 	if !t.follows && !t.laned {
 		n.leave(t)
@@ -57,15 +58,17 @@ func (n *node) Gather() {
 // tellEnded tells the core of the calls of t and of all behind it, while mu is
 // held. As soon as it is not, the session's goroutine may have the next.
 func (n *node) tellEnded(t *task, fx *core.Effects) {
+	now := n.loop.Time()
 	for t != nil {
-		e, runs := t.ended, len(fx.Run)
-		t.ended = ended{}
+		e, runs := &t.ended, len(fx.Run)
+		next := e.next
 		if e.errand == nil {
-			n.core.Done(n.loop.Time(), t.session, e.number, e.reply, fx)
+			n.core.Done(now, t.session, e.number, &e.reply, fx)
 		} else {
-			n.core.ErrandDone(n.loop.Time(), e.errand, e.reply, fx)
+			n.core.ErrandDone(now, e.errand, e.reply, fx)
 		}
+		t.errand, t.current, *e = nil, nil, ended{} // an idle session keeps nothing of its last call
 		t.follows = len(fx.Run) > runs
-		t = e.next
+		t = next
 	}
 }

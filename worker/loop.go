@@ -13,6 +13,7 @@ import (
 // Begin implements zmqio.Batcher: one lock for all messages that came at once.
 func (n *node) Begin() {
 	n.fx.Reset()
+	n.now = n.loop.Time()
 	n.mu.Lock()
 	n.batch = true
 }
@@ -20,8 +21,7 @@ func (n *node) Begin() {
 // End implements zmqio.Batcher.
 func (n *node) End() {
 	n.batch = false
-	n.seat(&n.fx)
-	n.takeErrands(&n.fx)
+	n.take(&n.fx)
 	told := n.reports.take()
 	n.mu.Unlock()
 	n.tell(told)
@@ -41,6 +41,10 @@ func (n *node) step(f func(fx *core.Effects)) {
 
 // Envelope implements zmqio.Handler.
 func (n *node) Envelope(from wire.Peer, env []byte) {
+	if n.batch { // as all that come from the loop
+		n.core.Step(n.now, from, env, &n.fx)
+		return
+	}
 	n.step(func(fx *core.Effects) { n.core.Step(n.loop.Time(), from, env, fx) })
 }
 
@@ -85,7 +89,10 @@ func (n *node) onLoop(step func(fx *core.Effects)) {
 // does: what brokers are told of slots leaves in the order in which it
 // happened.
 func (n *node) openDone(t *task, err error) {
-	n.onLoop(func(fx *core.Effects) { n.core.OpenDone(time.Now(), t.session, err, fx) })
+	n.onLoop(func(fx *core.Effects) {
+		t.current = nil
+		n.core.OpenDone(time.Now(), t.session, err, fx)
+	})
 }
 
 // closed reports the end of a pool's Close.
@@ -103,7 +110,7 @@ func (n *node) lockedFor(send sender, step func(fx *core.Effects)) {
 	fx.Reset()
 	n.mu.Lock()
 	step(fx)
-	n.takeErrands(fx)
+	n.take(fx)
 	n.report(fx)
 	n.mu.Unlock()
 	n.apply(fx, send)

@@ -59,6 +59,7 @@ func Serve(ctx context.Context, o Options, pools ...Served) error {
 type node struct {
 	// fixed after newNode
 	id      session.NodeID
+	began   time.Time
 	name    string
 	log     *slog.Logger
 	loop    *zmqio.Loop
@@ -75,12 +76,14 @@ type node struct {
 
 	parent *supervise.Parent // nil: this is no worker process; fixed before run
 
-	mu      sync.Mutex
-	core    *core.Core
-	reports reports // guarded by mu
+	mu       sync.Mutex
+	core     *core.Core
+	reports  reports       // guarded by mu
+	contexts []callContext // likewise: to be used
 
 	fx    core.Effects // owned by the loop
 	batch bool         // owned by the loop: it holds mu and gathers effects
+	now   time.Time    // owned by the loop: when the batch began
 	spare sync.Pool    // of *core.Effects, for the sessions' goroutines
 
 	left atomic.Pointer[task] // whose calls have ended, linked by ended.next, see done
@@ -99,7 +102,7 @@ func newNode(o Options, pools []Served) (*node, error) {
 	if _, err := zmqio.CheckLibrary(); err != nil {
 		return nil, err
 	}
-	n := &node{log: o.Logger, name: o.Name, grace: o.Grace, pools: map[string]Served{}, drained: make(chan time.Duration, 1)}
+	n := &node{began: time.Now(), log: o.Logger, name: o.Name, grace: o.Grace, pools: map[string]Served{}, drained: make(chan time.Duration, 1)}
 	n.spare.New = func() any { return new(core.Effects) }
 	if n.log == nil {
 		n.log = slog.Default()

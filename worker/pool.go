@@ -216,20 +216,32 @@ func typed[A, R any](ctx context.Context, method string, args []byte, raw bool, 
 		r, _ := any(result).(io.Reader)
 		return nil, true, copyReply(ctx, r)
 	}
-	body, rawReply, err := encodeResult(result)
+	body, rawReply, err := encodeResult(roomOf(ctx), result)
 	if err != nil {
 		return nil, false, fmt.Errorf("encode the result of %q: %w", method, err)
 	}
 	return body, rawReply, nil
 }
 
-// encodeResult writes a result. Bytes are told apart by a pointer, which an
-// interface holds without an allocation.
-func encodeResult[R any](result R) (body []byte, raw bool, err error) {
+// encodeResult writes a result behind room. Bytes are told apart by a pointer,
+// which an interface holds without an allocation.
+func encodeResult[R any](room []byte, result R) (body []byte, raw bool, err error) {
 	if b, ok := any(&result).(*[]byte); ok {
-		return append([]byte(nil), *b...), true, nil
+		return append(room, *b...), true, nil
 	}
-	return codec.Append(nil, result)
+	return codec.Append(room, result)
+}
+
+// roomOf is where the reply of ctx's call may be written, and notes that it will
+// be in memory of the node's own.
+func roomOf(ctx context.Context) []byte {
+	c, ok := ctx.(*callContext)
+	if !ok || c.session == nil {
+		return nil
+	}
+	reply := &c.session.task.ended.reply
+	reply.Own = true
+	return reply.Body
 }
 
 // HandleStream adds a method that writes its result, which is bytes, as its

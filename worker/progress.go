@@ -23,7 +23,7 @@ func Progress(ctx context.Context, value any) error {
 	if !ok || call.node() == nil {
 		return ErrNoCall
 	}
-	if call.errand != nil {
+	if call.errand() != nil {
 		return call.beat()
 	}
 	body, raw, err := codec.Append(nil, value)
@@ -51,8 +51,8 @@ func (c *callContext) beat() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var alive bool
-	if c.errand != nil {
-		alive = n.core.ErrandBeat(n.loop.Time(), c.errand)
+	if e := c.errand(); e != nil {
+		alive = n.core.ErrandBeat(n.loop.Time(), e)
 	} else {
 		alive = n.core.Beat(n.loop.Time(), c.session.task.session, c.number)
 	}

@@ -14,7 +14,7 @@ import (
 // else knows of it.
 func (c *callContext) under(t *wire.Trace) {
 	if t.Valid() {
-		c.above = span.Under(c.labels(), t)
+		c.particular().above = span.Under(c.labels(), t)
 	}
 }
 
@@ -24,11 +24,11 @@ func (n *node) span(c *callContext, pool string, method []byte) (run trace.Span)
 	if n.tracer == nil {
 		return nil
 	}
-	above := c.above
+	above := c.above()
 	if above == nil {
 		above = c.labels()
 	}
-	c.above, run = span.Begin(above, n.tracer, trace.SpanKindServer, pool, string(method))
+	c.particular().above, run = span.Begin(above, n.tracer, trace.SpanKindServer, pool, string(method))
 	return run
 }
 

@@ -138,9 +138,6 @@ func (w *wholeReply) ReadFrom(r io.Reader) (int64, error) {
 // it reads. A call whose argument does not come ends as not run.
 func (t *task) argument(ctx *callContext, call *core.Call) (args []byte, raw bool, refused *session.Reply) {
 	d := call.Stream
-	if d == nil {
-		return call.Args, call.Raw, nil
-	}
 	arg := chunk.NewReader(ctx, &incoming{task: t, number: call.Number}, d.Sum)
 	ctx.flows = &flows{sums: d.Sum, arg: arg}
 	reads, most := t.pool.argument(call.Method)
@@ -198,7 +195,7 @@ func (c *callContext) writer() reply {
 	f := c.parts()
 	switch {
 	case f.out != nil:
-	case c.errand != nil || c.session.task.session.Once():
+	case c.errand() != nil || c.session.task.session.Once():
 		f.out = &wholeReply{}
 	default:
 		f.out = chunk.NewWriter(c, &outgoing{task: c.session.task, number: c.number}, f.sums)
@@ -240,7 +237,7 @@ func (t *task) conclude(ctx *callContext, body []byte, raw bool, reply *session.
 		if err := out.Flush(); err != nil {
 			return err
 		}
-		reply.Raw, reply.Stream, reply.Sum = raw, true, out.Sum()
+		reply.Raw, reply.Stream, reply.Sum, reply.Body = raw, true, out.Sum(), nil
 		return nil
 	}
 	reply.Raw, reply.Body = raw, body

@@ -7,8 +7,10 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/limpet-rpc/limpet/internal/startrec"
 	"github.com/limpet-rpc/limpet/internal/wire"
@@ -31,31 +33,29 @@ type task struct {
 	laned   bool   // it has no goroutine of its own, but turns on a lane
 	check   bool
 	bare    bool // the core has taken it as open already
+	brief   bool // it is bare, and was opened for one call
 
 	waits bool // owned by the loop: there is no goroutine yet, see begin
 
+	// Guarded by the node's mu. While a call runs they are fixed, and its goroutine's to
+	// read; the node goes on once it has been told of the end.
+	call    *core.Call   // handed over and not taken by the goroutine, which takes it away
+	errand  *core.Errand // the latest call is this broadcast's; nil: the holder's
+	current *callContext // the latest call's, or Open's; nil: it has ended
+
 	// Of the goroutine while a call runs, of the node from done until the core has
 	// been told.
-	ended   ended
 	follows bool // the call before had been followed at once
+	ended   ended
 
 	// owned by the goroutine
-	thread int
 	tenant served
 
-	mu        sync.Mutex
-	news      sync.Cond      // there is work, or the end
-	handed    bool           // work was handed over, and has not begun
-	work      work           // while not handed: the goroutine's own
-	stop      *session.Error // it is to end, for that
-	over      bool           // it has ended for the core already
-	gone      bool           // its goroutine is, before it was told to end, see leaves
-	opening   *callContext   // Open's, nil after it
-	current   *callContext   // of what runs, or has run last
-	running   uint64         // the call's number
-	errand    *core.Errand   // or the broadcast's
-	cancelled uint64         // a number that was cancelled before its call began here
-	recalled  *core.Errand   // likewise
+	news   chan struct{}  // one for a call and one for the end: it has room for both; nil on a lane
+	stop   *session.Error // it is to end, for that; fixed before its news
+	over   bool           // it has ended for the core already; likewise
+	parted atomic.Bool    // of a brief one: its goroutine has left, or is told the end; see leaves
+	thread atomic.Int64   // that it is locked to, or checked for
 }
 
 func newTask(n *node, s *core.Session, pool Served) *task {
@@ -65,14 +65,17 @@ func newTask(n *node, s *core.Session, pool Served) *task {
 		badge: n.badges.of(s.Pool(), s.Worker()),
 		stock: n.stocks[s.Pool()],
 	}
-	t.info.task, t.news.L = t, &t.mu
+	t.info.task = t
 	if t.lock, t.check = pool.locks(); t.laned {
 		t.lock = true
+	} else {
+		t.news = make(chan struct{}, 2)
 	}
 	if t.bare = pool.bare(); t.bare {
+		t.brief = s.Once()
 		t.tenant, _ = pool.begin(context.Background(), &t.info) // no code of the user's runs
 	} else {
-		t.opening = &callContext{session: &t.info}
+		t.current = &callContext{session: &t.info} // Open's
 	}
 	t.note.Begin(s.ID()) // before anybody can hear of the session
 	return t
@@ -84,7 +87,7 @@ func newTask(n *node, s *core.Session, pool Served) *task {
 func (t *task) begin() {
 	switch {
 	case t.laned || t.stock != nil && t.stock.take(t):
-	case t.bare && !t.lock && !t.handed && t.stop == nil: // nobody else knows of it yet
+	case t.bare && !t.lock && len(t.news) == 0: // nobody else knows of it yet
 		t.waits = true
 	default:
 		go t.run()
@@ -119,7 +122,7 @@ func (t *task) live() {
 		defer t.stock.back()
 	}
 	if t.lock || t.check {
-		t.thread = ThreadID()
+		t.thread.Store(int64(ThreadID()))
 	}
 	t.badge.wear()
 	if t.bare || t.open() {
@@ -139,148 +142,116 @@ func (t *task) finish() {
 var errExit = errors.New("ended its goroutine (runtime.Goexit)")
 
 func (t *task) open() (ok bool) {
-	err := errExit
+	ctx, err := t.current, errExit
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic in Open: %v", p)
 			t.node.log.Error("panic in Open", "pool", t.info.Pool(), "session", t.info.ID(), "panic", p, "stack", stack())
 		}
-		t.opened()
+		ctx.finish(context.Canceled)
 		t.node.openDone(t, err)
 		if err != nil && t.laned {
 			t.node.tasks.Done()
 		}
 	}()
-	t.tenant, err = t.pool.begin(t.opening, &t.info)
+	t.tenant, err = t.pool.begin(ctx, &t.info)
 	return err == nil
 }
 
-// opened ends Open's context: nobody cancels it any more.
-func (t *task) opened() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.opening.finish(context.Canceled)
-	t.opening = nil
+// takes has the session be about to run a call, or a broadcast's where errand is
+// not nil: from now on it can be cancelled. The caller holds mu, and gives it then.
+func (t *task) takes(call *core.Call, errand *core.Errand) {
+	ctx := t.node.newContext()
+	ctx.session, ctx.number = &t.info, call.Number
+	ctx.due(call.Deadline, t.node)
+	t.call, t.errand, t.current = call, errand, ctx
 }
 
-// order is what the core wants done: some work, or the end.
-type order struct {
-	work
-	stop *session.Error
-	over bool // it has ended for the core already
+// give hands over the call that the session has taken. It does not wait: the core
+// hands over one call at a time.
+func (t *task) give() {
+	if t.laned {
+		t.node.laneOf(t.session).orders <- turn{task: t}
+		return
+	}
+	t.news <- struct{}{}
+	t.rise()
 }
 
-// work is a call, of the session's holder or of a broadcast.
-type work struct {
-	call   *core.Call
-	errand *core.Errand // nil: the holder's
-}
-
-// give hands an order over. It does not wait: the core hands over one call at a
-// time, and one end.
-func (t *task) give(o order) {
+// halt tells the session to end, once. It does not wait either. Over says that it
+// has ended for the core already.
+func (t *task) halt(why *session.Error, over bool) {
 	switch {
-	case t.laned && o.over:
-		t.node.tasks.Done() // nothing is left to run on the lane
+	case over && (t.laned || t.waits):
+		t.node.tasks.Done() // nothing is left to run on the lane, or nothing has
 	case t.laned:
-		t.node.laneOf(t.session).orders <- turn{task: t, order: o}
-	case t.waits && o.over:
-		t.node.tasks.Done() // it has run nothing
-	default:
-		if gone := t.take(&o); gone && !o.over {
+		t.node.laneOf(t.session).orders <- turn{task: t, stop: why}
+	case t.brief && !t.parted.CompareAndSwap(false, true):
+		if !over {
 			t.node.closed(t)
 		}
-		if t.waits {
-			t.waits = false
-			go t.run()
-		}
+	default:
+		t.stop, t.over = why, over
+		t.news <- struct{}{}
+		t.rise()
 	}
 }
 
-// take keeps an order for the session's goroutine, unless that is gone.
-func (t *task) take(o *order) (gone bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if o.stop != nil {
-		t.stop, t.over = o.stop, o.over
-	} else {
-		t.work, t.handed = o.work, true
+// rise starts the goroutine of a session that has had none.
+func (t *task) rise() {
+	if t.waits {
+		t.waits = false
+		go t.run()
 	}
-	t.news.Signal()
-	return t.gone
 }
 
 // serve runs calls until the session ends. A call that was handed over before
 // the end, and cancelled by it, comes to its own end first. Told is false where
 // the goroutine has not waited for the end.
 func (t *task) serve() (told bool) {
-	for ctx := t.next(); ctx != nil; ctx = t.next() {
-		reply := t.handle(ctx, &t.work)
-		n, errand := t.work.call.Number, t.work.errand
-		t.work = work{} // the core hands over the next only after done
-		t.node.done(t, n, errand, reply)
-		if errand == nil && t.leaves() {
+	for range t.news {
+		if t.call == nil {
+			return true
+		}
+		if errand := t.turn(); t.brief && errand == nil && t.leaves() {
 			return false
 		}
 	}
 	return true
 }
 
+// turn runs the call that was handed over, and says whether it was a broadcast's.
+func (t *task) turn() (errand *core.Errand) {
+	call, errand, ctx := t.call, t.errand, t.current
+	t.call = nil
+	n := call.Number
+	t.handle(ctx, call, errand)
+	t.node.done(t, n, errand)
+	return errand
+}
+
 // leaves reports that nothing is left to run, also at the session's end, of which
 // the goroutine has not been told yet: it was opened for the call that it has run.
-func (t *task) leaves() bool {
-	if !t.bare || !t.session.Once() {
-		return false
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.running, t.errand, t.current = 0, nil, nil
-	t.gone = t.stop == nil
-	return t.gone
-}
+func (t *task) leaves() bool { return t.parted.CompareAndSwap(false, true) }
 
-// next waits for a call and begins it; it is nil at the session's end.
-func (t *task) next() *callContext {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.running, t.errand, t.current = 0, nil, nil // an idle session keeps nothing of its last call
-	for !t.handed && t.stop == nil {
-		t.news.Wait()
+// handle runs one call to its end, whatever that is, and leaves its reply in
+// ended.
+func (t *task) handle(ctx *callContext, call *core.Call, errand *core.Errand) {
+	reply := &t.ended.reply
+	if ctx.end.Load() != nil {
+		*reply = failure(session.ErrCancelled, session.NotRun, "cancelled before it began", "")
+		return
 	}
-	if !t.handed {
-		return nil
+	if errand != nil {
+		ctx.particular().errand = errand
 	}
-	t.handed = false
-	return t.begun(&t.work)
-}
-
-// onLane begins a call whose turn on a lane has come.
-func (t *task) onLane(w *work) *callContext {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.begun(w)
-}
-
-// begun makes the context that cancel ends, while mu is held.
-func (t *task) begun(w *work) *callContext {
-	ctx := &callContext{session: &t.info, errand: w.errand, number: w.call.Number, deadline: w.call.Deadline}
-	ctx.under(&w.call.Trace)
-	t.running, t.errand, t.current = w.call.Number, w.errand, ctx
-	if w.errand != nil {
-		ctx.stillborn = t.recalled == w.errand
-	} else {
-		ctx.stillborn = t.running != 0 && t.cancelled == t.running
+	if call.Traced {
+		ctx.under(&call.Trace)
 	}
-	return ctx
-}
-
-// handle runs one call to its end, whatever that is.
-func (t *task) handle(ctx *callContext, w *work) (reply session.Reply) {
-	if ctx.stillborn {
-		return failure(session.ErrCancelled, session.NotRun, "cancelled before it began", "")
+	var run trace.Span
+	if t.node.tracer != nil {
+		run = t.node.span(ctx, t.info.Pool(), call.Method)
 	}
-	call := w.call
-	run := t.node.span(ctx, t.info.Pool(), call.Method)
 	inside := false
 	defer func() {
 		ctx.finish(context.Canceled)
@@ -290,44 +261,54 @@ func (t *task) handle(ctx *callContext, w *work) (reply session.Reply) {
 			p = errExit
 		}
 		if p != nil {
-			reply = t.panicked(call, p)
+			*reply = t.panicked(call, p)
 			ctx.endFlows()
 		}
-		endSpan(run, &reply)
+		if run != nil {
+			endSpan(run, reply)
+		}
 		if exits {
-			t.node.done(t, call.Number, w.errand, reply)
+			t.node.done(t, call.Number, errand)
 			if !t.laned {
 				t.finish()
 			}
 		}
 	}()
-	if t.check && ThreadID() != t.thread {
-		return failure(session.ErrWorkerPanic, session.NotRun, fmt.Sprintf("on OS thread %d, the session's is %d", ThreadID(), t.thread), "")
+	if t.check && int64(ThreadID()) != t.thread.Load() {
+		*reply = failure(session.ErrWorkerPanic, session.NotRun, fmt.Sprintf("on OS thread %d, the session's is %d", ThreadID(), t.thread.Load()), "")
+		return
 	}
 	if !call.Deadline.IsZero() && !time.Now().Before(call.Deadline) {
-		return failure(session.ErrDeadline, session.NotRun, "its time was over before its turn came", "")
+		*reply = failure(session.ErrDeadline, session.NotRun, "its time was over before its turn came", "")
+		return
 	}
-	args, raw, refused := t.argument(ctx, call)
-	if refused != nil {
-		return *refused
+	args, raw := call.Args, call.Raw
+	if call.Stream != nil {
+		var refused *session.Reply
+		if args, raw, refused = t.argument(ctx, call); refused != nil {
+			*reply = *refused
+			return
+		}
 	}
 	inside = true
-	if w.errand == nil {
+	if errand == nil {
 		t.note.Start(call.Number)
+		reply.Body = call.Room // for typed
 	}
 	body, raw, err := t.tenant.call(ctx, call.Method, args, raw)
 	inside = false
 	if err == nil {
-		err = t.conclude(ctx, body, raw, &reply)
+		err = t.conclude(ctx, body, raw, reply)
 	}
-	ctx.endFlows()
-	if w.errand != nil {
-		return answerOf(ctx, reply.Body, reply.Raw, err)
+	if ctx.flows != nil {
+		ctx.endFlows()
 	}
-	if err != nil {
-		return failed(ctx, err)
+	switch {
+	case errand != nil:
+		*reply = answerOf(ctx, reply.Body, reply.Raw, err)
+	case err != nil:
+		*reply = failed(ctx, err)
 	}
-	return reply
 }
 
 // sized is a reply, or what it is where no message carries it.
@@ -346,26 +327,17 @@ func (t *task) panicked(call *core.Call, p any) session.Reply {
 	return failure(session.ErrWorkerPanic, session.Done, fmt.Sprintf("method %q: %v", call.Method, p), at)
 }
 
-// cancel ends the context of a call or an errand: the one that runs, or one that
-// has been handed over and not begun. Number zero is Open.
+// cancel ends the context of a call or an errand, whether it runs or has only been
+// handed over. Number zero is Open. The caller holds mu.
 func (t *task) cancel(c core.Cancel) {
+	if t.current == nil || t.current.number != c.Number || t.errand != c.Errand {
+		return // it has ended meanwhile
+	}
 	err := context.Canceled
 	if c.Why == session.ErrDeadline {
 		err = context.DeadlineExceeded
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch {
-	case c.Number == 0 && c.Errand == nil && t.opening != nil:
-		t.opening.finish(context.Canceled)
-	case c.Number == 0 && c.Errand == nil: // Open has ended meanwhile
-	case t.running == c.Number && t.errand == c.Errand:
-		t.current.finish(err)
-	case c.Errand != nil:
-		t.recalled = c.Errand
-	default:
-		t.cancelled = c.Number
-	}
+	t.current.finish(err)
 }
 
 func (t *task) close(why *session.Error) {

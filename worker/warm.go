@@ -124,7 +124,7 @@ func (k *stock) take(t *task) bool {
 	w := k.warm[i]
 	k.warm = slices.Delete(k.warm, i, i+1)
 	if !w.ready {
-		context.AfterFunc(t.opening, w.cancel) // it is this session's Prepare now
+		context.AfterFunc(t.current, w.cancel) // it is this session's Prepare now
 	}
 	w.next <- t
 	return true
@@ -210,7 +210,7 @@ func (w *spare) refuse(err error) {
 	select {
 	case t := <-w.next:
 		if t != nil {
-			t.opening.finish(context.Canceled)
+			t.current.finish(context.Canceled)
 			t.node.openDone(t, err)
 			t.node.tasks.Done()
 			w.stock.back()

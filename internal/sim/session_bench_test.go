@@ -157,7 +157,7 @@ func (c *circle) deliver() {
 func (c *circle) work() {
 	for i, r := range c.calls {
 		c.calls[i] = worker.Run{}
-		c.node.Done(c.now, r.Session, r.Call.Number, session.Reply{Raw: true, Body: append([]byte(nil), r.Call.Args...)}, &c.nodeFx)
+		c.node.Done(c.now, r.Session, r.Call.Number, &session.Reply{Raw: true, Body: append([]byte(nil), r.Call.Args...)}, &c.nodeFx)
 	}
 	c.calls = c.calls[:0]
 	c.collect()

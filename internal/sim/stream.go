@@ -245,7 +245,7 @@ func (r *reading) turn() {
 	case !r.begun && look == core.FlowEnded:
 		n.after(0, func() {
 			reply := session.Reply{Code: session.ErrCancelled, Outcome: session.NotRun, Body: wire.AppendFailure(nil, "its argument did not come", "")}
-			t.report(func(fx *core.Effects) { n.core.Done(n.now(), t.session, r.call.Number, reply, fx) })
+			t.report(func(fx *core.Effects) { n.core.Done(n.now(), t.session, r.call.Number, &reply, fx) })
 		})
 		return
 	case look == core.FlowEnded && broken == nil:

@@ -132,7 +132,7 @@ func (t *task) turn() {
 					n.core.ErrandDone(n.now(), e, session.Reply{Code: session.ErrCancelled, Outcome: session.NotRun}, fx)
 					return
 				}
-				n.core.Done(n.now(), t.session, call.Number, session.Reply{Code: why.Code, Outcome: session.NotRun, Body: wire.AppendFailure(nil, why.Text, "")}, fx)
+				n.core.Done(n.now(), t.session, call.Number, &session.Reply{Code: why.Code, Outcome: session.NotRun, Body: wire.AppendFailure(nil, why.Text, "")}, fx)
 			})
 		}
 		t.close()
@@ -275,13 +275,13 @@ func (t *task) done(r *running, counter uint64, code session.Code, streamed bool
 		w.note("%-8s   call %d of session %s ends %s", n.name, r.call.Number, t.session.ID().String()[:8], code)
 	}
 	t.current = nil
-	t.report(func(fx *core.Effects) { n.core.Done(n.now(), t.session, r.call.Number, reply, fx) })
+	t.report(func(fx *core.Effects) { n.core.Done(n.now(), t.session, r.call.Number, &reply, fx) })
 }
 
 // expired ends a call whose deadline passed before its handler began.
 func (t *task) expired(call core.Call) {
 	reply := session.Reply{Code: session.ErrDeadline, Outcome: session.NotRun, Body: wire.AppendFailure(nil, "handed over too late", "")}
-	t.report(func(fx *core.Effects) { t.node.core.Done(t.node.now(), t.session, call.Number, reply, fx) })
+	t.report(func(fx *core.Effects) { t.node.core.Done(t.node.now(), t.session, call.Number, &reply, fx) })
 }
 
 // report ends a call; if the next one has arrived by then, the goroutine goes

@@ -244,7 +244,7 @@ func (h *castNodes) apply(n *castNode) {
 		runs, errands, stops := slices.Clone(n.fx.Run), slices.Clone(n.fx.Errands), slices.Clone(n.fx.Stop)
 		n.fx.Reset()
 		for _, r := range runs {
-			n.core.Done(h.loop.Time(), r.Session, r.Call.Number, session.Reply{Raw: true, Body: r.Call.Args}, &n.fx)
+			n.core.Done(h.loop.Time(), r.Session, r.Call.Number, &session.Reply{Raw: true, Body: r.Call.Args}, &n.fx)
 		}
 		for _, s := range stops {
 			if !s.Over {

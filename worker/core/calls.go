@@ -1,6 +1,7 @@
 package core
 
 import (
+	"encoding/binary"
 	"fmt"
 	"hash/crc32"
 	"time"
@@ -16,11 +17,40 @@ const hashMost = 4096
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// hashOf tells two calls under one number apart: by what follows their header.
-func hashOf(method, args []byte) uint64 {
-	sum := crc32.Update(0, castagnoli, method[:min(len(method), hashMost)])
-	sum = crc32.Update(sum, castagnoli, args[:min(len(args), hashMost-min(len(method), hashMost))])
-	return uint64(sum)<<32 | uint64(uint32(len(method)+len(args)))
+// hashOf tells two calls under one number apart: by what follows their header,
+// the method's name and its argument.
+func hashOf(rest []byte) uint64 {
+	sum := crc32.Update(0, castagnoli, rest[:min(len(rest), hashMost)])
+	return uint64(sum)<<32 | uint64(uint32(len(rest)))
+}
+
+// recentMost is how many sessions are found without a look at them all.
+const recentMost = 1024
+
+// live is the session of that id, nil where none lives or closes here.
+func (c *Core) live(id session.ID) *Session {
+	at := recentAt(&c.recent, &id)
+	if s := *at; s != nil && s.id == id {
+		return s
+	}
+	s := c.sessions[id]
+	if s != nil {
+		*at = s
+	}
+	return s
+}
+
+// recentAt is where a session would be among the recent ones.
+func recentAt(recent *[recentMost]*Session, id *session.ID) **Session {
+	return &recent[binary.LittleEndian.Uint16(id[14:])%recentMost]
+}
+
+// forget takes a session out of those that live or close here.
+func (c *Core) forget(s *Session) {
+	delete(c.sessions, s.id)
+	if at := recentAt(&c.recent, &s.id); *at == s {
+		*at = nil
+	}
 }
 
 // call takes one call, or a copy of one.
@@ -34,12 +64,13 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 		c.failTo(from, h, session.ErrBadMessage, session.NotRun, err.Error(), fx)
 		return
 	}
-	call := c.newCall()
-	*call = Call{
-		Number: h.Number, Method: method, Args: args, Raw: h.Flags&wire.FlagRaw != 0, Patience: h.Patience, Trace: h.Trace,
-		from: from, via: h.Via,
+	call := c.newCall() // field by field: nothing is written twice
+	call.Number, call.Method, call.Args, call.Raw, call.Patience = h.Number, method, args, h.Flags&wire.FlagRaw != 0, h.Patience
+	call.from, call.via = from, h.Via
+	if call.Traced = h.Flags&wire.FlagTrace != 0 && h.Trace.Valid(); call.Traced {
+		call.Trace = h.Trace
 	}
-	if h.Budget > 0 {
+	if call.Deadline = (time.Time{}); h.Budget > 0 {
 		call.Deadline = now.Add(h.Budget)
 	}
 	if h.Flags&wire.FlagStream != 0 {
@@ -51,7 +82,7 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 		}
 		call.Stream, call.Args = &d, nil
 	}
-	verdict, reply, code := s.callee.Arrive(h.Number, h.Ack, hashOf(method, args), len(rest), call.Deadline, call)
+	verdict, reply, code := s.callee.Arrive(h.Number, h.Ack, hashOf(rest), len(rest), call.Deadline, call)
 	if verdict != session.Refused {
 		s.heard(from, h.Via)
 		c.forgiven(s)
@@ -70,7 +101,7 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 		c.renew(s, h.Number, from, h.Via, fx)
 	case session.Replayed:
 		s.clocks.Beat(now)
-		c.reply(s, from, h.Via, h.Number, reply, fx)
+		c.reply(s, from, h.Via, h.Number, &reply, fx)
 		c.renew(s, h.Number, from, h.Via, fx)
 	case session.Refused:
 		c.failTo(from, h, code, c.outcomeOf(code), c.explain(s, h, code), fx)
@@ -96,7 +127,10 @@ func (c *Core) recycle(call *Call) {
 	if call == nil || len(c.spares) == sparesMost {
 		return
 	}
-	*call = Call{} // what it came in is kept no longer
+	call.Method, call.Args, call.Room, call.Stream = nil, nil, nil, nil // what it came in is kept no longer
+	if call.Traced {
+		call.Traced, call.Trace = false, wire.Trace{}
+	}
 	c.spares = append(c.spares, call)
 }
 
@@ -126,7 +160,7 @@ func (c *Core) explain(s *Session, h *wire.Header, code session.Code) string {
 // holding finds the session of a holder's message and checks that it is its
 // holder's. Where it is not, the sender is answered and nobody else notices.
 func (c *Core) holding(from wire.Peer, h *wire.Header, fx *Effects) *Session {
-	s := c.sessions[h.Session]
+	s := c.live(h.Session)
 	if s == nil {
 		c.notHere(from, h, fx)
 		return nil
@@ -203,7 +237,7 @@ func (c *Core) remains(from wire.Peer, h *wire.Header, kept replies, why *sessio
 		return
 	}
 	if r, ok := kept.Stored(h.Number); ok {
-		c.replyTo(from, h, r, fx)
+		c.replyTo(from, h, &r, fx)
 		return
 	}
 	switch {
@@ -224,7 +258,7 @@ func (c *Core) next(now time.Time, s *Session, fx *Effects) {
 	ready, expired := s.callee.Ready(now)
 	for _, late := range expired {
 		if r, stored := s.callee.Stored(late); stored {
-			c.reply(s, s.from, s.via, late, r, fx)
+			c.reply(s, s.from, s.via, late, &r, fx)
 		}
 	}
 	ready = ready && !s.spent()
@@ -241,12 +275,10 @@ func (c *Core) next(now time.Time, s *Session, fx *Effects) {
 	}
 }
 
-// start runs a call that is ready.
+// start runs the call that Ready has found.
 func (c *Core) start(now time.Time, s *Session, fx *Effects) {
-	_, call, ok, _ := s.callee.Next(now)
-	if !ok {
-		return
-	}
+	_, call := s.callee.Start()
+	call.Room = s.callee.Room()
 	if s.lane != nil {
 		s.lane.busy = s
 	}
@@ -289,21 +321,29 @@ func (c *Core) rest(now time.Time, s *Session) {
 // Done takes the end of the call that a session's goroutine was running. A
 // reply whose code says that the worker panicked or died ends the session. The
 // end of a call that was found to hang has been told before.
-func (c *Core) Done(now time.Time, s *Session, n uint64, r session.Reply, fx *Effects) {
+func (c *Core) Done(now time.Time, s *Session, n uint64, r *session.Reply, fx *Effects) {
 	if s.lane != nil {
 		s.vacate()
 		defer c.grant(now, s.lane, fx)
 	}
-	r = c.concluded(s, n, r)
+	if r.Stream || s.flows != nil {
+		c.conclude(s, n, r)
+	}
 	if s.quarantined {
 		return
 	}
 	c.dog.End(&s.ward)
 	s.acquit()
-	from, via := s.wayBack(n)
-	h := wire.Header{Via: via, Node: c.cfg.Node, Session: s.id, Epoch: s.epochOf(n), Number: n}
-	c.recycle(s.callee.Finish(n, r))
-	c.answer(from, &h, s.sign(), r, fx)
+	call, to := s.callee.Finish(n, r), s.from
+	h := wire.Header{Via: s.via, Node: c.cfg.Node, Session: s.id, Key: s.sign(), Epoch: s.epoch, Number: n}
+	switch {
+	case s.orphaned(n):
+		to, h.Via, h.Epoch = s.orphan.from, s.orphan.via, s.orphan.epoch
+	case call != nil:
+		to, h.Via = call.from, call.via
+	}
+	c.recycle(call)
+	c.answer(to, &h, r, fx)
 	if s.state != stateOpen {
 		return
 	}
@@ -400,7 +440,7 @@ func (c *Core) cancel(now time.Time, from wire.Peer, h *wire.Header, fx *Effects
 		c.say(from, h, wire.KindHeld, 0, fx)
 	case session.CancelBefore, session.CancelLate:
 		if r, ok := s.callee.Stored(h.Number); ok {
-			c.replyTo(from, h, r, fx)
+			c.replyTo(from, h, &r, fx)
 		}
 		c.next(now, s, fx)
 	}
@@ -468,9 +508,9 @@ func (c *Core) lease(now time.Time, from wire.Peer, h *wire.Header, body []byte,
 }
 
 // reply sends a stored or fresh reply.
-func (c *Core) reply(s *Session, to, via wire.Peer, n uint64, r session.Reply, fx *Effects) {
-	h := wire.Header{Via: via, Node: c.cfg.Node, Session: s.id, Epoch: s.epoch, Number: n}
-	c.answer(to, &h, s.sign(), r, fx)
+func (c *Core) reply(s *Session, to, via wire.Peer, n uint64, r *session.Reply, fx *Effects) {
+	h := wire.Header{Via: via, Node: c.cfg.Node, Session: s.id, Key: s.sign(), Epoch: s.epoch, Number: n}
+	c.answer(to, &h, r, fx)
 }
 
 // sign is what stands in the key's place of an answer. A client that opened
@@ -482,12 +522,14 @@ func (s *Session) sign() session.Key {
 	return session.Key{}
 }
 
-func (c *Core) replyTo(to wire.Peer, of *wire.Header, r session.Reply, fx *Effects) {
-	c.answer(to, of, session.Key{}, r, fx)
+func (c *Core) replyTo(to wire.Peer, of *wire.Header, r *session.Reply, fx *Effects) {
+	h := wire.Header{Via: of.Via, Node: c.cfg.Node, Session: of.Session, Epoch: of.Epoch, Number: of.Number}
+	c.answer(to, &h, r, fx)
 }
 
-func (c *Core) answer(to wire.Peer, of *wire.Header, sign session.Key, r session.Reply, fx *Effects) {
-	h := wire.Header{Kind: wire.KindReply, Via: of.Via, Node: c.cfg.Node, Session: of.Session, Key: sign, Epoch: of.Epoch, Number: of.Number}
+// answer sends r under h, which says whose it is and gets the rest here.
+func (c *Core) answer(to wire.Peer, h *wire.Header, r *session.Reply, fx *Effects) {
+	h.Kind = wire.KindReply
 	if r.Raw {
 		h.Flags |= wire.FlagRaw
 	}
@@ -501,12 +543,12 @@ func (c *Core) answer(to wire.Peer, of *wire.Header, sign session.Key, r session
 		h.Kind, h.Code = wire.KindFail, r.Code
 		h.SetOutcome(r.Outcome)
 	}
-	fx.Session(to, &h, r.Body)
+	fx.Session(to, h, r.Body)
 }
 
 func (c *Core) fail(s *Session, to, via wire.Peer, n uint64, code session.Code, o session.Outcome, text string, fx *Effects) {
 	r := session.Reply{Code: code, Outcome: o, Body: wire.AppendFailure(nil, text, "")}
-	c.reply(s, to, via, n, r, fx)
+	c.reply(s, to, via, n, &r, fx)
 }
 
 // failTo answers a holder's message with a fail, or the way its kind is

@@ -72,10 +72,13 @@ type Call struct {
 	Method   []byte
 	Args     []byte
 	Raw      bool
+	Traced   bool          // Trace is one
 	Stream   *wire.Stream  // the argument comes as chunks: Take has them
 	Deadline time.Time     // zero: none
 	Patience time.Duration // without progress: 0 as its method has it, below 0 for ever
-	Trace    wire.Trace    // the span that it is made under, where Valid
+	Trace    wire.Trace    // the span that it is made under
+
+	Room []byte // where its reply may be written, of no length
 
 	from wire.Peer // the way back of its latest copy
 	via  wire.Peer
@@ -187,6 +190,7 @@ type Core struct {
 	dead        []obituary // oldest first
 	pools       map[string]*pool
 	sessions    map[session.ID]*Session
+	recent      [recentMost]*Session // some of them, see live
 	opens       map[session.OpenKey]*Session
 	clients     map[uuid.UUID]*client
 	past        past

@@ -65,7 +65,7 @@ type Errand struct {
 // Call is what the errand's handler gets; it has no number.
 func (e *Errand) Call() Call {
 	k := e.of
-	return Call{Method: []byte(k.method), Args: k.args, Raw: k.raw, Deadline: k.deadline, Patience: k.patience, Trace: k.trace}
+	return Call{Method: []byte(k.method), Args: k.args, Raw: k.raw, Deadline: k.deadline, Patience: k.patience, Trace: k.trace, Traced: k.trace.Valid()}
 }
 
 // Pool is the name of its pool.

@@ -147,7 +147,7 @@ func (f *fuzzed) report(now time.Time, how int) {
 		if r.Errand != nil {
 			f.core.ErrandDone(now, r.Errand, reply, &f.fx)
 		} else {
-			f.core.Done(now, r.Session, r.Call.Number, reply, &f.fx)
+			f.core.Done(now, r.Session, r.Call.Number, &reply, &f.fx)
 		}
 	case len(f.aside) > 0:
 		e := f.aside[0]

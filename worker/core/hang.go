@@ -166,8 +166,8 @@ func (c *Core) condemn(now time.Time, e *exam, fx *Effects) {
 func (c *Core) callHung(s *Session, n uint64, text, stack string, fx *Effects) {
 	from, via := s.wayBack(n)
 	r := session.Reply{Code: session.ErrWorkerHung, Outcome: session.Unknown, Body: wire.AppendFailure(nil, text, stack)}
-	s.callee.Finish(n, r)
-	c.reply(s, from, via, n, r, fx)
+	s.callee.Finish(n, &r)
+	c.reply(s, from, via, n, &r, fx)
 	fx.Cancel = append(fx.Cancel, Cancel{Session: s, Number: n, Why: session.ErrCancelled})
 }
 

@@ -72,7 +72,7 @@ func (l *laned) send(i int, kind wire.Kind, n uint64, budget time.Duration) {
 
 func (l *laned) done(i int, n uint64) {
 	l.t.Helper()
-	l.do(func() { l.core.Done(l.now, l.sessions[i], n, session.Reply{}, &l.fx) })
+	l.do(func() { l.core.Done(l.now, l.sessions[i], n, &session.Reply{}, &l.fx) })
 }
 
 // runs wants exactly one call to be handed over by the last step, or none.

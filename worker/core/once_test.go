@@ -28,7 +28,7 @@ func TestOnceEndsWithItsCall(t *testing.T) {
 		t.Fatal("call 2 runs beside call 1")
 	}
 	fx.Reset()
-	c.Done(now, s, 1, session.Reply{Body: []byte{0xc0}}, fx)
+	c.Done(now, s, 1, &session.Reply{Body: []byte{0xc0}}, fx)
 	if len(fx.Run) != 0 {
 		t.Error("call 2 runs after the session's end")
 	}

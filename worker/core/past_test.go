@@ -22,7 +22,7 @@ func TestPastGivesUpBodiesNotSessions(t *testing.T) {
 		}
 		s.callee.Arrive(1, 0, 1, 1, time.Time{}, &Call{}) //nolint:errcheck // a fresh callee takes its first call
 		s.callee.Next(now)
-		s.callee.Finish(1, session.Reply{Body: make([]byte, size)})
+		s.callee.Finish(1, &session.Reply{Body: make([]byte, size)})
 		p.add(now, s)
 	}
 	if p.bytes > pastBytes {

@@ -59,7 +59,7 @@ func benchmarkSession(b *testing.B, once bool) {
 		}
 		n := fx.Run[0].Call.Number
 		fx.Reset()
-		c.Done(now, s, n, session.Reply{Body: []byte{0xc0}}, fx)
+		c.Done(now, s, n, &session.Reply{Body: []byte{0xc0}}, fx)
 		if once {
 			fx.Reset()
 			c.Closed(now, s, fx)

@@ -3,6 +3,7 @@ package core
 import (
 	"container/heap"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -231,6 +232,7 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 		s.first = c.newCall()
 		*s.first = Call{Number: 1, Method: []byte(m.Method), Args: m.Args, Raw: m.Raw, from: b.peer, via: m.Via}
 		s.first.Patience, s.first.Trace = wire.PatienceOf(m.Patience), wire.TraceOf(m.Trace)
+		s.first.Traced = s.first.Trace.Valid()
 		if m.Budget > 0 {
 			s.first.Deadline = now.Add(time.Duration(m.Budget) * time.Millisecond)
 		}
@@ -340,7 +342,7 @@ func (c *Core) takeFirst(now time.Time, s *Session, fx *Effects) {
 	s.first = nil
 	s.from, s.via = call.from, call.via
 	size := len(call.Method) + len(call.Args)
-	s.callee.Arrive(1, 0, hashOf(call.Method, call.Args), size, call.Deadline, call) //nolint:errcheck // a fresh callee takes its first call
+	s.callee.Arrive(1, 0, hashOf(slices.Concat(call.Method, call.Args)), size, call.Deadline, call) //nolint:errcheck // a fresh callee takes its first call
 	s.clocks.Call(now)
 	c.next(now, s, fx)
 }
@@ -436,7 +438,7 @@ func (c *Core) closeBare(now time.Time, s *Session, fx *Effects) {
 func (c *Core) Closed(now time.Time, s *Session, fx *Effects) {
 	s.vacate()
 	defer c.grant(now, s.lane, fx)
-	delete(c.sessions, s.id)
+	c.forget(s)
 	c.release(s)
 	c.free(now, s)
 	c.past.add(now, s)

@@ -317,7 +317,7 @@ func (c *Core) turnTo(f *flow, from, via wire.Peer) {
 // flow.
 func (c *Core) whatOf(from wire.Peer, h *wire.Header, s *Session, fx *Effects) {
 	if r, ok := s.callee.Stored(h.Number); ok {
-		c.replyTo(from, h, r, fx)
+		c.replyTo(from, h, &r, fx)
 	} else if h.Number > s.callee.Acked() && h.Number <= s.callee.Top() {
 		c.say(from, h, wire.KindHeld, 0, fx)
 	}
@@ -438,7 +438,7 @@ func (c *Core) breakFlow(f *flow, why *session.Error, fx *Effects) {
 	r := f.lost()
 	f.s.callee.Lose(f.number, r)
 	h := wire.Header{Via: f.via, Node: c.cfg.Node, Session: f.s.id, Epoch: f.epoch, Number: f.number}
-	c.answer(f.from, &h, session.Key{}, r, fx)
+	c.answer(f.from, &h, &r, fx)
 	c.drop(f)
 }
 
@@ -461,23 +461,23 @@ func (c *Core) breakAll(s *Session, why *session.Error, fx *Effects) {
 	}
 }
 
-// concluded takes the end of a call's handler: what it has not read is dropped,
-// what it has given is kept until it was taken. It returns the reply as it is
+// conclude takes the end of a call's handler: what it has not read is dropped,
+// what it has given is kept until it was taken. It makes the reply the one that is
 // to be stored.
-func (c *Core) concluded(s *Session, n uint64, r session.Reply) session.Reply {
+func (c *Core) conclude(s *Session, n uint64, r *session.Reply) {
 	f := s.flows[n]
 	if f == nil {
 		if r.Stream && s.orphaned(n) {
-			return session.Reply{Code: errMoved.Code, Outcome: session.Done, Body: wire.AppendFailure(nil, errMoved.Text, "")}
+			*r = session.Reply{Code: errMoved.Code, Outcome: session.Done, Body: wire.AppendFailure(nil, errMoved.Text, "")}
 		}
 		if r.Stream {
 			r.Body = wire.AppendStream(nil, wire.Stream{CRC: r.Sum})
 		}
-		return r
+		return
 	}
 	if b := f.broken; b != nil && (r.Stream || b.Code == session.ErrStream || b.Code == session.ErrReplyGone) {
 		o := r.Outcome
-		r = f.lost()
+		*r = f.lost()
 		r.Outcome = o
 	}
 	f.done, f.reader, f.writer = true, nil, nil
@@ -496,7 +496,6 @@ func (c *Core) concluded(s *Session, n uint64, r session.Reply) session.Reply {
 	if !r.Stream || f.out == nil || f.out.Done() {
 		c.drop(f)
 	}
-	return r
 }
 
 // forgiven drops the flows of calls that are settled at the holder.

@@ -29,7 +29,12 @@ func HandleCast[S, A, R any](p *Pool[S], method string, f func(ctx context.Conte
 		return
 	}
 	p.asides[method] = func(ctx context.Context, args []byte, raw bool) ([]byte, bool, error) {
-		return typed(ctx, method, args, raw, func(arg A) (R, error) { return f(ctx, arg) })
+		arg, err := decodeArg[A](ctx, method, args, raw)
+		if err != nil {
+			return nil, false, err
+		}
+		result, err := f(ctx, arg)
+		return resulting(ctx, method, result, err)
 	}
 }
 

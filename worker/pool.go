@@ -198,38 +198,39 @@ func Handle[S, A, R any](p *Pool[S], method string, f func(ctx context.Context, 
 		return
 	}
 	p.handlers[method] = func(ctx context.Context, state S, args []byte, raw bool) ([]byte, bool, error) {
-		return typed(ctx, method, args, raw, func(arg A) (R, error) { return f(ctx, state, arg) })
+		arg, err := decodeArg[A](ctx, method, args, raw)
+		if err != nil {
+			return nil, false, err
+		}
+		result, err := f(ctx, state, arg)
+		return resulting(ctx, method, result, err)
 	}
 }
 
-// typed runs a method of typed argument and result on bodies.
-func typed[A, R any](ctx context.Context, method string, args []byte, raw bool, f func(A) (R, error)) ([]byte, bool, error) {
-	arg, err := decodeArg[A](ctx, method, args, raw)
+// resulting is the body of what a method of typed result has returned.
+//
+//go:noinline
+func resulting[R any](ctx context.Context, method string, result R, err error) ([]byte, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	result, err := f(arg)
-	if err != nil {
-		return nil, false, err
+	if b, ok := any(&result).(*[]byte); ok { // an interface holds a pointer without an allocation
+		return append(roomOf(ctx), *b...), true, nil
 	}
+	return encoded(ctx, method, result)
+}
+
+//go:noinline
+func encoded[R any](ctx context.Context, method string, result R) ([]byte, bool, error) {
 	if isReader[R]() {
 		r, _ := any(result).(io.Reader)
 		return nil, true, copyReply(ctx, r)
 	}
-	body, rawReply, err := encodeResult(roomOf(ctx), result)
+	body, rawReply, err := codec.Append(roomOf(ctx), result)
 	if err != nil {
 		return nil, false, fmt.Errorf("encode the result of %q: %w", method, err)
 	}
 	return body, rawReply, nil
-}
-
-// encodeResult writes a result behind room. Bytes are told apart by a pointer,
-// which an interface holds without an allocation.
-func encodeResult[R any](room []byte, result R) (body []byte, raw bool, err error) {
-	if b, ok := any(&result).(*[]byte); ok {
-		return append(room, *b...), true, nil
-	}
-	return codec.Append(room, result)
 }
 
 // roomOf is where the reply of ctx's call may be written, and notes that it will
@@ -275,7 +276,7 @@ func (p *Pool[S]) takes(method string, reads bool) bool {
 	return true
 }
 
-// decodeArg reads an argument. That of bytes is told apart as in encodeResult.
+// decodeArg reads an argument. That of bytes is told apart as in resulting.
 func decodeArg[A any](ctx context.Context, method string, args []byte, raw bool) (arg A, err error) {
 	if b, ok := any(&arg).(*[]byte); ok && raw {
 		*b = args
@@ -284,6 +285,7 @@ func decodeArg[A any](ctx context.Context, method string, args []byte, raw bool)
 	return decodeOther[A](ctx, method, args, raw)
 }
 
+//go:noinline
 func decodeOther[A any](ctx context.Context, method string, args []byte, raw bool) (arg A, err error) {
 	if isReader[A]() {
 		var r io.Reader
@@ -465,10 +467,15 @@ func (t *tenant[S]) call(ctx context.Context, method, args []byte, raw bool) ([]
 	case t.pool.other != nil:
 		return t.pool.other(ctx, t.state, method, args, raw)
 	default:
-		return nil, false, &session.Error{
-			Code: session.ErrMethodUnknown, Outcome: session.NotRun,
-			Text: fmt.Sprintf("pool %q has no method %q", t.pool.config.Pool, method),
-		}
+		return nil, false, t.pool.unknown(method)
+	}
+}
+
+//go:noinline
+func (p *Pool[S]) unknown(method []byte) error {
+	return &session.Error{
+		Code: session.ErrMethodUnknown, Outcome: session.NotRun,
+		Text: fmt.Sprintf("pool %q has no method %q", p.config.Pool, method),
 	}
 }
 

@@ -101,7 +101,7 @@ func (t *task) run() {
 	if t.lock {
 		runtime.LockOSThread()
 	}
-	if t.bare {
+	if t.brief {
 		spread()
 	}
 	t.live()
@@ -121,13 +121,20 @@ func (t *task) live() {
 	if t.stock != nil {
 		defer t.stock.back()
 	}
+	if t.opens() {
+		t.finish()
+	}
+}
+
+// opens has the goroutine be the session's, and reports whether that is open.
+//
+//go:noinline
+func (t *task) opens() bool {
 	if t.lock || t.check {
 		t.thread.Store(int64(ThreadID()))
 	}
 	t.badge.wear()
-	if t.bare || t.open() {
-		t.finish()
-	}
+	return t.bare || t.open()
 }
 
 // finish serves the session until it ends, and ends its state.
@@ -235,12 +242,37 @@ func (t *task) turn() (errand *core.Errand) {
 func (t *task) leaves() bool { return t.parted.CompareAndSwap(false, true) }
 
 // handle runs one call to its end, whatever that is, and leaves its reply in
-// ended.
+// ended. It is short of local variables, and so are those that it calls on the way
+// to the pool's code: a goroutine's stack stays as large as its calls once needed it.
 func (t *task) handle(ctx *callContext, call *core.Call, errand *core.Errand) {
-	reply := &t.ended.reply
-	if ctx.end.Load() != nil {
-		*reply = failure(session.ErrCancelled, session.NotRun, "cancelled before it began", "")
+	if !t.begins(ctx, call, errand) {
 		return
+	}
+	var run trace.Span
+	if t.node.tracer != nil {
+		run = t.node.span(ctx, t.info.Pool(), call.Method)
+	}
+	inside := false
+	defer t.returned(ctx, call, errand, run, &inside)
+	args, raw, ok := t.ready(ctx, call)
+	if !ok {
+		return
+	}
+	inside = true
+	if errand == nil {
+		t.note.Start(call.Number)
+		t.ended.reply.Body = call.Room // for a result that is encoded
+	}
+	body, raw, err := t.tenant.call(ctx, call.Method, args, raw)
+	inside = false
+	t.concluded(ctx, errand, body, raw, err)
+}
+
+// begins has the context ready, unless the call was cancelled before.
+func (t *task) begins(ctx *callContext, call *core.Call, errand *core.Errand) bool {
+	if ctx.end.Load() != nil {
+		t.fails(session.ErrCancelled, session.NotRun, "cancelled before it began")
+		return false
 	}
 	if errand != nil {
 		ctx.particular().errand = errand
@@ -248,55 +280,40 @@ func (t *task) handle(ctx *callContext, call *core.Call, errand *core.Errand) {
 	if call.Traced {
 		ctx.under(&call.Trace)
 	}
-	var run trace.Span
-	if t.node.tracer != nil {
-		run = t.node.span(ctx, t.info.Pool(), call.Method)
-	}
-	inside := false
-	defer func() {
-		ctx.finish(context.Canceled)
-		p := recover()
-		exits := p == nil && inside
-		if exits {
-			p = errExit
+	return true
+}
+
+//go:noinline
+func (t *task) fails(code session.Code, o session.Outcome, text string) {
+	t.ended.reply = failure(code, o, text, "")
+}
+
+// ready is what the handler gets; where that is not to run, its reply is left.
+//
+//go:noinline
+func (t *task) ready(ctx *callContext, call *core.Call) (args []byte, raw, ok bool) {
+	switch {
+	case t.check && int64(ThreadID()) != t.thread.Load():
+		t.fails(session.ErrWorkerPanic, session.NotRun, fmt.Sprintf("on OS thread %d, the session's is %d", ThreadID(), t.thread.Load()))
+	case !call.Deadline.IsZero() && !time.Now().Before(call.Deadline):
+		t.fails(session.ErrDeadline, session.NotRun, "its time was over before its turn came")
+	case call.Stream == nil:
+		return call.Args, call.Raw, true
+	default:
+		args, raw, refused := t.argument(ctx, call)
+		if refused == nil {
+			return args, raw, true
 		}
-		if p != nil {
-			*reply = t.panicked(call, p)
-			ctx.endFlows()
-		}
-		if run != nil {
-			endSpan(run, reply)
-		}
-		if exits {
-			t.node.done(t, call.Number, errand)
-			if !t.laned {
-				t.finish()
-			}
-		}
-	}()
-	if t.check && int64(ThreadID()) != t.thread.Load() {
-		*reply = failure(session.ErrWorkerPanic, session.NotRun, fmt.Sprintf("on OS thread %d, the session's is %d", ThreadID(), t.thread.Load()), "")
-		return
+		t.ended.reply = *refused
 	}
-	if !call.Deadline.IsZero() && !time.Now().Before(call.Deadline) {
-		*reply = failure(session.ErrDeadline, session.NotRun, "its time was over before its turn came", "")
-		return
-	}
-	args, raw := call.Args, call.Raw
-	if call.Stream != nil {
-		var refused *session.Reply
-		if args, raw, refused = t.argument(ctx, call); refused != nil {
-			*reply = *refused
-			return
-		}
-	}
-	inside = true
-	if errand == nil {
-		t.note.Start(call.Number)
-		reply.Body = call.Room // for typed
-	}
-	body, raw, err := t.tenant.call(ctx, call.Method, args, raw)
-	inside = false
+	return nil, false, false
+}
+
+// concluded makes the reply of what the handler has returned.
+//
+//go:noinline
+func (t *task) concluded(ctx *callContext, errand *core.Errand, body []byte, raw bool, err error) {
+	reply := &t.ended.reply
 	if err == nil {
 		err = t.conclude(ctx, body, raw, reply)
 	}
@@ -308,6 +325,33 @@ func (t *task) handle(ctx *callContext, call *core.Call, errand *core.Errand) {
 		*reply = answerOf(ctx, reply.Body, reply.Raw, err)
 	case err != nil:
 		*reply = failed(ctx, err)
+	}
+}
+
+// returned is deferred by handle: a call has ended, by whatever its handler did. Inside
+// says that it has not come back.
+func (t *task) returned(ctx *callContext, call *core.Call, errand *core.Errand, run trace.Span, inside *bool) {
+	ctx.finish(context.Canceled)
+	p := recover()
+	if p == nil && !*inside && run == nil {
+		return
+	}
+	exits := p == nil && *inside
+	if exits {
+		p = errExit
+	}
+	if p != nil {
+		t.ended.reply = t.panicked(call, p)
+		ctx.endFlows()
+	}
+	if run != nil {
+		endSpan(run, &t.ended.reply)
+	}
+	if exits {
+		t.node.done(t, call.Number, errand)
+		if !t.laned {
+			t.finish()
+		}
 	}
 }
 

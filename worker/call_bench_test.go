@@ -57,7 +57,7 @@ type benchCallers struct {
 }
 
 func (c *benchCallers) open(broker wire.Peer) {
-	say := func(m wire.Control) { c.node.Envelope(broker, wire.AppendControl(nil, m)) }
+	say := func(m wire.Control) { c.Envelope(broker, wire.AppendControl(nil, m)) }
 	say(&wire.Welcome{Version: wire.Version, Broker: uuid.UUID{1}, Epoch: 1, Beat: 1000, Misses: 3})
 	say(&wire.Registered{Epoch: 1})
 	reader := wire.NewReader(true)
@@ -121,7 +121,7 @@ func (c *benchCallers) Gather() {
 	}
 	c.Begin()
 	for _, i := range c.answers {
-		c.node.Envelope(1, c.next(&c.calls[i]))
+		c.Envelope(1, c.next(&c.calls[i]))
 	}
 	c.End()
 	c.answers = c.answers[:0]

@@ -12,7 +12,7 @@ import (
 
 // replyTo waits for one call.
 type replyTo struct {
-	done  chan *core.Flow // holds two: the flow of a reply that has begun; nil: the end
+	done  chan *core.Flow // holds three: the flow of a reply that has begun; alone; nil: the end
 	ended chan struct{}   // closed at the end; nil where nobody needs it
 	again *usedAgain      // nil for a waiter that is not
 	body  []byte
@@ -34,18 +34,22 @@ type replyTo struct {
 
 // usedAgain is what a waiter keeps from one call for the next.
 type usedAgain struct {
-	args  []byte       // what the argument was encoded into
-	fx    core.Effects // of the step that sends the call
-	timer *time.Timer  // of a wait, or nil
+	args []byte       // what the argument was encoded into
+	fx   core.Effects // of the step that sends the call
 
 	// The call, until the core has it; see Client.leave.
 	ask    core.Ask
 	s      *Session
 	parcel parcel
+
+	// Who wakes the caller where his context ends, see watch.go: the client, while the
+	// core has the call.
+	watch *watch    // or nil
+	until time.Time // or zero; the alarm's, while the core has the call
 }
 
 // newReply returns a waiter that is not used again.
-func newReply() *replyTo { return &replyTo{done: make(chan *core.Flow, 2)} }
+func newReply() *replyTo { return &replyTo{done: make(chan *core.Flow, 3)} }
 
 // withEnd lets several wait for the end.
 func (w *replyTo) withEnd() *replyTo {
@@ -54,7 +58,7 @@ func (w *replyTo) withEnd() *replyTo {
 }
 
 var replies = sync.Pool{New: func() any {
-	w := &replyTo{done: make(chan *core.Flow, 2), again: new(usedAgain)}
+	w := &replyTo{done: make(chan *core.Flow, 3), again: new(usedAgain)}
 	w.again.parcel.give = w
 	return w
 }}
@@ -63,9 +67,18 @@ func (w *replyTo) give(c *Client, fx *core.Effects) {
 	u := w.again
 	refused := errDone
 	if !c.closed {
+		if t := u.watch; t != nil {
+			if !t.used { // it is read by all who call
+				t.used = true
+			}
+			if t.over { // before the call was here to be told
+				w.done <- &alone
+			}
+		} else if !u.until.IsZero() {
+			c.wakeBy(u.until)
+		}
 		refused = c.core.Call(c.loop.Time(), u.s.core, &u.ask, fx)
 	}
-	u.s, u.ask = nil, core.Ask{}
 	if refused != nil {
 		own := *refused
 		w.settle(&core.Result{Err: &own})
@@ -84,8 +97,18 @@ func (w *replyTo) begun(f *core.Flow) { w.done <- f }
 
 // awaited waits for what comes first: news, which it takes, or the end of ctx.
 func (w *replyTo) awaited(ctx context.Context) (news bool) {
-	if b, ok := ctx.(*bounded.Context); ok && w.again != nil {
-		return w.awaitedUntil(b)
+	if w.again != nil {
+		switch {
+		case w.again.watch != nil:
+			if news := <-w.done; news != &alone {
+				w.heard(news)
+				return true
+			}
+		case !w.again.ask.Deadline.IsZero():
+			if b, ok := ctx.(*bounded.Context); ok {
+				return w.awaitedUntil(b)
+			}
+		}
 	}
 	done := ctx.Done()
 	if done == nil {
@@ -101,32 +124,28 @@ func (w *replyTo) awaited(ctx context.Context) (news bool) {
 	}
 }
 
-// awaitedUntil does so with a timer that is used again.
+// awaitedUntil does so under the client's alarm.
 func (w *replyTo) awaitedUntil(ctx *bounded.Context) (news bool) {
-	end, _ := ctx.Deadline()
-	if w.again.timer == nil {
-		w.again.timer = time.NewTimer(time.Until(end))
-	} else {
-		w.again.timer.Reset(time.Until(end))
-	}
-	defer w.again.timer.Stop()
 	select {
 	case news := <-w.done:
-		w.heard(news)
-		return true
+		if news != &alone {
+			w.heard(news)
+			return true
+		}
 	case <-ctx.Parent().Done():
-	case <-w.again.timer.C:
 	}
 	return false
 }
 
 // heard takes what done has brought, and reports that it is the end.
 func (w *replyTo) heard(news *core.Flow) (ended bool) {
-	if news != nil {
+	switch {
+	case news == &alone: // it comes before the end, and nobody waits for it
+		return false
+	case news != nil:
 		w.seen = news
 		return false
-	}
-	if w.flow != nil && w.seen == nil {
+	case w.flow != nil && w.seen == nil:
 		w.seen = <-w.done // the end has overtaken it
 	}
 	w.over = true
@@ -141,8 +160,11 @@ func (w *replyTo) step(body []byte, raw bool) {
 
 func (w *replyTo) release() {
 	if w.again != nil {
-		w.again.ask = core.Ask{}
-		*w = replyTo{done: w.done, again: w.again}
+		u := w.again
+		u.s, u.ask, u.watch, u.until = nil, core.Ask{}, nil, time.Time{}
+		done := w.done
+		*w = replyTo{}
+		w.done, w.again = done, u
 		replies.Put(w)
 	}
 }

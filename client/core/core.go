@@ -232,7 +232,7 @@ func (c *Core) fromWorker(now time.Time, from wire.Peer, h *wire.Header, body []
 			c.streamed(now, s, h, body, fx)
 			return
 		}
-		c.settle(now, s, h.Number, resultOf(h, body), fx)
+		c.replied(now, s, h, body, fx)
 	case wire.KindFail:
 		c.failed(now, from, s, h, body, fx)
 	case wire.KindProgress:
@@ -331,7 +331,7 @@ func (c *Core) Shutdown(now time.Time, fx *Effects) {
 	}
 	clear(c.attaches)
 	for _, s := range c.Sessions() {
-		if s.ended == nil {
+		if s.Ended() == nil {
 			s.giveUp = now.Add(closeFor) // said once; the lease is for when it is lost
 			c.sendClose(now, s, fx)
 		}

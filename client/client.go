@@ -63,7 +63,8 @@ type Client struct {
 	closed    bool
 	watches   map[context.Context]*watch
 	watchLook time.Time // when their use was last looked at
-	alarm     alarm
+	round     uint64    // ticks, from 1 on
+	briefs    bool      // there may be calls that wait briefly
 
 	fx      core.Effects  // owned by the loop
 	batch   bool          // owned by the loop: it holds mu and gathers effects
@@ -146,7 +147,7 @@ func newClient(broker string, cfg config) (*Client, error) {
 	}
 	c := &Client{
 		id: id, name: cfg.name, brokers: broker, log: cfg.log, most: cfg.most, ended: make(chan struct{}), welcome: make(chan struct{}),
-		watches: map[context.Context]*watch{},
+		watches: map[context.Context]*watch{}, round: 1,
 		core: core.New(core.Config{
 			ID: id, Name: cfg.name, Program: "limpet/" + version.String(), Beat: cfg.beat, Misses: cfg.misses, Tick: tick, Relay: cfg.relay,
 		}, bufio.NewReaderSize(rand.Reader, chance)),
@@ -226,9 +227,6 @@ func (c *Client) Close() error {
 	}
 	c.closed = true
 	stops := c.restWatches(time.Now(), true)
-	if c.alarm.timer != nil {
-		c.alarm.timer.Stop()
-	}
 	c.mu.Unlock()
 	stopAll(stops)
 	c.finish(fx)
@@ -416,6 +414,7 @@ func (c *Client) Tick(now time.Time) {
 	c.onLoop(func() {
 		c.core.Tick(now, &c.fx)
 		stops = c.restWatches(now, false)
+		c.endBriefs()
 	})
 	stopAll(stops)
 }

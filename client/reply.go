@@ -42,10 +42,12 @@ type usedAgain struct {
 	s      *Session
 	parcel parcel
 
-	// Who wakes the caller where his context ends, see watch.go: the client, while the
-	// core has the call.
-	watch *watch    // or nil
-	until time.Time // or zero; the alarm's, while the core has the call
+	// Who tells the caller to look for the end of his context, see watch.go.
+	watch *watch // or nil
+	brief bool   // the tick does
+	round uint64 // when the core got a brief call, 0 once that was told; the client's, guarded by mu
+
+	timer *time.Timer // of a wait, or nil
 }
 
 // newReply returns a waiter that is not used again.
@@ -74,8 +76,8 @@ func (w *replyTo) give(c *Client, fx *core.Effects) {
 			if t.over { // before the call was here to be told
 				w.done <- &alone
 			}
-		} else if !u.until.IsZero() {
-			c.wakeBy(u.until)
+		} else if u.brief {
+			u.round, c.briefs = c.round, true
 		}
 		refused = c.core.Call(c.loop.Time(), u.s.core, &u.ask, fx)
 	}
@@ -97,18 +99,14 @@ func (w *replyTo) begun(f *core.Flow) { w.done <- f }
 
 // awaited waits for what comes first: news, which it takes, or the end of ctx.
 func (w *replyTo) awaited(ctx context.Context) (news bool) {
-	if w.again != nil {
-		switch {
-		case w.again.watch != nil:
-			if news := <-w.done; news != &alone {
-				w.heard(news)
-				return true
-			}
-		case !w.again.ask.Deadline.IsZero():
-			if b, ok := ctx.(*bounded.Context); ok {
-				return w.awaitedUntil(b)
-			}
+	if w.again != nil && (w.again.watch != nil || w.again.brief) {
+		if news := <-w.done; news != &alone {
+			w.heard(news)
+			return true
 		}
+	}
+	if b, ok := ctx.(*bounded.Context); ok && w.again != nil {
+		return w.awaitedUntil(b)
 	}
 	done := ctx.Done()
 	if done == nil {
@@ -124,15 +122,21 @@ func (w *replyTo) awaited(ctx context.Context) (news bool) {
 	}
 }
 
-// awaitedUntil does so under the client's alarm.
+// awaitedUntil does so with a timer that is used again.
 func (w *replyTo) awaitedUntil(ctx *bounded.Context) (news bool) {
+	end, _ := ctx.Deadline()
+	if w.again.timer == nil {
+		w.again.timer = time.NewTimer(time.Until(end))
+	} else {
+		w.again.timer.Reset(time.Until(end))
+	}
+	defer w.again.timer.Stop()
 	select {
 	case news := <-w.done:
-		if news != &alone {
-			w.heard(news)
-			return true
-		}
+		w.heard(news)
+		return true
 	case <-ctx.Parent().Done():
+	case <-w.again.timer.C:
 	}
 	return false
 }
@@ -161,7 +165,7 @@ func (w *replyTo) step(body []byte, raw bool) {
 func (w *replyTo) release() {
 	if w.again != nil {
 		u := w.again
-		u.s, u.ask, u.watch, u.until = nil, core.Ask{}, nil, time.Time{}
+		u.s, u.ask, u.watch, u.brief, u.round = nil, core.Ask{}, nil, false, 0
 		done := w.done
 		*w = replyTo{}
 		w.done, w.again = done, u

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/limpet-rpc/limpet/client/core"
-	"github.com/limpet-rpc/limpet/internal/bounded"
 	"github.com/limpet-rpc/limpet/internal/codec"
 	"github.com/limpet-rpc/limpet/internal/span"
 	"github.com/limpet-rpc/limpet/session"
@@ -90,8 +89,18 @@ func callBytes[R any](ctx context.Context, s *Session, method string, arg []byte
 	a, parts, err := s.exchange(ctx, method, arg, opts)
 	if parts == nil && err == nil {
 		var result R
-		if b, ok := any(&result).(*[]byte); ok && a.raw {
-			*b = a.body
+		taken := false
+		switch to := any(&result).(type) {
+		case *[]byte:
+			if taken = a.raw; taken {
+				*to = a.body
+			}
+		case *Body:
+			if taken = a.raw; taken {
+				*to = Body{Bytes: a.body, Raw: true}
+			}
+		}
+		if taken {
 			endSpan(own, nil)
 			return result, nil
 		}
@@ -174,9 +183,7 @@ func (s *Session) begin(ctx context.Context, w *replyTo, method string, args []b
 	} else {
 		a.Trace = span.Of(ctx)
 		a.Deadline, _ = ctx.Deadline()
-		if _, own := ctx.(*bounded.Context); own {
-			u.until = a.Deadline
-		}
+		u.brief = s.client.brief(ctx)
 	}
 	if len(opts) > 0 {
 		say(a, opts)

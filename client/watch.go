@@ -14,9 +14,9 @@ import (
 
 // A caller who waits for his reply and for the end of his context pays for both,
 // most of all where many others wait for the same end. So one watch does that for
-// all calls under one context, and the alarm for all deadlines of package bounded;
-// the callers wait for their replies and nothing else, unless they are told that they
-// are alone: then each looks for himself.
+// all calls under one context, and nobody at first for a context of package bounded,
+// which is one request's; the callers wait for their replies and nothing else, unless
+// they are told that they are alone: then each looks for himself.
 //
 //	watched -> context ended, not used for a while, client closed -> alone
 //
@@ -64,8 +64,8 @@ func (s *Session) watched(ctx context.Context) *watched {
 // watchAgain has ctx watched if it was that of the session's last calls as well. It
 // remembers which one that was by its address alone, and keeps nothing.
 func (s *Session) watchAgain(ctx context.Context) *watched {
-	if ctx.Done() == nil {
-		return nil
+	if _, own := ctx.(*bounded.Context); own || ctx.Done() == nil {
+		return nil // see brief
 	}
 	at := reflect.ValueOf(ctx)
 	if at.Kind() != reflect.Pointer { // others may be impossible to compare
@@ -77,9 +77,6 @@ func (s *Session) watchAgain(ctx context.Context) *watched {
 	}
 	if s.row.Add(1) < watchFrom {
 		return nil
-	}
-	if _, own := ctx.(*bounded.Context); own {
-		return nil // see alarm
 	}
 	t := s.client.watchOf(ctx)
 	if t == nil {
@@ -160,50 +157,39 @@ func stopAll(stops []func() bool) {
 	}
 }
 
-// alarm wakes those whose deadlines pass. Guarded by the client's mu.
-type alarm struct {
-	at    time.Time // the next time it looks, zero: never
-	timer *time.Timer
+// briefly is how long a call under a deadline of package bounded waits before it
+// looks for the end of its context: most have ended by then, and a look is dear.
+// Who has less time than that to his deadline does not wait.
+const briefly = 2 * tick
+
+// brief reports that a call that begins now is to wait so.
+func (c *Client) brief(ctx context.Context) bool {
+	b, is := ctx.(*bounded.Context)
+	if !is {
+		return false
+	}
+	end, _ := b.Deadline()
+	return end.Sub(c.loop.Time()) > 2*briefly // the loop's time may be a tick late
 }
 
-// wakeBy has the alarm look at that time. With mu.
-func (c *Client) wakeBy(end time.Time) {
-	a := &c.alarm
-	if !a.at.IsZero() && !end.Before(a.at) {
+// endBriefs leaves those alone whose calls have taken briefly, or up to a tick less.
+// With mu.
+func (c *Client) endBriefs() {
+	c.round++
+	if !c.briefs {
 		return
 	}
-	a.at = end
-	if a.timer == nil {
-		a.timer = time.AfterFunc(time.Until(end), c.rings)
-	} else {
-		a.timer.Reset(time.Until(end))
-	}
-}
-
-// rings leaves those alone whose deadlines have passed.
-func (c *Client) rings() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return
-	}
-	now := time.Now()
-	c.alarm.at = time.Time{}
-	var next time.Time
+	c.briefs = false
 	c.core.Tags(func(tag any) {
 		w, ok := tag.(*replyTo)
-		if !ok || w.again == nil || w.again.until.IsZero() {
+		if !ok || w.again == nil || w.again.round == 0 {
 			return
 		}
-		switch end := w.again.until; {
-		case !now.Before(end):
-			w.again.until = time.Time{}
-			w.done <- &alone
-		case next.IsZero() || end.Before(next):
-			next = end
+		if c.round-w.again.round < uint64(briefly/tick) {
+			c.briefs = true
+			return
 		}
+		w.again.round = 0
+		w.done <- &alone
 	})
-	if !next.IsZero() {
-		c.wakeBy(next)
-	}
 }

@@ -65,6 +65,7 @@ type Client struct {
 	watchLook time.Time // when their use was last looked at
 	round     uint64    // ticks, from 1 on
 	briefs    bool      // there may be calls that wait briefly
+	still     bool      // the loop has ended: nobody ticks
 
 	fx      core.Effects  // owned by the loop
 	batch   bool          // owned by the loop: it holds mu and gathers effects
@@ -187,6 +188,10 @@ func (c *Client) run(ctx context.Context) {
 	if err := c.loop.Run(ctx); err != nil {
 		c.log.Error("the socket loop ended", "error", err)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.still = true
+	c.endBriefs()
 }
 
 // greet waits for the first answer to Hello.

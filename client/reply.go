@@ -66,24 +66,30 @@ var replies = sync.Pool{New: func() any {
 }}
 
 func (w *replyTo) give(c *Client, fx *core.Effects) {
-	u := w.again
 	refused := errDone
 	if !c.closed {
-		if t := u.watch; t != nil {
-			if !t.used { // it is read by all who call
-				t.used = true
-			}
-			if t.over { // before the call was here to be told
-				w.done <- &alone
-			}
-		} else if u.brief {
-			u.round, c.briefs = c.round, true
-		}
-		refused = c.core.Call(c.loop.Time(), u.s.core, &u.ask, fx)
+		w.again.under(c, w.done)
+		refused = c.core.Call(c.loop.Time(), w.again.s.core, &w.again.ask, fx)
 	}
 	if refused != nil {
 		own := *refused
 		w.settle(&core.Result{Err: &own})
+	}
+}
+
+// under notes that the core gets a call, for whoever is to tell its caller. With
+// the client's mu.
+func (u *usedAgain) under(c *Client, done chan<- *core.Flow) {
+	switch t := u.watch; {
+	case u.brief && c.still:
+		done <- &alone
+	case u.brief:
+		u.round, c.briefs = c.round, true
+	case t == nil:
+	case t.over: // before the call was here to be told
+		done <- &alone
+	case !t.used: // not written for each call: all callers read beside it
+		t.used = true
 	}
 }
 

@@ -172,8 +172,8 @@ func (c *Client) brief(ctx context.Context) bool {
 	return end.Sub(c.loop.Time()) > 2*briefly // the loop's time may be a tick late
 }
 
-// endBriefs leaves those alone whose calls have taken briefly, or up to a tick less.
-// With mu.
+// endBriefs leaves those alone whose calls have taken briefly, or up to a tick less;
+// all of them where nobody ticks any more. With mu.
 func (c *Client) endBriefs() {
 	c.round++
 	if !c.briefs {
@@ -185,7 +185,7 @@ func (c *Client) endBriefs() {
 		if !ok || w.again == nil || w.again.round == 0 {
 			return
 		}
-		if c.round-w.again.round < uint64(briefly/tick) {
+		if c.round-w.again.round < uint64(briefly/tick) && !c.still {
 			c.briefs = true
 			return
 		}

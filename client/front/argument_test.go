@@ -1,6 +1,7 @@
 package front
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"testing"
@@ -15,7 +16,7 @@ func TestOneParameter(t *testing.T) {
 			t.Errorf("%q is not plain", query)
 		}
 		n := newReader(&Route{Path: "GET /x", Argument: "param n"})
-		got, err := n.argument(t.Context(), httptest.NewRecorder(), httptest.NewRequest("GET", "/x?"+query, nil))
+		got, err := n.argument(t.Context(), httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/x?"+query, nil))
 		all, wrong := url.ParseQuery(query)
 		if wrong != nil || (err == nil) != (len(all["n"]) == 1) || err == nil && (string(got.bytes) != all["n"][0] || got.value != nil) {
 			t.Errorf("%q: %q, %v, where the map has %q", query, got.bytes, err, all["n"])

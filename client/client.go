@@ -54,11 +54,18 @@ type Client struct {
 	ended   chan struct{}  // closed when the loop has ended
 	walks   sync.WaitGroup // calls that are gone apart from their callers; added to under mu, while not closed
 
+	_    [64]byte               // all who call read what is above, and write what is below
 	left atomic.Pointer[parcel] // what the core has not got yet, linked by behind, see leave
+	_    [64]byte
 
-	mu     sync.Mutex
-	core   *core.Core
-	closed bool
+	mu        sync.Mutex
+	core      *core.Core
+	closed    bool
+	watches   map[context.Context]*watch
+	watchLook time.Time // when their use was last looked at
+	round     uint64    // ticks, from 1 on
+	briefs    bool      // there may be calls that wait briefly
+	still     bool      // the loop has ended: nobody ticks
 
 	fx      core.Effects  // owned by the loop
 	batch   bool          // owned by the loop: it holds mu and gathers effects
@@ -141,6 +148,7 @@ func newClient(broker string, cfg config) (*Client, error) {
 	}
 	c := &Client{
 		id: id, name: cfg.name, brokers: broker, log: cfg.log, most: cfg.most, ended: make(chan struct{}), welcome: make(chan struct{}),
+		watches: map[context.Context]*watch{}, round: 1,
 		core: core.New(core.Config{
 			ID: id, Name: cfg.name, Program: "limpet/" + version.String(), Beat: cfg.beat, Misses: cfg.misses, Tick: tick, Relay: cfg.relay,
 		}, bufio.NewReaderSize(rand.Reader, chance)),
@@ -180,6 +188,10 @@ func (c *Client) run(ctx context.Context) {
 	if err := c.loop.Run(ctx); err != nil {
 		c.log.Error("the socket loop ended", "error", err)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.still = true
+	c.endBriefs()
 }
 
 // greet waits for the first answer to Hello.
@@ -219,7 +231,9 @@ func (c *Client) Close() error {
 		c.core.Shutdown(time.Now(), fx)
 	}
 	c.closed = true
+	stops := c.restWatches(time.Now(), true)
 	c.mu.Unlock()
+	stopAll(stops)
 	c.finish(fx)
 	c.stop()
 	<-c.ended
@@ -295,6 +309,10 @@ func (c *Client) apply(fx *core.Effects) {
 	}
 	for i := range fx.Results {
 		r := &fx.Results[i]
+		if w, plain := r.Tag.(*replyTo); plain { // most are
+			w.settle(r)
+			continue
+		}
 		r.Tag.(waiter).settle(r)
 	}
 	for _, d := range fx.Dials {
@@ -397,7 +415,13 @@ func (c *Client) Gone(wire.Peer) {}
 
 // Tick implements zmqio.Handler.
 func (c *Client) Tick(now time.Time) {
-	c.onLoop(func() { c.core.Tick(now, &c.fx) })
+	var stops []func() bool
+	c.onLoop(func() {
+		c.core.Tick(now, &c.fx)
+		stops = c.restWatches(now, false)
+		c.endBriefs()
+	})
+	stopAll(stops)
 }
 
 // Connected reports whether a broker answers just now.

@@ -12,7 +12,7 @@ import (
 
 // replyTo waits for one call.
 type replyTo struct {
-	done  chan *core.Flow // holds two: the flow of a reply that has begun; nil: the end
+	done  chan *core.Flow // holds three: the flow of a reply that has begun; alone; nil: the end
 	ended chan struct{}   // closed at the end; nil where nobody needs it
 	again *usedAgain      // nil for a waiter that is not
 	body  []byte
@@ -34,18 +34,24 @@ type replyTo struct {
 
 // usedAgain is what a waiter keeps from one call for the next.
 type usedAgain struct {
-	args  []byte       // what the argument was encoded into
-	fx    core.Effects // of the step that sends the call
-	timer *time.Timer  // of a wait, or nil
+	args []byte       // what the argument was encoded into
+	fx   core.Effects // of the step that sends the call
 
 	// The call, until the core has it; see Client.leave.
 	ask    core.Ask
 	s      *Session
 	parcel parcel
+
+	// Who tells the caller to look for the end of his context, see watch.go.
+	watch *watch // or nil
+	brief bool   // the tick does
+	round uint64 // when the core got a brief call, 0 once that was told; the client's, guarded by mu
+
+	timer *time.Timer // of a wait, or nil
 }
 
 // newReply returns a waiter that is not used again.
-func newReply() *replyTo { return &replyTo{done: make(chan *core.Flow, 2)} }
+func newReply() *replyTo { return &replyTo{done: make(chan *core.Flow, 3)} }
 
 // withEnd lets several wait for the end.
 func (w *replyTo) withEnd() *replyTo {
@@ -54,21 +60,36 @@ func (w *replyTo) withEnd() *replyTo {
 }
 
 var replies = sync.Pool{New: func() any {
-	w := &replyTo{done: make(chan *core.Flow, 2), again: new(usedAgain)}
+	w := &replyTo{done: make(chan *core.Flow, 3), again: new(usedAgain)}
 	w.again.parcel.give = w
 	return w
 }}
 
 func (w *replyTo) give(c *Client, fx *core.Effects) {
-	u := w.again
 	refused := errDone
 	if !c.closed {
-		refused = c.core.Call(c.loop.Time(), u.s.core, &u.ask, fx)
+		w.again.under(c, w.done)
+		refused = c.core.Call(c.loop.Time(), w.again.s.core, &w.again.ask, fx)
 	}
-	u.s, u.ask = nil, core.Ask{}
 	if refused != nil {
 		own := *refused
 		w.settle(&core.Result{Err: &own})
+	}
+}
+
+// under notes that the core gets a call, for whoever is to tell its caller. With
+// the client's mu.
+func (u *usedAgain) under(c *Client, done chan<- *core.Flow) {
+	switch t := u.watch; {
+	case u.brief && c.still:
+		done <- &alone
+	case u.brief:
+		u.round, c.briefs = c.round, true
+	case t == nil:
+	case t.over: // before the call was here to be told
+		done <- &alone
+	case !t.used: // not written for each call: all callers read beside it
+		t.used = true
 	}
 }
 
@@ -84,6 +105,12 @@ func (w *replyTo) begun(f *core.Flow) { w.done <- f }
 
 // awaited waits for what comes first: news, which it takes, or the end of ctx.
 func (w *replyTo) awaited(ctx context.Context) (news bool) {
+	if w.again != nil && (w.again.watch != nil || w.again.brief) {
+		if news := <-w.done; news != &alone {
+			w.heard(news)
+			return true
+		}
+	}
 	if b, ok := ctx.(*bounded.Context); ok && w.again != nil {
 		return w.awaitedUntil(b)
 	}
@@ -122,11 +149,13 @@ func (w *replyTo) awaitedUntil(ctx *bounded.Context) (news bool) {
 
 // heard takes what done has brought, and reports that it is the end.
 func (w *replyTo) heard(news *core.Flow) (ended bool) {
-	if news != nil {
+	switch {
+	case news == &alone: // it comes before the end, and nobody waits for it
+		return false
+	case news != nil:
 		w.seen = news
 		return false
-	}
-	if w.flow != nil && w.seen == nil {
+	case w.flow != nil && w.seen == nil:
 		w.seen = <-w.done // the end has overtaken it
 	}
 	w.over = true
@@ -141,8 +170,11 @@ func (w *replyTo) step(body []byte, raw bool) {
 
 func (w *replyTo) release() {
 	if w.again != nil {
-		w.again.ask = core.Ask{}
-		*w = replyTo{done: w.done, again: w.again}
+		u := w.again
+		u.s, u.ask, u.watch, u.brief, u.round = nil, core.Ask{}, nil, false, 0
+		done := w.done
+		*w = replyTo{}
+		w.done, w.again = done, u
 		replies.Put(w)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/limpet-rpc/limpet/client/core"
@@ -17,8 +18,12 @@ import (
 // in which they were made.
 type Session struct {
 	client *Client
-	core   *core.Session // guarded by client.mu
+	core   *core.Session // guarded by client.mu, but for what says otherwise
 	route  session.Route
+
+	watch atomic.Pointer[watch] // of the context that calls were last seen to share
+	under atomic.Uintptr        // where that of the last call was
+	row   atomic.Uint32         // how many calls were under it
 }
 
 // ID is the session's public name.
@@ -84,8 +89,18 @@ func callBytes[R any](ctx context.Context, s *Session, method string, arg []byte
 	a, parts, err := s.exchange(ctx, method, arg, opts)
 	if parts == nil && err == nil {
 		var result R
-		if b, ok := any(&result).(*[]byte); ok && a.raw {
-			*b = a.body
+		taken := false
+		switch to := any(&result).(type) {
+		case *[]byte:
+			if taken = a.raw; taken {
+				*to = a.body
+			}
+		case *Body:
+			if taken = a.raw; taken {
+				*to = Body{Bytes: a.body, Raw: true}
+			}
+		}
+		if taken {
 			endSpan(own, nil)
 			return result, nil
 		}
@@ -133,7 +148,7 @@ func (s *Session) call(ctx context.Context, method string, arg, result any, opts
 	if cap(args) <= argKeep {
 		w.again.args = args
 	}
-	s.begin(ctx, w, args, raw, opts)
+	s.begin(ctx, w, method, args, raw, opts)
 	return s.await(ctx, w, result)
 }
 
@@ -144,26 +159,35 @@ func (s *Session) exchange(ctx context.Context, method string, arg []byte, opts 
 		return answer{}, nil, gaveUp(err)
 	}
 	w := replies.Get().(*replyTo)
-	w.on = onward{client: s.client, pool: s.route.Pool, method: method, hops: hopsOf(opts)}
-	s.begin(ctx, w, arg, true, opts)
+	s.begin(ctx, w, method, arg, true, opts)
 	if err := s.wait(ctx, w, w); err != nil {
 		return answer{}, nil, err
 	}
+	w.on = onward{client: s.client, pool: s.route.Pool, method: method, hops: hopsOf(opts)}
 	if w.seen != nil {
 		return answer{}, w, nil
 	}
-	defer w.release()
 	a, err = w.result(ctx)
+	w.release()
 	return a, nil, err
 }
 
 // begin makes a call whose end, also that it was refused, comes to w. The
 // arguments are the call's until then.
-func (s *Session) begin(ctx context.Context, w *replyTo, args []byte, raw bool, opts []CallOption) {
+func (s *Session) begin(ctx context.Context, w *replyTo, method string, args []byte, raw bool, opts []CallOption) {
 	u := w.again
-	u.s, u.ask = s, core.Ask{Method: w.on.method, Args: args, Raw: raw, Trace: span.Of(ctx), Tag: w}
-	u.ask.Deadline, _ = ctx.Deadline()
-	say(&u.ask, opts)
+	a := &u.ask // zero
+	u.s, a.Method, a.Args, a.Raw, a.Tag = s, method, args, raw, w
+	if is := s.watched(ctx); is != nil {
+		u.watch, a.Deadline, a.Trace = is.watch, is.deadline, is.trace
+	} else {
+		a.Trace = span.Of(ctx)
+		a.Deadline, _ = ctx.Deadline()
+		u.brief = s.client.brief(ctx)
+	}
+	if len(opts) > 0 {
+		say(a, opts)
+	}
 	s.client.leave(&u.parcel, &u.fx)
 }
 
@@ -330,8 +354,6 @@ func (s *Session) Close(ctx context.Context) error {
 
 // Err returns why the session is over, nil while it is open.
 func (s *Session) Err() error {
-	s.client.mu.Lock()
-	defer s.client.mu.Unlock()
 	if e := s.core.Ended(); e != nil {
 		own := *e
 		return &own

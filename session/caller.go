@@ -158,6 +158,15 @@ func (c *Caller[F]) All() (numbers []uint64) {
 	return numbers
 }
 
+// Each calls f with what is kept of every number in flight, in order.
+func (c *Caller[F]) Each(f func(what *F)) {
+	for n := c.acked + 1; n < c.next; n++ {
+		if is := c.at(n); is.open {
+			f(&is.what)
+		}
+	}
+}
+
 // Next returns the number that the next call will get.
 func (c *Caller[F]) Next() uint64 { return c.next }
 

@@ -113,6 +113,7 @@ type Core struct {
 	asked    uint64 // how many opens and broadcasts there have been
 	casts    map[uuid.UUID]*Cast
 	sessions map[session.ID]*Session
+	recent   [recentMost]*Session // of them, each at its place
 	attaches map[uint64]*attaching
 	nodes    map[session.NodeID]*node
 	directs  map[session.NodeID]*direct
@@ -214,7 +215,7 @@ func (c *Core) fromWorker(now time.Time, from wire.Peer, h *wire.Header, body []
 		c.attached(now, a, h, body, fx)
 		return
 	}
-	s := c.sessions[h.Session]
+	s := c.session(&h.Session)
 	if s == nil && h.Key != (session.Key{}) {
 		c.onlyAnswer(h, body, fx)
 		return
@@ -232,7 +233,7 @@ func (c *Core) fromWorker(now time.Time, from wire.Peer, h *wire.Header, body []
 			c.streamed(now, s, h, body, fx)
 			return
 		}
-		c.settle(now, s, h.Number, resultOf(h, body), fx)
+		c.replied(now, s, h, body, fx)
 	case wire.KindFail:
 		c.failed(now, from, s, h, body, fx)
 	case wire.KindProgress:
@@ -331,7 +332,7 @@ func (c *Core) Shutdown(now time.Time, fx *Effects) {
 	}
 	clear(c.attaches)
 	for _, s := range c.Sessions() {
-		if s.ended == nil {
+		if s.Ended() == nil {
 			s.giveUp = now.Add(closeFor) // said once; the lease is for when it is lost
 			c.sendClose(now, s, fx)
 		}

@@ -3,6 +3,7 @@ package core
 import (
 	"container/heap"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/limpet-rpc/limpet/heartbeat"
@@ -22,10 +23,10 @@ type Session struct {
 	broker  wire.Peer          // by which it is reached
 	denied  map[wire.Peer]bool // the brokers that say its node is gone
 	calls   session.Caller[flight]
-	pending []Ask // calls that wait for the window
-	waiting int   // their bytes
-	ended   *session.Error
-	once    bool // it ends with call 1
+	pending []Ask                         // calls that wait for the window
+	waiting int                           // their bytes
+	ended   atomic.Pointer[session.Error] // why it is over; whoever likes may look
+	once    bool                          // it ends with call 1
 	closing bool
 	closers []any
 	closer  [1]any    // the memory of closers, where there is one
@@ -72,8 +73,9 @@ func (s *Session) Route() session.Route { return s.route }
 // Limits are the limits in force.
 func (s *Session) Limits() session.Limits { return s.limits }
 
-// Ended returns why the session is over, nil while it is open.
-func (s *Session) Ended() *session.Error { return s.ended }
+// Ended returns why the session is over, nil while it is open; it is not to be
+// changed. Unlike all else any goroutine may ask for it at any time.
+func (s *Session) Ended() *session.Error { return s.ended.Load() }
 
 // begin makes a session from its route.
 func (c *Core) begin(now time.Time, broker wire.Peer, m *wire.Opened, first uint64, fx *Effects) *Session {
@@ -88,8 +90,30 @@ func (c *Core) begin(now time.Time, broker wire.Peer, m *wire.Opened, first uint
 		calls: *session.NewCaller[flight](limits.Window, session.DefaultBytes, first),
 	}
 	c.sessions[m.Session] = s
+	*c.recently(&m.Session) = s
 	c.hold(now, s)
 	c.shortCut(now, s, fx)
+	return s
+}
+
+// recentMost is how many sessions are found without the map, a power of two.
+const recentMost = 1 << 10
+
+// recently is the place of a session among those.
+func (c *Core) recently(id *session.ID) **Session {
+	return &c.recent[(uint(id[0])<<8|uint(id[1]))%recentMost]
+}
+
+// session is the one of that id, nil if there is none.
+func (c *Core) session(id *session.ID) *Session {
+	at := c.recently(id)
+	if s := *at; s != nil && s.route.Session == *id {
+		return s
+	}
+	s := c.sessions[*id]
+	if s != nil {
+		*at = s
+	}
 	return s
 }
 
@@ -98,7 +122,7 @@ func (c *Core) begin(now time.Time, broker wire.Peer, m *wire.Opened, first uint
 // once. The ask is copied, its arguments too.
 func (c *Core) Call(now time.Time, s *Session, a *Ask, fx *Effects) *session.Error {
 	switch {
-	case s.ended != nil:
+	case s.Ended() != nil:
 		return s.refusal()
 	case a.Method == "" || len(a.Method) > wire.MaxMethod:
 		return infer(session.ErrMethodUnknown, session.NotRun, 0, "method name of %d bytes, want 1 to %d", len(a.Method), wire.MaxMethod)
@@ -123,7 +147,7 @@ func (a *Ask) size() int { return len(a.Method) + len(a.Args) }
 // refusal is the error of a call on a session that is over: it was never
 // sent.
 func (s *Session) refusal() *session.Error {
-	e := *s.ended
+	e := *s.Ended()
 	e.Outcome = session.NotRun
 	return &e
 }
@@ -209,6 +233,22 @@ func (c *Core) Abandon(s *Session, tag any, fx *Effects) (n uint64, sent bool) {
 	return 0, false
 }
 
+// Tags calls f with the tag of every call that has not ended. F does not call the
+// core.
+func (c *Core) Tags(f func(tag any)) {
+	each := func(is *flight) {
+		if is.tag != nil {
+			f(is.tag)
+		}
+	}
+	for _, s := range c.retries { // whoever has calls in flight is there; who has none has none that wait
+		s.calls.Each(each)
+		for i := range s.pending {
+			f(s.pending[i].Tag)
+		}
+	}
+}
+
 // again sends whatever of a session is due: calls, cancels, its Close.
 func (c *Core) again(now time.Time, s *Session, fx *Effects) {
 	if d := s.direct; d != nil && d.up && now.Sub(d.heard) >= session.RetryFirst {
@@ -269,20 +309,58 @@ func (c *Core) resend(now time.Time, s *Session, n uint64, f *flight, way wire.P
 // settle ends a call. The first end counts; those that wait for the window get
 // their turn.
 func (c *Core) settle(now time.Time, s *Session, n uint64, r Result, fx *Effects) {
-	f, ok := s.calls.Settle(n)
+	end, ok := c.end(s, n, r.Err == nil, fx)
 	if !ok {
 		return
 	}
+	if end != nil {
+		r.Tag = end.Tag
+		if end.Flow != nil {
+			r.Flow = end.Flow
+		}
+		*end = r
+	}
+	c.ended(now, s, fx)
+}
+
+// replied is settle for a reply in one message, whose result is made where it goes.
+func (c *Core) replied(now time.Time, s *Session, h *wire.Header, body []byte, fx *Effects) {
+	end, ok := c.end(s, h.Number, true, fx)
+	if !ok {
+		return
+	}
+	if end != nil {
+		end.Body, end.Raw, end.Next = body, h.Flags&wire.FlagRaw != 0, h.Flags&wire.FlagNext != 0
+	}
+	c.ended(now, s, fx)
+}
+
+// end takes a call out of flight and returns where its result goes, with its tag and
+// flow: nil where nobody waits for it. It is false where the call has ended before.
+func (c *Core) end(s *Session, n uint64, done bool, fx *Effects) (to *Result, ok bool) {
+	f, ok := s.calls.Settle(n)
+	if !ok {
+		return nil, false
+	}
 	c.recycle(f.env)
-	if f.flow != nil && f.flow.in != nil {
-		r.Flow = f.flow // its Begun may still be on the way to whoever gets this
-	}
-	c.endFlow(f.flow, r.Err == nil, fx)
 	if f.tag != nil {
-		r.Tag = f.tag
-		fx.Results = append(fx.Results, r)
+		fx.Results = append(fx.Results, Result{})
+		to = &fx.Results[len(fx.Results)-1]
+		to.Tag = f.tag
 	}
-	for len(s.pending) > 0 && s.ended == nil {
+	if f.flow == nil {
+		return to, true
+	}
+	if f.flow.in != nil && to != nil {
+		to.Flow = f.flow // its Begun may still be on the way to whoever gets this
+	}
+	c.endFlow(f.flow, done, fx)
+	return to, true
+}
+
+// ended does what the end of a call makes possible.
+func (c *Core) ended(now time.Time, s *Session, fx *Effects) {
+	for len(s.pending) > 0 && s.Ended() == nil {
 		p := &s.pending[0]
 		if !p.Deadline.IsZero() && !now.Before(p.Deadline) {
 			c.endFlow(p.Flow, false, fx)
@@ -294,7 +372,7 @@ func (c *Core) settle(now time.Time, s *Session, n uint64, r Result, fx *Effects
 		s.pending[0] = Ask{}
 		s.pending = s.pending[1:]
 	}
-	if s.once && s.ended == nil && s.calls.InFlight() == 0 {
+	if s.once && s.Ended() == nil && s.calls.InFlight() == 0 {
 		c.over(s, endOnce, fx)
 	}
 	c.forget(s)
@@ -336,7 +414,7 @@ func (c *Core) failed(now time.Time, from wire.Peer, s *Session, h *wire.Header,
 	}
 	c.settle(now, s, h.Number, Result{Err: e}, fx)
 	if denied {
-		c.fail(now, s, s.ended, fx)
+		c.fail(now, s, s.Ended(), fx)
 	}
 }
 
@@ -380,8 +458,8 @@ func over(code session.Code) bool {
 // over marks a session as over. Calls in flight are answered one by one, by
 // their worker or by retries; those that were never sent are not run.
 func (c *Core) over(s *Session, why *session.Error, fx *Effects) {
-	if s.ended == nil {
-		s.ended = why
+	if s.Ended() == nil {
+		s.ended.Store(why)
 	}
 	c.unhold(s)
 	for _, p := range s.pending {
@@ -458,7 +536,7 @@ func (c *Core) Close(now time.Time, s *Session, tag any, fx *Effects) {
 		return
 	}
 	s.closing, s.giveUp = true, now.Add(max(s.limits.Lease, closeFor))
-	if s.ended == nil {
+	if s.Ended() == nil {
 		c.over(s, endHere, fx)
 	}
 	c.sendClose(now, s, fx)
@@ -517,7 +595,7 @@ func (c *Core) shut(s *Session, err *session.Error, fx *Effects) {
 // forget drops a session that is over, once nothing of it is in flight and
 // nobody waits for its Close.
 func (c *Core) forget(s *Session) {
-	if s.ended == nil || s.closing || s.calls.InFlight() > 0 || c.sessions[s.route.Session] != s {
+	if s.Ended() == nil || s.closing || s.calls.InFlight() > 0 || c.sessions[s.route.Session] != s {
 		return
 	}
 	if s.place >= 0 {
@@ -526,4 +604,7 @@ func (c *Core) forget(s *Session) {
 	c.unhold(s)
 	c.part(s)
 	delete(c.sessions, s.route.Session)
+	if at := c.recently(&s.route.Session); *at == s {
+		*at = nil
+	}
 }

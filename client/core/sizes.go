@@ -43,13 +43,8 @@ func (c *Core) Audit() error {
 			return fmt.Errorf("node %s has %d sessions with digest %x, want %x", id, len(n.sessions), n.digest, d)
 		}
 	}
-	for id, s := range c.sessions {
-		if s.route.Session != id {
-			return fmt.Errorf("session %s is listed under %s", s.route.Session, id)
-		}
-		if s.place < 0 && (s.closing || s.calls.InFlight() > 0) {
-			return fmt.Errorf("session %s has something to send again and nobody to look at it", id)
-		}
+	if err := c.auditSessions(); err != nil {
+		return err
 	}
 	if err := c.auditDirects(); err != nil {
 		return err
@@ -60,6 +55,26 @@ func (c *Core) Audit() error {
 	for i, s := range c.retries {
 		if s.place != i || c.sessions[s.route.Session] != s {
 			return fmt.Errorf("session %s at place %d of the retries says place %d, or is over", s.route.Session, i, s.place)
+		}
+	}
+	return nil
+}
+
+func (c *Core) auditSessions() error {
+	for id, s := range c.sessions {
+		if s.route.Session != id {
+			return fmt.Errorf("session %s is listed under %s", s.route.Session, id)
+		}
+		if s.place < 0 && (s.closing || s.calls.InFlight() > 0) {
+			return fmt.Errorf("session %s has something to send again and nobody to look at it", id)
+		}
+		if len(s.pending) > 0 && s.calls.InFlight() == 0 {
+			return fmt.Errorf("calls of session %s wait behind none", id)
+		}
+	}
+	for _, s := range c.recent {
+		if s != nil && c.sessions[s.route.Session] != s {
+			return fmt.Errorf("session %s is found, and is over", s.route.Session)
 		}
 	}
 	return nil

@@ -69,6 +69,7 @@ func badRequest(format string, args ...any) error {
 type reader struct {
 	route     *Route
 	form      form
+	param     string   // the one that is the argument, or empty
 	wildcards []string // of its path
 	needed    []string // names in Need, in their order
 }
@@ -80,39 +81,86 @@ func newReader(r *Route) *reader {
 	for _, found := range wildcard.FindAllStringSubmatch(r.Path, -1) {
 		n.wildcards = append(n.wildcards, found[1])
 	}
+	if name, one := strings.CutPrefix(string(n.form), oneParam); one {
+		n.param = name
+	}
 	return n
 }
 
+// argument is what a call is made with: a value, or bytes where that is nil.
+type argument struct {
+	value any
+	bytes []byte
+}
+
+func (a argument) any() any {
+	if a.value == nil {
+		return a.bytes
+	}
+	return a.value
+}
+
 // argument is a request's, or a requestError.
-func (n *reader) argument(ctx context.Context, w http.ResponseWriter, r *http.Request) (any, error) {
+func (n *reader) argument(ctx context.Context, w http.ResponseWriter, r *http.Request) (argument, error) {
+	if n.param != "" && len(n.needed)+len(n.wildcards) == 0 && plain(r.URL.RawQuery) {
+		return n.oneOf(r.URL.RawQuery)
+	}
 	params, err := n.params(r)
 	if err != nil {
-		return nil, err
+		return argument{}, err
 	}
 	var body []byte
 	if n.form.readsBody() {
 		if body, err = n.body(ctx, w, r); err != nil {
-			return nil, err
+			return argument{}, err
 		}
 	}
 	switch n.form {
 	case formNone:
-		return client.Body{}, nil
+		return argument{value: client.Body{}}, nil
 	case formParams:
-		return mapOf(params), nil
+		return argument{value: mapOf(params)}, nil
 	case formRaw:
-		return body, nil
+		return argument{bytes: body}, nil
 	case formAll:
-		return map[string]any{"params": mapOf(params), "body": body, "type": r.Header.Get("Content-Type")}, nil
+		return argument{value: map[string]any{"params": mapOf(params), "body": body, "type": r.Header.Get("Content-Type")}}, nil
 	case formJSON:
-		return fromJSON(body)
+		value, err := fromJSON(body)
+		return argument{value: value}, err
 	}
-	name := strings.TrimPrefix(string(n.form), oneParam)
-	values := params[name]
+	values := params[n.param]
 	if len(values) != 1 {
-		return nil, badRequest("parameter %q: given %d times, want it once", name, len(values))
+		return argument{}, n.notOnce(len(values))
 	}
-	return []byte(values[0]), nil
+	return argument{bytes: []byte(values[0])}, nil
+}
+
+func (n *reader) notOnce(times int) error {
+	return badRequest("parameter %q: given %d times, want it once", n.param, times)
+}
+
+// plainMost bounds the queries that are not taken apart into a map: url.ParseQuery
+// has limits that they do not reach.
+const plainMost = 1 << 10
+
+// plain reports that a query has nothing to unescape, and nothing that is wrong.
+func plain(query string) bool {
+	return len(query) <= plainMost && strings.IndexByte(query, '%') < 0 && strings.IndexByte(query, '+') < 0 && strings.IndexByte(query, ';') < 0
+}
+
+// oneOf is the argument from a plain query.
+func (n *reader) oneOf(query string) (argument, error) {
+	value, times := "", 0
+	for pair := range strings.SplitSeq(query, "&") {
+		if key, is, _ := strings.Cut(pair, "="); key == n.param && pair != "" {
+			value = is
+			times++
+		}
+	}
+	if times != 1 {
+		return argument{}, n.notOnce(times)
+	}
+	return argument{bytes: []byte(value)}, nil
 }
 
 // params are a request's, by name.

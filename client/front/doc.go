@@ -47,7 +47,7 @@
 // 502, 503 and 504 give way to the route's fallback, where it has one. A call that was
 // certainly not run because its worker was lost is made again by itself while there
 // is time, on an idempotent route also one that may have run. A client that goes
-// away cancels its call.
+// away cancels its call, at most 40 ms later.
 //
 // With Accept: text/event-stream, or a route that says events, the answer is a
 // stream of server-sent events: progress for each value of worker.Progress, then

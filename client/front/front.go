@@ -106,8 +106,9 @@ type way struct {
 	reader *reader
 	opts   []client.OpenOption
 	calls  []client.CallOption
-	table  *table  // of its users' sessions, or nil
-	keeper *keeper // of its own, or nil: every request is a session of one call
+	typ    []string // of its answers, nil: as they are
+	table  *table   // of its users' sessions, or nil
+	keeper *keeper  // of its own, or nil: every request is a session of one call
 }
 
 func (f *Front) way(r *Route) *way {
@@ -121,6 +122,9 @@ func (f *Front) way(r *Route) *way {
 	}
 	y.opts = []client.OpenOption{
 		client.WithLatePools(), client.WithWait(wait), client.WithPriority(r.Priority), client.WithLabels(r.Labels), client.WithCall(y.calls...),
+	}
+	if r.Type != "" {
+		y.typ = []string{r.Type}
 	}
 	if r.Keep > 0 {
 		y.keeper = newKeeper(f.client, r, y.opts)
@@ -166,7 +170,7 @@ func (f *Front) enter() bool {
 
 // serve makes the call and answers with its result, and makes it again where it
 // was lost and that is allowed; where it returns an error nothing has been written.
-func (y *way) serve(ctx context.Context, w http.ResponseWriter, r *http.Request, arg any) error {
+func (y *way) serve(ctx context.Context, w http.ResponseWriter, r *http.Request, arg argument) error {
 	for try := 1; ; try++ {
 		err := y.try(ctx, w, r, arg)
 		if err == nil || try == triesMost || !y.again(err) || ctx.Err() != nil {
@@ -178,7 +182,7 @@ func (y *way) serve(ctx context.Context, w http.ResponseWriter, r *http.Request,
 // triesMost is how often a call is made whose worker was lost.
 const triesMost = 4
 
-func (y *way) try(ctx context.Context, w http.ResponseWriter, r *http.Request, arg any) error {
+func (y *way) try(ctx context.Context, w http.ResponseWriter, r *http.Request, arg argument) error {
 	in, err := y.session(ctx, w, r)
 	if err != nil {
 		return err
@@ -187,18 +191,21 @@ func (y *way) try(ctx context.Context, w http.ResponseWriter, r *http.Request, a
 	s, route := in.session, y.route
 	if route.Events || strings.Contains(r.Header.Get("Accept"), typeEvents) {
 		if s != nil {
-			return y.events(w, s.Go(ctx, route.Method, arg, y.calls...))
+			return y.events(w, s.Go(ctx, route.Method, arg.any(), y.calls...))
 		}
-		return y.events(w, y.front.client.Go(ctx, route.Pool, route.Method, arg, y.opts...))
+		return y.events(w, y.front.client.Go(ctx, route.Pool, route.Method, arg.any(), y.opts...))
 	}
 	var result client.Body
-	if s != nil {
-		err = s.Call(ctx, route.Method, arg, &result, y.calls...)
-	} else {
-		result, err = client.Do[client.Body](ctx, y.front.client, route.Pool, route.Method, arg, y.opts...)
+	switch {
+	case s == nil:
+		result, err = client.Do[client.Body](ctx, y.front.client, route.Pool, route.Method, arg.any(), y.opts...)
+	case arg.value == nil:
+		result, err = client.Call[client.Body](ctx, s, route.Method, arg.bytes, y.calls...)
+	default:
+		result, err = client.Call[client.Body](ctx, s, route.Method, arg.value, y.calls...)
 	}
 	if err == nil {
-		route.result(w, result)
+		y.result(w, result)
 	}
 	return err
 }

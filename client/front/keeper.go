@@ -14,6 +14,7 @@ import (
 const (
 	keepTurn = 100 * time.Millisecond // after that it is closed, and somebody else has his turn
 	keepRest = 50 * time.Millisecond  // without a call it is given back
+	keepLook = keepRest / 2           // how often that is looked at
 )
 
 // lastPriority has a session that serves many requests queue behind everybody
@@ -50,9 +51,13 @@ type keeper struct {
 type held struct {
 	session *client.Session
 	until   time.Time // the end of its turn
-	calls   int       // under way, guarded by the keeper's mutex
-	over    bool      // it takes no more, likewise
-	rest    *time.Timer
+
+	// guarded by the keeper's mutex
+	calls int           // under way
+	over  bool          // it takes no more
+	used  bool          // since the last look
+	idle  time.Duration // how long it has not been, at the last look
+	look  *time.Timer
 }
 
 // taken is what a request that waited gets.
@@ -137,9 +142,7 @@ func (k *keeper) fullest() *held {
 
 func (h *held) enter() {
 	h.calls++
-	if h.rest != nil {
-		h.rest.Stop()
-	}
+	h.used = true
 }
 
 // begin opens one more session, apart from the request that asks for it. With mu.
@@ -155,13 +158,13 @@ func (k *keeper) begin() {
 			return
 		}
 		h := &held{session: s, until: time.Now().Add(keepTurn), over: k.closed}
-		if !h.over {
-			k.open = append(k.open, h)
-		}
-		k.serve(h)
-		if h.calls == 0 {
+		if h.over {
 			k.settle(h)
+			return
 		}
+		k.open = append(k.open, h)
+		h.look = time.AfterFunc(keepLook, func() { k.look(h) })
+		k.serve(h)
 	})
 }
 
@@ -191,19 +194,42 @@ func (k *keeper) leave(h *held) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	h.calls--
-	if !h.over && (k.closed || time.Now().After(h.until) || len(k.waiting) > 0 && h.session.Err() != nil) {
+	h.used = true
+	switch {
+	case h.over:
+		k.settle(h)
+	case k.closed || len(k.waiting) > 0 && h.session.Err() != nil:
 		k.retire(h) // which settles it
+	default:
+		k.serve(h)
+	}
+}
+
+// look ends a session's turn, or its rest. That it does so, and no call, saves each
+// of them a look at the clock.
+func (k *keeper) look(h *held) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if h.over || k.closed {
 		return
 	}
-	k.serve(h)
-	if h.calls == 0 {
-		k.settle(h)
+	if h.idle += keepLook; h.used || h.calls > 0 {
+		h.idle = 0
 	}
+	h.used = false
+	if h.idle >= keepRest || !time.Now().Before(h.until) {
+		k.retire(h)
+		return
+	}
+	h.look.Reset(keepLook)
 }
 
 // retire takes a session out of use. With mu.
 func (k *keeper) retire(h *held) {
 	h.over = true
+	if h.look != nil {
+		h.look.Stop()
+	}
 	for i := range k.open {
 		if k.open[i] == h {
 			k.open = append(k.open[:i], k.open[i+1:]...)
@@ -213,25 +239,14 @@ func (k *keeper) retire(h *held) {
 	if len(k.waiting) > 0 && len(k.open)+k.opening < k.most && !k.closed {
 		k.begin()
 	}
-	if h.calls == 0 {
-		k.settle(h)
-	}
+	k.settle(h)
 }
 
-// settle closes a session that has no calls: at once where it is out of use, or
-// after a rest. With mu.
+// settle closes a session that is out of use, once it has no calls. With mu.
 func (k *keeper) settle(h *held) {
-	if h.over {
+	if h.calls == 0 {
 		k.opens.Go(func() { k.end(h) })
-		return
 	}
-	h.rest = time.AfterFunc(keepRest, func() {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if h.calls == 0 && !h.over && !k.closed {
-			k.retire(h)
-		}
-	})
 }
 
 func shut(h *held) {
@@ -246,11 +261,7 @@ func (k *keeper) close() {
 	k.mu.Lock()
 	k.closed = true
 	for len(k.open) > 0 {
-		h := k.open[0]
-		if h.rest != nil {
-			h.rest.Stop()
-		}
-		k.retire(h)
+		k.retire(k.open[0])
 	}
 	k.mu.Unlock()
 	k.opens.Wait()

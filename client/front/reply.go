@@ -117,20 +117,20 @@ func (f *failure) text() []byte {
 }
 
 // result writes what a call returned.
-func (r *Route) result(w http.ResponseWriter, b client.Body) {
-	text, typ := b.Bytes, "application/octet-stream"
+func (y *way) result(w http.ResponseWriter, b client.Body) {
+	text, typ := b.Bytes, bytesType
 	if !b.Raw {
 		var err error
 		if text, err = jsontext.Append(nil, b.Bytes); err != nil {
-			failureOf(&session.Error{Code: session.ErrBadMessage, Text: "the call was done, its result is no JSON: " + err.Error()}).write(w, r)
+			failureOf(&session.Error{Code: session.ErrBadMessage, Text: "the call was done, its result is no JSON: " + err.Error()}).write(w, y.route)
 			return
 		}
-		typ = typeJSON
+		typ = jsonType
 	}
-	if r.Type != "" {
-		typ = r.Type
+	if y.typ != nil {
+		typ = y.typ
 	}
-	w.Header().Set("Content-Type", typ)
+	w.Header()["Content-Type"] = typ
 	send(w, http.StatusOK, text)
 }
 
@@ -141,7 +141,12 @@ const writeTime = 30 * time.Second
 // here for a client to read it, and net/http says its length.
 const small = 2 << 10
 
-var nosniff = []string{"nosniff"} // nobody changes a header's values where they are
+// Values of headers: nobody changes them where they are.
+var (
+	nosniff   = []string{"nosniff"}
+	bytesType = []string{"application/octet-stream"}
+	jsonType  = []string{typeJSON}
+)
 
 func send(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()

@@ -35,7 +35,6 @@ test: deps ## what CI tests: vet, build and test every module with the race dete
 	$(call each,$(GO) vet ./...)
 	$(call each,$(GO) build -buildvcs=false ./...)
 	$(call each,$(GO) test $(RACE) -timeout $(TIMEOUT) `$(GO) list ./... | grep -v /internal/sim`)
-	$(GO) test -timeout $(TIMEOUT) -tags limpet_pure_zmq ./internal/zmqio # without its C shim
 	cd tests/bench && $(GO) test -timeout $(TIMEOUT) -run MemoryIsFlat . # what it weighs, the race detector would weigh too
 	$(GO) test -timeout $(TIMEOUT) -run CallAllocations ./tests # likewise
 	$(GO) test -timeout $(TIMEOUT) ./internal/sim # its worlds share nothing, and are ten times as fast without the race detector

@@ -88,9 +88,6 @@ type Server struct {
 // New checks the library and binds the endpoint. Errors name what is missing
 // or the port that is in use.
 func New(o Options) (*Server, error) {
-	if _, err := zmqio.CheckLibrary(); err != nil {
-		return nil, fmt.Errorf("broker: %w", err)
-	}
 	if o.Listen == "" {
 		o.Listen = DefaultListen
 	}

@@ -118,9 +118,6 @@ func WithMaxReply(bytes int) Option { return func(c *config) { c.most = bytes } 
 // or until ctx ends; then the error is ErrUnreachable and names the endpoints.
 // The connection keeps itself up until Close.
 func Dial(ctx context.Context, broker string, opts ...Option) (*Client, error) {
-	if _, err := zmqio.CheckLibrary(); err != nil {
-		return nil, fmt.Errorf("dial: %w", err)
-	}
 	cfg := config{name: filepath.Base(os.Args[0]), log: slog.Default(), most: DefaultMaxReply}
 	for _, o := range opts {
 		o(&cfg)

@@ -99,9 +99,6 @@ func newNode(o Options, pools []Served) (*node, error) {
 	if len(pools) == 0 {
 		return nil, errNoPools
 	}
-	if _, err := zmqio.CheckLibrary(); err != nil {
-		return nil, err
-	}
 	n := &node{began: time.Now(), log: o.Logger, name: o.Name, grace: o.Grace, pools: map[string]Served{}, drained: make(chan time.Duration, 1)}
 	n.spare.New = func() any { return new(core.Effects) }
 	if n.log == nil {

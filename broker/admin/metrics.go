@@ -56,10 +56,9 @@ func Metrics() []Metric {
 
 func brokerMetrics() []Metric {
 	return []Metric{
-		gauge("limpet_build_info", "Always 1; the broker's version, protocol version and libzmq version as labels.", func(s *sample) {
-			library, _ := zmqio.CheckLibrary() // its version is known even where it does not suffice
-			s.emit(1, version.String(), fmt.Sprint(wire.Version), library)
-		}, "version", "protocol", "libzmq"),
+		gauge("limpet_build_info", "Always 1; the broker's version and protocol version as labels.", func(s *sample) {
+			s.emit(1, version.String(), fmt.Sprint(wire.Version))
+		}, "version", "protocol"),
 		gauge("limpet_loop_ok", "1 if the broker's loop came round in time for this scrape; if 0, only traffic is shown.", func(s *sample) {
 			s.emit(truth(s.st != nil))
 		}),

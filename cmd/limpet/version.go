@@ -8,29 +8,24 @@ import (
 
 	"github.com/limpet-rpc/limpet/internal/version"
 	"github.com/limpet-rpc/limpet/internal/wire"
-	"github.com/limpet-rpc/limpet/internal/zmqio"
+	"github.com/limpet-rpc/limpet/internal/zmtp"
 )
 
 func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
-		Short:   "The versions of limpet, its protocol and libzmq",
-		Long:    "The versions of limpet, of the protocol it speaks, and of the libzmq it runs\nwith. The exit code is 1 if that libzmq does not suffice.",
+		Short:   "The versions of limpet and what it speaks",
+		Long:    "The versions of limpet, of its protocol, and of the ZeroMQ wire protocol that\ncarries it.",
 		Example: "  limpet version",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			library, err := zmqio.CheckLibrary()
-			curve := "no"
-			if zmqio.HasCurve() {
-				curve = "yes"
-			}
 			protocol := fmt.Sprint(wire.Version)
 			if wire.MinVersion != wire.Version {
 				protocol = fmt.Sprintf("%d to %d", wire.MinVersion, wire.Version)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "limpet    %s\nprotocol  %s\nlibzmq    %s\ncurve     %s\ngo        %s %s/%s\n",
-				version.String(), protocol, library, curve, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return err
+			fmt.Fprintf(cmd.OutOrStdout(), "limpet    %s\nprotocol  %s\nzmtp      %s\ngo        %s %s/%s\n",
+				version.String(), protocol, zmtp.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return nil
 		},
 	}
 }

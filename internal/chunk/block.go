@@ -9,7 +9,7 @@ import (
 )
 
 // Block is the memory of one chunk: room for its header, and then the body. It
-// lies where libzmq sends it from, or, where blocks have all the memory they may
+// lies where it is sent from, or, where blocks have all the memory they may
 // have and for chunks far below the largest, with the collector. It goes back when
 // nobody holds it.
 type Block struct {

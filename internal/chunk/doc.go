@@ -12,6 +12,6 @@
 // until it is acknowledged, and each sending of it holds it too.
 //
 // What it does not do: it knows no credit, no retry and no wire; that is the
-// cores'. Large chunks lie in memory of libzmq's from end to end (Block, Received):
+// cores'. Large chunks lie in a transport's block from end to end (Block, Received):
 // they are filled, sent, received and read without a copy in between.
 package chunk

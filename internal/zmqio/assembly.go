@@ -2,25 +2,33 @@ package zmqio
 
 import "errors"
 
-// What can be wrong with a message's parts. What can be wrong inside its body
+// What can be wrong with a message's frames. What can be wrong inside its body
 // is said by package wire.
 var (
 	ErrNoBody      = errors.New("zmqio: malformed message: no body frame")
 	ErrExtraFrames = errors.New("zmqio: malformed message: more frames than one body")
+	// ErrUnfinished is for a connection that was cut because it sent
+	// Options.Unfinished bytes without completing a message.
+	ErrUnfinished = errors.New("a message without an end")
 )
 
-// assembly puts the parts of one message together: an identity where the
-// socket is a ROUTER, perhaps the empty delimiter that a REQ adds, exactly one
-// body. It keeps at most one identity and one body, however many parts come.
+// part is one frame of a message.
+type part struct {
+	bytes []byte
+	more  bool   // further frames of the same message follow
+	block *Block // whose frame bytes are, or nil
+}
+
+// assembly puts the frames of one message together: perhaps the empty delimiter
+// that a REQ adds, exactly one body. It keeps at most one body, however many
+// frames come.
 //
-//	start ─identity→ opening ─empty→ delimited ─body→ start
-//	                    │                └─more→ excess ⟲ ─last→ start
-//	                    └─body→ start, or ─more→ excess
+//	opening ─empty→ delimited ─body→ opening
+//	   │                └─more→ excess ⟲ ─last→ opening
+//	   └─body→ opening, or ─more→ excess
 type assembly struct {
-	router    bool
 	stage     stage
-	identity  []byte
-	origin    int // descriptor it came from, where that is known
+	size      int // bytes of the frames so far, counted by whoever reads them
 	delimiter bool
 	body      []byte
 	block     *Block // whose frame body is, or nil
@@ -30,33 +38,19 @@ type assembly struct {
 type stage uint8
 
 const (
-	stageIdentity stage = iota
-	stageOpening
+	stageOpening stage = iota
 	stageDelimited
 	stageExcess
 )
 
-func (a *assembly) begin() {
-	*a = assembly{router: a.router, stage: stageOpening}
-	if a.router {
-		a.stage = stageIdentity
-	}
-}
+func (a *assembly) begin() { *a = assembly{} }
 
-// expectsMore tells that the next part cannot be the last one.
-func (a *assembly) expectsMore() bool { return a.stage == stageIdentity }
+// expects tells whether a frame would be kept: as the body if it is the last one.
+func (a *assembly) expects(more bool) bool { return a.stage != stageExcess && !more }
 
-// opens tells that the next part is the first one behind an identity.
-func (a *assembly) opens() bool { return a.router && a.stage == stageOpening }
-
-// expectsBody tells that the next part is the body if it is the last one.
-func (a *assembly) expectsBody() bool { return a.stage == stageOpening || a.stage == stageDelimited }
-
-// add takes the next part and reports whether it was the last one.
+// add takes the next frame and reports whether it was the last one.
 func (a *assembly) add(p part) (complete bool) {
 	switch {
-	case a.stage == stageIdentity:
-		a.identity, a.stage = p.bytes, stageOpening
 	case a.stage == stageOpening && p.more && len(p.bytes) == 0:
 		a.delimiter, a.stage = true, stageDelimited
 	case a.stage == stageExcess:
@@ -65,7 +59,6 @@ func (a *assembly) add(p part) (complete bool) {
 	default:
 		a.body, a.block = p.bytes, p.block
 	}
-	a.origin = max(a.origin, p.origin)
 	if p.more {
 		return false
 	}

@@ -23,17 +23,16 @@ const (
 // that blocks may have.
 var ErrBlocks = fmt.Errorf("zmqio: blocks already hold %d MiB", maxBlockBytes>>20)
 
-// Block is one large envelope in memory that libzmq sends from, or has received
-// into, without a copy. It is not the collector's: whoever holds a reference
+// Block is one large envelope in memory that is sent from, or has been received
+// into, without a copy. It is used again: whoever holds a reference
 // gives it up with Release, and then uses neither the block nor any slice of it.
 //
 //	NewBlock ──┐                 ┌── Release of the last reference ──→ pool
 //	           ├→ held ⟲ Retain ─┤
-//	received ──┘       SendBlock └── (libzmq has its own until it has sent)
+//	received ──┘       SendBlock └── (the loop has its own until it has sent)
 type Block struct {
 	frame      []byte // head, length, envelope; nil once given back
 	references atomic.Int32
-	memory     memory
 }
 
 // NewBlock makes a block for an envelope of size bytes, with one reference. What
@@ -77,12 +76,11 @@ func (b *Block) Cut(size int) {
 func (b *Block) Retain() { b.references.Add(1) }
 
 // Release gives a reference up. With the last one the memory goes back to the
-// pool as soon as libzmq has sent what it still has to send. It panics where
+// pool as soon as what is still to be sent of it has been. It panics where
 // there is no reference left. Any goroutine may call it.
 func (b *Block) Release() {
 	switch n := b.references.Add(-1); {
 	case n == 0:
-		b.frame = nil
 		b.giveBack()
 	case n < 0:
 		panic("zmqio: a block is released more often than retained")

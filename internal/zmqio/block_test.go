@@ -160,7 +160,7 @@ func TestBlocksForThoseWhoDoNotAsk(t *testing.T) {
 // sent, whoever sends the frames: the sender, the loop, or a retry.
 func TestBlocksKeepTheOrder(t *testing.T) {
 	const each = 400
-	for name, small := range map[string]Options{"a pipe with room": {}, "a pipe without": {SendFrames: 1, ReceiveFrames: 1}} {
+	for name, small := range map[string]Options{"much may wait": {}, "little may wait": {PeerBuffer: 1 << 18}} {
 		t.Run(name, func(t *testing.T) {
 			noBlocks(t)
 			next, done := uint64(0), make(chan error, 1)
@@ -252,11 +252,11 @@ func TestBlockIsSentAgain(t *testing.T) {
 
 func TestBlocksToAPeerThatDoesNotRead(t *testing.T) {
 	noBlocks(t)
-	came, gone := make(chan wire.Peer, 1), make(chan wire.Peer, 1)
+	came, gone := make(chan wire.Peer, 1), make(chan wire.Peer, 10)
 	l, _ := start(t, &desk{
 		envelope: func(from wire.Peer, _ []byte) { came <- from },
 		gone:     func(p wire.Peer) { gone <- p },
-	}, Options{PeerBuffer: 1 << 20, SendFrames: 2})
+	}, Options{PeerBuffer: 1 << 20})
 	endpoint := listen(t, l)
 	lazy := raw(t, zmq.DEALER, endpoint, func(s *zmq.Socket) error { return s.SetRcvhwm(1) })
 	if _, err := lazy.SendBytes(body("hello"), 0); err != nil {

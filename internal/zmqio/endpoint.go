@@ -14,9 +14,8 @@ type EndpointError struct{ error }
 // Unwrap is what is wrong with it.
 func (e EndpointError) Unwrap() error { return e.error }
 
-// checkEndpoint refuses what libzmq would misread (it takes port 99999 for
-// 34463) or what leads nowhere (inproc ends at this loop's own context).
-// Listening allows the port to be chosen by the system.
+// checkEndpoint refuses what is no endpoint, and transports that lead nowhere from
+// here. Listening allows the port to be chosen by the system.
 func checkEndpoint(endpoint string, listening bool) error {
 	transport, address, found := strings.Cut(endpoint, "://")
 	switch {
@@ -41,12 +40,4 @@ func checkEndpoint(endpoint string, listening bool) error {
 		return fmt.Errorf("port %q is not a number from 1 to 65535", port)
 	}
 	return nil
-}
-
-// bindable spells "any port" as libzmq wants it.
-func bindable(endpoint string) string {
-	if strings.HasPrefix(endpoint, "tcp://") && strings.HasSuffix(endpoint, ":0") {
-		return strings.TrimSuffix(endpoint, "0") + "*"
-	}
-	return endpoint
 }

@@ -1,5 +1,3 @@
-//go:build !limpet_pure_zmq
-
 package zmqio
 
 import (

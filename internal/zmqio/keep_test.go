@@ -3,6 +3,7 @@ package zmqio
 import (
 	"bytes"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	zmq "github.com/pebbe/zmq4"
@@ -24,9 +25,10 @@ func TestEnvelopesMayBeKept(t *testing.T) {
 		}
 	}}, Options{})
 	endpoint := listen(t, l)
+	var sending sync.WaitGroup
 	for dealer := range dealers {
 		s := raw(t, zmq.DEALER, endpoint)
-		go func() {
+		sending.Go(func() {
 			chance := rand.New(rand.NewPCG(1, uint64(dealer)))
 			for n := range messages {
 				if _, err := s.SendBytes(body(string(someBytes(chance, dealer, n))), 0); err != nil {
@@ -34,9 +36,10 @@ func TestEnvelopesMayBeKept(t *testing.T) {
 					return
 				}
 			}
-		}()
+		})
 	}
 	await(t, done, "every envelope")
+	sending.Wait()
 	if len(kept) != dealers {
 		t.Fatalf("from %d peers, want %d", len(kept), dealers)
 	}

@@ -10,10 +10,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	zmq "github.com/pebbe/zmq4"
 	"golang.org/x/sys/unix"
 
 	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/internal/zmtp"
 )
 
 // Errors of Send. With any of them nothing of the envelope will be sent.
@@ -98,9 +98,11 @@ type Loop struct {
 	blocks  Blocks   // the handler, or nil
 	gathers Gatherer // likewise
 	options Options
-	context *zmq.Context
 	waker   *waker
+	poller  *poller
 	done    chan struct{}
+	living  context.Context // ends with Run
+	end     context.CancelFunc
 
 	// Shared, each atomic or with a lock of its own.
 	awake     atomic.Bool  // the loop will flush, and look for work, before it sleeps
@@ -113,6 +115,7 @@ type Loop struct {
 	directory directory
 	inbox     inbox
 	count     counters
+	resolving sync.WaitGroup // of names; waited for by Run
 
 	// Guarded by mu; sockets is replaced, never changed, so reading needs no lock.
 	mu      sync.Mutex
@@ -121,31 +124,32 @@ type Loop struct {
 	failure error
 
 	// Owned by the loop goroutine.
-	polled []unix.PollFd
-	heard  bool // the sockets' ready is of a poll(2) that this round follows
-	batch  []arrival
-	arena  arena // of what is received, whatever socket it comes from
-	tickAt time.Time
-	idleAt time.Time
+	signs     []sign // what the poller has seen and nobody has looked at
+	batch     []arrival
+	arena     arena     // of what is received, whatever connection it comes from
+	dialers   []*socket // that wait to connect
+	due       []*socket // memory of dialDue
+	dialAt    time.Time // when the next of dialers is due, zero where there is none
+	tickAt    time.Time
+	inspectAt time.Time
+	idleAt    time.Time
 }
 
-// NewLoop makes a loop without sockets. It holds descriptors and a libzmq
-// context until Run has returned; a loop that is not needed after all is given
-// back by running it with a context that has already ended.
+// NewLoop makes a loop without sockets. It holds descriptors until Run has
+// returned; a loop that is not needed after all is given back by running it with a
+// context that has already ended.
 func NewLoop(h Handler, o Options) (*Loop, error) {
-	if _, err := CheckLibrary(); err != nil {
-		return nil, err
-	}
 	w, err := newWaker()
 	if err != nil {
 		return nil, err
 	}
-	zc, err := zmq.NewContext()
+	p, err := newPoller(w)
 	if err != nil {
 		w.close()
-		return nil, fmt.Errorf("zmqio: new context: %w", err)
+		return nil, fmt.Errorf("zmqio: open poller: %w", err)
 	}
-	l := &Loop{handler: h, options: o.withDefaults(), context: zc, waker: w, done: make(chan struct{})}
+	l := &Loop{handler: h, options: o.withDefaults(), waker: w, poller: p, done: make(chan struct{})}
+	l.living, l.end = context.WithCancel(context.Background())
 	l.blocks, _ = h.(Blocks)
 	l.gathers, _ = h.(Gatherer)
 	l.sockets.Store(&[]*socket{})
@@ -156,19 +160,12 @@ func NewLoop(h Handler, o Options) (*Loop, error) {
 
 // Listen binds a ROUTER to endpoint and returns the endpoint with the port that
 // was really taken; port 0 or * lets the system choose. It may be called before
-// and during Run, from any goroutine, also from a handler, and does not block.
-// The new socket is made by the caller and handed to the loop under mu.
+// and during Run, from any goroutine, also from a handler, and does not block,
+// unless endpoint names a host whose address the system has to find out.
 func (l *Loop) Listen(endpoint string) (actual string, err error) {
-	s, err := l.open(zmq.ROUTER, endpoint, func(s *socket) error {
-		if err := s.transfer.zs.Bind(bindable(endpoint)); err != nil {
-			return err
-		}
-		actual, err = s.transfer.zs.GetLastEndpoint()
-		s.endpoint = actual
-		return err
-	})
+	s, err := l.listen(endpoint)
 	switch {
-	case errors.Is(err, zmq.EADDRINUSE):
+	case errors.Is(err, unix.EADDRINUSE):
 		return "", fmt.Errorf("zmqio: listen on %s: %w: %w", endpoint, ErrInUse, err)
 	case err != nil:
 		return "", fmt.Errorf("zmqio: listen on %s: %w", endpoint, err)
@@ -176,27 +173,49 @@ func (l *Loop) Listen(endpoint string) (actual string, err error) {
 	return s.endpoint, nil
 }
 
+func (l *Loop) listen(endpoint string) (*socket, error) {
+	if err := checkEndpoint(endpoint, true); err != nil {
+		return nil, EndpointError{err}
+	}
+	ctx, cancel := context.WithTimeout(l.living, resolveWithin)
+	defer cancel()
+	a, err := resolve(ctx, endpoint, true)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closing.Load() {
+		return nil, ErrClosed
+	}
+	fd, actual, err := bind(a, endpoint)
+	if err != nil {
+		return nil, err
+	}
+	s := newSocket(l, zmtp.Router, actual)
+	s.ear = watch{fd: fd, socket: s}
+	if err := l.poller.add(&s.ear, false); err != nil {
+		s.close()
+		return nil, err
+	}
+	l.attach(s)
+	return s, nil
+}
+
 // Connect makes a DEALER that connects to endpoint, in the background and again
 // whenever the connection is lost, and returns the peer to send to. What is
 // sent before the connection stands waits for it. Like Listen it may be called
-// at any time from any goroutine and does not block.
+// at any time from any goroutine; it does not block.
 func (l *Loop) Connect(endpoint string) (wire.Peer, error) {
-	s, err := l.open(zmq.DEALER, endpoint, func(s *socket) error {
-		s.lead = &peer{socket: s}
-		if err := s.transfer.zs.Connect(endpoint); err != nil {
-			return err
-		}
-		return l.directory.enter(s.lead)
-	})
+	s, err := l.connect(endpoint)
 	if err != nil {
 		return 0, fmt.Errorf("zmqio: connect to %s: %w", endpoint, err)
 	}
 	return s.lead.id, nil
 }
 
-// open makes a socket, has it attached, and gives it to the loop.
-func (l *Loop) open(kind zmq.Type, endpoint string, attach func(*socket) error) (*socket, error) {
-	if err := checkEndpoint(endpoint, kind == zmq.ROUTER); err != nil {
+func (l *Loop) connect(endpoint string) (*socket, error) {
+	if err := checkEndpoint(endpoint, false); err != nil {
 		return nil, EndpointError{err}
 	}
 	l.mu.Lock()
@@ -204,17 +223,28 @@ func (l *Loop) open(kind zmq.Type, endpoint string, attach func(*socket) error) 
 	if l.closing.Load() {
 		return nil, ErrClosed
 	}
-	s, err := newSocket(l, kind, endpoint)
-	if err != nil {
+	s := newSocket(l, zmtp.Dealer, endpoint)
+	s.lead = &peer{socket: s}
+	if err := l.directory.enter(s.lead); err != nil {
 		return nil, err
 	}
-	if err := attach(s); err != nil {
-		return nil, errors.Join(err, s.close(0))
-	}
+	l.attach(s)
+	l.Do(s.dial)
+	return s, nil
+}
+
+// attach gives the loop a socket. The caller holds mu.
+func (l *Loop) attach(s *socket) {
 	longer := append(slices.Clone(*l.sockets.Load()), s)
 	l.sockets.Store(&longer)
-	l.waker.wake()
-	return s, nil
+}
+
+// detach takes it away again.
+func (l *Loop) detach(s *socket) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	shorter := slices.DeleteFunc(slices.Clone(*l.sockets.Load()), func(other *socket) bool { return other == s })
+	l.sockets.Store(&shorter)
 }
 
 // Disconnect closes the DEALER that leads to peer. What was sent before goes
@@ -225,13 +255,20 @@ func (l *Loop) Disconnect(to wire.Peer) {
 	if p == nil || p.socket.lead != p {
 		return
 	}
-	l.mu.Lock()
-	shorter := slices.DeleteFunc(slices.Clone(*l.sockets.Load()), func(s *socket) bool { return s == p.socket })
-	l.sockets.Store(&shorter)
-	l.mu.Unlock()
 	l.directory.remove(p)
-	_ = p.socket.close(l.options.Linger)
-	l.count.dropped.Add(uint64(p.bury(nil)))
+	p.socket.leave(time.Now().Add(l.options.Linger))
+	l.inbox.addCall(l.part)
+	l.wakeIfParked()
+}
+
+// part closes the sockets that have left.
+func (l *Loop) part() {
+	for _, s := range *l.sockets.Load() {
+		if s.left(l.Time()) {
+			s.close()
+			l.detach(s)
+		}
+	}
 }
 
 // Send queues a copy of env for the peer and sees to it that somebody sends it:
@@ -296,7 +333,7 @@ func (l *Loop) Done() <-chan struct{} { return l.done }
 // Run makes the calling goroutine the owner of the sockets until ctx ends, then
 // sends what is queued, for at most Options.Linger, closes the sockets and
 // gives back what the loop held. It returns nil after ctx has ended, an error
-// where libzmq failed. It may be called once.
+// where the system failed. It may be called once.
 func (l *Loop) Run(ctx context.Context) error {
 	l.mu.Lock()
 	again := l.started
@@ -338,13 +375,13 @@ func (l *Loop) Time() time.Time { return l.base.Add(time.Duration(l.elapsed.Load
 // Gatherer, before it sleeps. Any goroutine may call it.
 func (l *Loop) Awake() bool { return l.awake.Load() && !l.ended.Load() }
 
-// turn is one round: receive a batch from every socket, work, flush, and sleep
-// if that was all.
+// turn is one round: receive what there is, work, flush, and sleep if that was
+// all.
 func (l *Loop) turn() {
 	now := time.Now()
 	l.now.Store(now.UnixNano())
 	l.elapsed.Store(int64(now.Sub(l.base)))
-	busy := l.receive()
+	l.receive()
 	l.work()
 	// Whoever the batch has woken gets the chance to join the flush.
 	if !l.options.Alone {
@@ -354,9 +391,15 @@ func (l *Loop) turn() {
 	for _, s := range *l.sockets.Load() {
 		s.flushAsOwner()
 	}
-	if !busy {
-		l.fail(l.park(l.tickAt))
+	l.fail(l.park(l.alarm()))
+}
+
+// alarm is when the loop has to be awake without anything to see.
+func (l *Loop) alarm() time.Time {
+	if !l.dialAt.IsZero() && l.dialAt.Before(l.tickAt) {
+		return l.dialAt
 	}
+	return l.tickAt
 }
 
 func (l *Loop) gather() {
@@ -365,22 +408,36 @@ func (l *Loop) gather() {
 	}
 }
 
-// receive handles one batch of every socket and reports whether one of them has
-// more. Where none has, the look before parking finds what has come meanwhile.
-func (l *Loop) receive() (busy bool) {
-	for _, s := range *l.sockets.Load() {
-		batch, drained, err := s.receive(l.batch[:0], l.heard && !s.ready)
-		l.fail(err)
-		l.deliverAll(batch)
-		busy = busy || !drained
-		clear(batch)
-		l.batch = batch[:0]
-	}
-	l.heard = false
-	if l.options.Fleeting && !busy { // no socket has parts that it has not handed out
+// receive handles what the poller has seen: one batch of every connection that has
+// something. What has not been read is seen again.
+func (l *Loop) receive() {
+	l.attend()
+	batch := l.batch
+	l.deliverAll(batch)
+	clear(batch)
+	l.batch = batch[:0]
+	if l.options.Fleeting {
 		l.arena.reuse()
 	}
-	return busy
+}
+
+// attend reads and writes where the poller has seen that something can be.
+func (l *Loop) attend() {
+	for i, sign := range l.signs {
+		w := sign.watch
+		l.signs[i].watch = nil
+		if w.socket != nil {
+			w.socket.accept()
+			continue
+		}
+		if sign.out {
+			w.link.socket.writable(w.link)
+		}
+		if sign.in {
+			w.link.socket.read(w.link)
+		}
+	}
+	l.signs = l.signs[:0]
 }
 
 func (l *Loop) deliverAll(batch []arrival) {
@@ -453,20 +510,24 @@ func (l *Loop) work() {
 		f()
 	}
 	now := l.Time()
-	if now.Before(l.tickAt) {
+	if !now.Before(l.tickAt) {
+		l.tickAt = now.Add(l.options.Tick)
+		l.part()
+		l.inspect(now)
+		l.forgetIdle(now)
+		l.handler.Tick(now)
+	}
+	l.dialAt = l.dialDue(now)
+}
+
+func (l *Loop) inspect(now time.Time) {
+	if now.Before(l.inspectAt) {
 		return
 	}
-	l.tickAt = now.Add(l.options.Tick)
+	l.inspectAt = now.Add(inspectEvery)
 	for _, s := range *l.sockets.Load() {
-		s.retryAllStalled()
-		s.outlet.look = true // a loop that never sleeps would not look
-		for _, a := range s.inspect(now) {
-			l.count.cut.Add(1)
-			l.deliver(a)
-		}
+		s.inspect()
 	}
-	l.forgetIdle(now)
-	l.handler.Tick(now)
 }
 
 func (l *Loop) forgetIdle(now time.Time) {
@@ -503,27 +564,51 @@ func (l *Loop) shutdown() error {
 	l.sockets.Store(&[]*socket{})
 	l.mu.Unlock()
 
+	for _, s := range sockets {
+		s.mute()
+	}
 	for unsent(sockets) && time.Now().Before(deadline) {
-		if err := l.sleep(sockets, time.Now().Add(time.Millisecond)); err != nil {
+		if err := l.linger(deadline); err != nil {
 			break
 		}
 	}
-	var errs []error
 	for _, s := range sockets {
-		errs = append(errs, s.close(max(0, time.Until(deadline))))
+		s.close()
 	}
-	errs = append(errs, l.context.Term())
+	l.end()
+	l.resolving.Wait()
+	l.poller.close()
 	l.waker.close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return errors.Join(append(errs, l.failure)...)
+	return l.failure
+}
+
+// linger is a round of which nobody is told.
+func (l *Loop) linger(deadline time.Time) (err error) {
+	now := time.Now()
+	l.elapsed.Store(int64(now.Sub(l.base)))
+	if next := l.dialDue(now); !next.IsZero() && next.Before(deadline) {
+		deadline = next
+	}
+	if l.signs, err = l.poller.wait(l.signs[:0], deadline); err != nil {
+		return err
+	}
+	l.attend()
+	for _, a := range l.batch {
+		if a.block != nil {
+			a.block.Release()
+		}
+	}
+	clear(l.batch)
+	l.batch = l.batch[:0]
+	return nil
 }
 
 // unsent flushes once more and tells whether something is left to flush.
 func unsent(sockets []*socket) (left bool) {
 	for _, s := range sockets {
-		s.flushAsOwner()
-		left = s.retryAllStalled() > 0 || s.dirty.Load() != nil || left
+		left = s.remains() || left
 	}
 	return left
 }

@@ -159,7 +159,7 @@ func TestPeerGone(t *testing.T) {
 
 func TestIdlePeersAreForgotten(t *testing.T) {
 	came := make(chan wire.Peer, 1)
-	gone := make(chan wire.Peer, 1)
+	gone := make(chan wire.Peer, 10)
 	l, _ := start(t, &desk{
 		envelope: func(from wire.Peer, _ []byte) { came <- from },
 		gone:     func(p wire.Peer) { gone <- p },
@@ -186,7 +186,7 @@ func TestIdlePeersAreForgotten(t *testing.T) {
 
 func TestOldestPeerMakesRoom(t *testing.T) {
 	came := make(chan wire.Peer, 1)
-	gone := make(chan wire.Peer, 1)
+	gone := make(chan wire.Peer, 10) // at the end the others too
 	l, _ := start(t, &desk{
 		envelope: func(from wire.Peer, _ []byte) { came <- from },
 		gone:     func(p wire.Peer) { gone <- p },

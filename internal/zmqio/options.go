@@ -11,14 +11,9 @@ type Options struct {
 	// dropped. Default 500ms, negative for none at all.
 	Linger time.Duration
 	// PeerBuffer is how many bytes may wait for one peer that does not take
-	// them, beyond the frames that libzmq itself holds. One envelope of any
+	// them, beyond what the kernel holds. One envelope of any
 	// legal size always fits into an empty buffer. Default 8 MiB.
 	PeerBuffer int
-	// SendFrames and ReceiveFrames are libzmq's high water marks, in frames a
-	// peer and a direction. Frames are full at about 32 KiB unless one envelope
-	// is larger, so this many large envelopes may be in memory. Default 64 each:
-	// fewer cost throughput, more do not add any.
-	SendFrames, ReceiveFrames int
 	// PeerIdle is how long a ROUTER remembers a peer without any traffic in
 	// either direction. Default 10 minutes.
 	PeerIdle time.Duration
@@ -32,9 +27,8 @@ type Options struct {
 	// and Malformed: what is received into is used again.
 	Fleeting bool
 	// Unfinished is how many bytes one TCP connection to a listening socket may
-	// have sent without completing a single message before it is cut. libzmq
-	// collects the parts of a message without any bound of its own and shows
-	// nothing of them before the last one. Default 32 MiB. Linux only.
+	// have sent without completing a single message before it is cut.
+	// Default 32 MiB.
 	Unfinished int
 }
 
@@ -42,8 +36,6 @@ func (o Options) withDefaults() Options {
 	o.Tick = positive(o.Tick, 20*time.Millisecond)
 	o.PeerIdle = positive(o.PeerIdle, 10*time.Minute)
 	o.PeerBuffer = positive(o.PeerBuffer, 8<<20)
-	o.SendFrames = positive(o.SendFrames, 64)
-	o.ReceiveFrames = positive(o.ReceiveFrames, 64)
 	o.MaxPeers = min(positive(o.MaxPeers, 100_000), maxSlots/2)
 	o.Unfinished = positive(o.Unfinished, 32<<20)
 	switch {

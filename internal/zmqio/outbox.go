@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/internal/zmtp"
 )
 
 const (
@@ -14,10 +15,15 @@ const (
 	frameKept = 256 << 10
 )
 
-// frame is one body frame in the making.
+// frame is one message in the making: room for its head, and its body. The body
+// of a block's frame is the block's, which others may be sending too, so its head
+// lies apart.
 type frame struct {
-	buf       []byte
-	block     *Block // whose frame buf is, or nil
+	buf       []byte          // zmtp.Room bytes and the body; nil for a block's
+	block     *Block          // nil, or whose frame the body is
+	head      [zmtp.Room]byte // of a block's
+	begins    int             // where in buf or head the message begins
+	sent      int             // of its bytes from there on
 	envelopes int
 	next      *frame
 }
@@ -26,8 +32,40 @@ var frames = sync.Pool{New: func() any { return &frame{buf: make([]byte, 0, 1024
 
 func newFrame() *frame {
 	f := frames.Get().(*frame)
-	f.buf, f.envelopes, f.next = wire.AppendHead(f.buf[:0]), 0, nil
+	f.buf = wire.AppendHead(f.buf[:zmtp.Room])
+	f.sent, f.envelopes, f.next = 0, 0, nil
 	return f
+}
+
+func (f *frame) body() []byte {
+	if f.block != nil {
+		return f.block.frame
+	}
+	return f.buf[zmtp.Room:]
+}
+
+// address writes the head. It is called before anything of the frame is sent.
+func (f *frame) address(delimiter bool) {
+	if f.block != nil {
+		f.begins = zmtp.Precede(f.head[:], zmtp.Room, len(f.block.frame), delimiter)
+		return
+	}
+	f.begins = zmtp.Precede(f.buf, zmtp.Room, len(f.buf)-zmtp.Room, delimiter)
+}
+
+// left is how many bytes of the message have not been sent.
+func (f *frame) left() int { return zmtp.Room - f.begins + len(f.body()) - f.sent }
+
+// pieces appends what has not been sent.
+func (f *frame) pieces(to [][]byte) [][]byte {
+	if f.block == nil {
+		return append(to, f.buf[f.begins+f.sent:])
+	}
+	head := f.head[f.begins:]
+	if f.sent < len(head) {
+		return append(to, head[f.sent:], f.block.frame)
+	}
+	return append(to, f.block.frame[f.sent-len(head):])
 }
 
 // recycle gives a frame back and returns the one behind it.
@@ -44,8 +82,8 @@ func (f *frame) recycle() (next *frame) {
 	return next
 }
 
-// outbox is what waits for one peer, in order, cut into frames. Its bytes
-// include the frames that a flusher has taken and not yet sent.
+// outbox is what waits for one peer, in order, cut into frames. Its bytes, those
+// of bodies, include the frames that a flusher has taken and not yet sent.
 type outbox struct {
 	head, tail *frame
 	bytes      int
@@ -55,8 +93,9 @@ func (o *outbox) fits(size, limit int) bool {
 	return o.bytes == 0 || o.bytes+size <= limit
 }
 
+// add puts the envelope into the last frame, unless that is full or on its way.
 func (o *outbox) add(env []byte) {
-	if o.tail == nil || o.tail.block != nil || len(o.tail.buf) >= frameFull {
+	if o.tail == nil || o.tail.block != nil || o.tail.sent > 0 || len(o.tail.buf) >= frameFull {
 		o.extend(newFrame())
 	}
 	before := len(o.tail.buf)
@@ -68,7 +107,7 @@ func (o *outbox) add(env []byte) {
 // addBlock adds a frame of its own, with a reference of its own.
 func (o *outbox) addBlock(b *Block) {
 	b.Retain()
-	o.extend(&frame{buf: b.frame, block: b, envelopes: 1})
+	o.extend(&frame{block: b, envelopes: 1})
 }
 
 func (o *outbox) extend(f *frame) {
@@ -78,7 +117,7 @@ func (o *outbox) extend(f *frame) {
 		o.tail.next = f
 	}
 	o.tail = f
-	o.bytes += len(f.buf)
+	o.bytes += len(f.body())
 }
 
 // take hands all frames over to a flusher; they stay in bytes until sent or
@@ -89,7 +128,7 @@ func (o *outbox) take() *frame {
 	return f
 }
 
-// sent gives up the bytes of frames that libzmq has taken.
+// sent gives up the bytes of frames that the kernel has taken.
 func (o *outbox) sent(bytes int) { o.bytes -= bytes }
 
 // restore puts back what a flusher could not send, before what was added since.
@@ -103,6 +142,14 @@ func (o *outbox) restore(first *frame) {
 		o.tail = last
 	}
 	o.head = first
+}
+
+// again has the first frame sent from its beginning: the connection that had taken
+// a part of it is no more, and nobody has got it.
+func (o *outbox) again() {
+	if o.head != nil {
+		o.head.sent = 0
+	}
 }
 
 // discard empties the outbox and returns how many envelopes were lost.

@@ -1,82 +1,34 @@
 package zmqio
 
-import (
-	"errors"
-	"time"
+import "time"
 
-	"golang.org/x/sys/unix"
-)
-
-// park puts the loop to sleep until a socket has input, somebody wakes it, or
-// the time has come. It announces the nap first and looks for work afterwards,
-// sockets before lists: whoever adds work does the reverse, so one of the two
-// always sees the other.
-func (l *Loop) park(until time.Time) error {
-	sockets := *l.sockets.Load()
+// park puts the loop to sleep until there is something to see, somebody wakes it,
+// or the time has come. It looks before it announces the nap: what is there already
+// costs no sender his company. It announces the nap first and looks for work
+// afterwards: whoever adds work does the reverse, so one of the two always sees the
+// other. Input needs no second look, for the poller tells again of what has not been
+// read.
+func (l *Loop) park(until time.Time) (err error) {
+	if l.signs, err = l.poller.look(l.signs[:0]); err != nil || len(l.signs) > 0 {
+		return err
+	}
 	l.awake.Store(false)
 	defer l.awake.Store(true)
-	if l.hasWork(sockets) {
+	if l.hasWork() {
 		return nil
 	}
 	l.count.parks.Add(1)
-	return l.sleep(sockets, until)
+	l.signs, err = l.poller.wait(l.signs, until)
+	return err
 }
 
-func (l *Loop) hasWork(sockets []*socket) bool {
-	for _, s := range sockets {
-		if s.hasInput() {
-			return true
-		}
-	}
-	for _, s := range sockets {
+func (l *Loop) hasWork() bool {
+	for _, s := range *l.sockets.Load() {
 		if s.dirty.Load() != nil {
 			return true
 		}
 	}
 	return l.inbox.waiting.Load() || l.stopping.Load() || l.gathers != nil && l.gathers.Left()
-}
-
-// sleep waits in poll(2). A signal shortens nothing and lengthens nothing: what
-// is left of the time is worked out again.
-func (l *Loop) sleep(sockets []*socket, until time.Time) error {
-	l.polled = append(l.polled[:0], unix.PollFd{Fd: l.waker.fd(), Events: unix.POLLIN})
-	for _, s := range sockets {
-		l.polled = append(l.polled, unix.PollFd{Fd: s.fd, Events: unix.POLLIN})
-	}
-	for _, s := range sockets {
-		if s.outlet.fd > 0 {
-			l.polled = append(l.polled, unix.PollFd{Fd: s.outlet.fd, Events: unix.POLLIN})
-		}
-	}
-	for {
-		left := time.Until(until)
-		if left <= 0 {
-			return nil
-		}
-		_, err := unix.Poll(l.polled, int((left+time.Millisecond-1)/time.Millisecond))
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if l.polled[0].Revents != 0 {
-			l.waker.clear()
-		}
-		l.notice(sockets)
-		l.heard = err == nil
-		return err
-	}
-}
-
-// notice marks the sockets that have something to say, and those whose monitors
-// have. The monitors follow the sockets in what was polled.
-func (l *Loop) notice(sockets []*socket) {
-	next := 1 + len(sockets)
-	for i, s := range sockets {
-		s.ready = l.polled[1+i].Revents != 0
-		if s.outlet.fd > 0 {
-			s.outlet.look = s.outlet.look || l.polled[next].Revents != 0
-			next++
-		}
-	}
 }
 
 // wakeIfParked ends the loop's sleep. What it should find is in place before.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"github.com/limpet-rpc/limpet/internal/wire"
 )
 
 // idleLoop is a loop with one connected socket that nobody runs, so that a test
@@ -13,6 +15,7 @@ func idleLoop(t *testing.T) (*Loop, *peer) {
 	l := idleLoopOf(t, &desk{})
 	p := l.directory.find(connect(t, l, "tcp://127.0.0.1:1"))
 	l.waker.clear()
+	l.inbox.take() // the connecting
 	return l, p
 }
 
@@ -34,28 +37,43 @@ func idleLoopOf(t *testing.T, h Handler) *Loop {
 	return l
 }
 
-// A sender that loses the try-lock to the loop's last look relies on that look:
-// the loop has announced its nap before, and looks at the dirty list after.
-func TestParkSeesWhatALosingSenderLeft(t *testing.T) {
+// A sender who finds the loop awake leaves the sending to it: it looks for that
+// after it has announced its nap.
+func TestParkSeesWhatASenderLeft(t *testing.T) {
 	l, p := idleLoop(t)
-	parked := make(chan error, 1)
-	func() {
-		p.socket.mu.Lock()
-		defer p.socket.mu.Unlock()
-		go func() { parked <- l.park(time.Now().Add(patience)) }()
-		until(t, "the loop announces its nap before it looks for work", func() bool { return !l.awake.Load() })
-		if err := l.Send(p.id, []byte("left behind")); err != nil {
-			t.Fatal(err)
-		}
-		if p.socket.dirty.Load() != p {
-			t.Fatal("sent although the lock was taken")
-		}
-	}()
-	if err := await(t, parked, "the end of the nap"); err != nil {
+	if err := l.Send(p.id, []byte("left behind")); err != nil {
+		t.Fatal(err)
+	}
+	if p.socket.dirty.Load() != p {
+		t.Fatal("sent although the loop is awake")
+	}
+	if err := l.park(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	if n := l.count.parks.Load(); n != 0 {
 		t.Error("the loop went to sleep over a dirty peer")
+	}
+}
+
+// A sender who loses the try-lock to another one is not waited for: the other looks
+// again after he has let go.
+func TestLosingSenderIsServed(t *testing.T) {
+	_, endpoint := echo(t, Options{})
+	back := make(chan string, 1)
+	l, _ := start(t, &desk{envelope: func(_ wire.Peer, env []byte) { back <- string(env) }}, Options{Tick: time.Hour})
+	to := connect(t, l, endpoint)
+	s := l.directory.find(to).socket
+	for range 100 {
+		until(t, "the loop sleeps", func() bool { return !l.awake.Load() })
+		func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if err := l.Send(to, []byte("who sends it?")); err != nil {
+				t.Fatal(err)
+			}
+		}()
+		s.flushAsSender(false) // as everybody does who has held mu
+		await(t, back, "the echo")
 	}
 }
 
@@ -98,44 +116,4 @@ func TestWakerHoldsOneToken(t *testing.T) {
 	w.close()
 	w.wake()
 	w.clear()
-}
-
-// A socket that libzmq has found empty is not asked again before ZMQ_FD has fired,
-// and it does fire for what comes after that look, however late the loop sleeps.
-func TestEmptySocketSpeaksUp(t *testing.T) {
-	_, endpoint := echo(t, Options{})
-	l, _ := idleLoop(t)
-	p := l.directory.find(connect(t, l, endpoint))
-	s := p.socket
-	take := func(silent bool) int {
-		batch, _, err := s.receive(nil, silent)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return len(batch)
-	}
-	for round := range 20 {
-		if err := l.Send(p.id, []byte("come back")); err != nil {
-			t.Fatal(err)
-		}
-		s.flushAsOwner()
-		if s.settled {
-			t.Fatal("a send may have eaten the edge of ZMQ_FD, and the socket passes for empty")
-		}
-		if s.hasInput() {
-			take(false)
-			continue
-		}
-		if n := take(true); n != 0 {
-			t.Fatalf("round %d: %d messages of a socket that nothing was known of", round, n)
-		}
-		for s.ready = false; !s.ready; {
-			if err := l.sleep([]*socket{s}, time.Now().Add(patience)); err != nil {
-				t.Fatal(err)
-			}
-			if s.ready && take(false) == 0 { // libzmq speaks of more than messages
-				s.ready = false
-			}
-		}
-	}
 }

@@ -6,14 +6,12 @@ import (
 	"github.com/limpet-rpc/limpet/internal/wire"
 )
 
-// peer is one connection's far end: an identity behind a ROUTER, or whatever
-// the endpoint of a DEALER leads to.
+// peer is one connection's far end: who has spoken on a connection that was
+// accepted, or whatever the endpoint of a DEALER leads to.
 type peer struct {
 	// Fixed after its introduction.
-	id       wire.Peer
-	socket   *socket
-	identity []byte // nil behind a DEALER
-	key      string // the identity once more, as the roster's key
+	id     wire.Peer
+	socket *socket
 
 	// nextDirty links the socket's list of peers with something to send. It
 	// belongs to whoever set queued, then to the flusher that took the list.
@@ -22,15 +20,17 @@ type peer struct {
 	// Guarded by mu, which is held for copies of memory and nothing longer.
 	mu     sync.Mutex
 	out    outbox
-	queued bool // is on the dirty list, on the stalled list, or being flushed
+	queued bool // is on the dirty list, or about to be; waiting; or is being flushed
 	gone   bool
 
 	// Guarded by the socket's mu.
-	delimiter    bool        // speaks with the empty delimiter of a REQ
-	connection   *connection // where its last message came from; nil if not watched
-	stalled      bool        // has refused a frame that still waits
-	seen         int64       // last traffic, nanoseconds since the Unix epoch
-	older, newer *peer       // neighbours in the roster
+	link         *link // nil where a DEALER is not connected
+	delimiter    bool  // speaks with the empty delimiter of a REQ
+	waiting      bool  // queued, and not on the dirty list: its link takes nothing now
+	stalled      bool  // does not take what waits
+	seen         int64 // last traffic, nanoseconds since the Unix epoch
+	listed       bool  // in the roster
+	older, newer *peer // neighbours in the roster
 }
 
 // enqueue appends env. It reports whether the caller has to put the peer on
@@ -64,13 +64,53 @@ func (p *peer) enqueueBlock(b *Block, limit int) (first bool, waiting int, err e
 	return first, p.out.bytes, nil
 }
 
-// bury marks the peer as gone and returns how many envelopes were lost with it.
-func (p *peer) bury(taken *frame) (lost int) {
+// take hands what waits over to a flusher.
+func (p *peer) take() *frame {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for ; taken != nil; taken = taken.recycle() {
-		lost += taken.envelopes
+	return p.out.take()
+}
+
+// settle ends a flush: bytes have been sent, unsent could not be. It reports
+// whether new envelopes have come meanwhile that nobody will send unless the caller
+// does.
+func (p *peer) settle(bytes int, unsent *frame) (again bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.out.sent(bytes)
+	if unsent != nil {
+		p.out.restore(unsent)
+		return false
 	}
+	p.queued = p.out.head != nil
+	return p.queued
+}
+
+// renew has what waits sent by another connection than the one that broke.
+func (p *peer) renew() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.out.again()
+}
+
+// unsent reports whether anything is to be sent.
+func (p *peer) unsent() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out.head != nil
+}
+
+// begun reports whether the link has taken a part of a message, and not the rest.
+func (p *peer) begun() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out.head != nil && p.out.head.sent > 0
+}
+
+// bury marks the peer as gone and returns how many envelopes were lost with it.
+func (p *peer) bury() (lost int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.gone = true
-	return lost + p.out.discard()
+	return p.out.discard()
 }

@@ -1,30 +1,24 @@
 package zmqio
 
-// roster is what one ROUTER knows of its peers: by identity, and in the order
-// in which they were last heard of or sent to. Guarded by the socket's mu.
+// roster is what one ROUTER knows of its peers, in the order in which they were
+// last heard of or sent to. Guarded by the socket's mu.
 type roster struct {
-	byIdentity     map[string]*peer
+	size           int
 	oldest, newest *peer
 }
 
-func (r *roster) lookup(identity []byte) *peer { return r.byIdentity[string(identity)] }
-
-func (r *roster) size() int { return len(r.byIdentity) }
-
 func (r *roster) add(p *peer, now int64) {
-	if r.byIdentity == nil {
-		r.byIdentity = make(map[string]*peer)
-	}
-	r.byIdentity[p.key] = p
-	p.seen = now
+	p.seen, p.listed = now, true
+	r.size++
 	r.link(p)
 }
 
 func (r *roster) remove(p *peer) {
-	if r.byIdentity[p.key] != p {
+	if !p.listed {
 		return
 	}
-	delete(r.byIdentity, p.key)
+	p.listed = false
+	r.size--
 	r.unlink(p)
 }
 
@@ -35,7 +29,7 @@ func (r *roster) touch(p *peer, now int64) {
 		return
 	}
 	p.seen = now
-	if r.newest != p {
+	if p.listed && r.newest != p {
 		r.unlink(p)
 		r.link(p)
 	}

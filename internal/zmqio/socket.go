@@ -1,60 +1,68 @@
 package zmqio
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	zmq "github.com/pebbe/zmq4"
+	"golang.org/x/sys/unix"
 
 	"github.com/limpet-rpc/limpet/internal/wire"
+	"github.com/limpet-rpc/limpet/internal/zmtp"
 )
 
 const (
-	// A batch ends after so many parts or bytes, so that the loop flushes and
-	// beats however much there is to receive.
-	batchParts = 512
+	// batchBytes is how much a round reads from one connection, so that the loop
+	// flushes and beats however much there is to receive.
 	batchBytes = 1 << 20
-	// retriesPerFlush bounds what stalled peers cost the others.
-	retriesPerFlush = 4
+	// acceptsARound is how many connections are accepted at a time.
+	acceptsARound = 64
 	// senderRounds is how often a sender flushes again for those who lost the
 	// try-lock to it, before it leaves the rest to the loop.
 	senderRounds = 4
 )
 
-// socket is one ROUTER or DEALER and everything that waits to be sent on it.
-// Whoever holds mu may use the ZeroMQ socket, nobody else ever: the loop takes
-// mu, senders only try to.
+// Connections are inspected twice a second. Counting inspections and not time, a
+// process that was stopped or starved does not blame others for its own silence.
+const (
+	inspectEvery = 500 * time.Millisecond
+	pingAfter    = 4  // inspections without a byte
+	cutAfter     = 24 // likewise, from a far side that answers a PING
+	shakeWithin  = 6  // inspections for connecting, greeting and handshake
+	pingTTL      = 120
+)
+
+// socket is one ROUTER or DEALER: its connections and everything that waits to be
+// sent on them. Whoever holds mu may write to them, and the loop reads with it; the
+// loop takes mu, senders only try to.
 type socket struct {
 	// Fixed after construction.
 	loop     *Loop
+	kind     zmtp.Kind
 	endpoint string
-	fd       int32 // ZMQ_FD
 	lead     *peer // where a DEALER leads to; nil on a ROUTER
-
-	outlet outlet // of a DEALER
-
-	// Owned by the loop: the last poll(2) has found ZMQ_FD readable.
-	ready bool
 
 	dirty atomic.Pointer[peer] // peers with something to send, linked by nextDirty
 
+	// Owned by the loop.
+	dialing dialing // of a DEALER
+
 	// Guarded by mu.
-	mu       sync.Mutex
-	transfer transfer
-	closed   bool
-	settled  bool // libzmq has said that there is no input, and has not been called since: ZMQ_FD fires for the next
-	incoming assembly
-	roster   roster
-	inlet    inlet
-	stalled  []*peer // peers that refused a frame; the next to be tried first
+	mu      sync.Mutex
+	closed  bool
+	leaving time.Time // not zero: the socket closes when nothing is left to send, or then
+	ear     watch     // of a ROUTER: what listens
+	deaf    bool      // nothing is accepted until the next inspection
+	links   map[*link]struct{}
+	roster  roster
 }
 
-// arrival is one complete message.
+// arrival is one complete message, or what else there is to tell of a connection.
 type arrival struct {
 	from  wire.Peer
 	body  []byte
@@ -64,196 +72,237 @@ type arrival struct {
 	again bool // no message: the connection to from stands again
 }
 
-func newSocket(l *Loop, kind zmq.Type, endpoint string) (*socket, error) {
-	zs, err := l.context.NewSocket(kind)
-	if err != nil {
-		return nil, err
-	}
-	s := &socket{loop: l, endpoint: endpoint, transfer: transfer{zs: zs, router: kind == zmq.ROUTER}}
-	s.incoming.router = s.transfer.router
-	s.incoming.begin()
-	fd, err := zs.GetFd()
-	s.fd = int32(fd)
-	err = errors.Join(err, s.transfer.open(&l.arena), configure(zs, kind, endpoint, l.options))
-	if err == nil && kind == zmq.ROUTER && strings.HasPrefix(endpoint, "tcp://") {
-		s.transfer.askOrigins()
-		err = s.inlet.watch(l.context, zs, l.options.Unfinished)
-	}
-	if err == nil && kind == zmq.DEALER && watched(endpoint) {
-		err = s.outlet.watch(l.context, zs)
-	}
-	if err != nil {
-		_ = s.transfer.close()
-		return nil, err
-	}
-	return s, nil
+func newSocket(l *Loop, kind zmtp.Kind, endpoint string) *socket {
+	return &socket{loop: l, kind: kind, endpoint: endpoint, links: make(map[*link]struct{})}
 }
 
-// configure sets on purpose what would otherwise be a default of libzmq.
-func configure(zs *zmq.Socket, kind zmq.Type, endpoint string, o Options) error {
-	settings := []error{
-		// Frames per peer and direction: with MAXMSGSIZE the bound of what
-		// libzmq holds. Beyond it frames wait, and coalesce, in the outbox.
-		zs.SetSndhwm(o.SendFrames),
-		zs.SetRcvhwm(o.ReceiveFrames),
-		// Without it a shutdown waits for a dead peer for ever.
-		zs.SetLinger(o.Linger),
-		// A larger frame costs its sender the connection, before it costs memory.
-		zs.SetMaxmsgsize(wire.MaxFrame),
-		// Who connects and does not speak ZMTP is gone after a second.
-		zs.SetHandshakeIvl(time.Second),
-		// A restarted broker should be found at once, a missing one not hammered:
-		// libzmq doubles the interval with every attempt.
-		zs.SetReconnectIvl(2 * time.Millisecond),
-		zs.SetReconnectIvlMax(time.Second),
-		// A host that swallows packets would otherwise hold a connect for minutes.
-		zs.SetConnectTimeout(3 * time.Second),
-		// Dead connections: the kernel's probes find a vanished host, ZMTP's find
-		// a cut path sooner. Libzmq's I/O thread answers both, so neither says
-		// anything about the program behind it; beats do.
-		zs.SetTcpKeepalive(1),
-		zs.SetTcpKeepaliveIdle(30),
-		zs.SetTcpKeepaliveIntvl(10),
-		zs.SetTcpKeepaliveCnt(3),
-		zs.SetHeartbeatIvl(2 * time.Second),
-		zs.SetHeartbeatTimeout(10 * time.Second),
-		zs.SetHeartbeatTtl(10 * time.Second),
-		// All clients come back at the same moment after a restart.
-		zs.SetBacklog(4096),
-		// Only where asked for: with it "localhost" may mean ::1 alone.
-		zs.SetIpv6(strings.Contains(endpoint, "[")),
+// accept takes the connections that wait. For the loop goroutine only.
+func (s *socket) accept() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for range acceptsARound {
+		if s.closed || s.deaf || s.ear.fd == 0 {
+			return
+		}
+		fd, err := acceptStream(s.ear.fd)
+		switch {
+		case err == nil && len(s.links) >= 2*s.loop.options.MaxPeers:
+			_ = unix.Close(fd)
+		case err == nil:
+			s.begin(fd, greeting)
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNABORTED):
+		case errors.Is(err, unix.EAGAIN):
+			return
+		default: // no descriptor or memory to be had now: later
+			s.deaf = true
+			s.loop.poller.remove(&s.ear)
+			return
+		}
 	}
-	if kind == zmq.ROUTER {
-		// A message that cannot be routed is an error and not silence. And
-		// ROUTER_HANDOVER stays off: with it one peer can take another's identity.
-		settings = append(settings, zs.SetRouterMandatory(1))
+}
+
+// begin makes a link of a connection. The caller holds mu.
+func (s *socket) begin(fd int, stage linkStage) {
+	tune(fd)
+	k := &link{socket: s, stage: stage, peer: s.lead, control: zmtp.Greeting()}
+	k.watch = watch{fd: fd, link: k}
+	if err := s.loop.poller.add(&k.watch, stage == connecting); err != nil {
+		s.loop.poller.watches.remove(&k.watch)
+		_ = unix.Close(fd)
+		if s.lead != nil {
+			s.redial()
+		}
+		return
+	}
+	s.links[k] = struct{}{}
+	if s.lead != nil {
+		s.lead.link = k
+	}
+	if stage != connecting {
+		s.push(k)
+	}
+}
+
+// tune sets on purpose what would otherwise be a default of the system's.
+func tune(fd int) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // none of it is known to unix sockets
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	probe(fd)
+}
+
+// read takes what has come on a link. For the loop goroutine only.
+func (s *socket) read(k *link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || k.stage == severed {
+		return
+	}
+	flowed := k.stage == flowing
+	for size, more := 0, true; more && size < batchBytes; {
+		n, again, err := k.receive()
+		if n > 0 && k.stage == flowing { // a handshake has its time as a whole
+			k.silent = 0
+		}
+		size, more = size+n, again
+		if err != nil {
+			s.cut(k, err)
+			return
+		}
+	}
+	if len(k.control) > 0 || flowed != (k.stage == flowing) {
+		s.push(k)
+	}
+}
+
+// writable goes on where the kernel had taken no more, or a connection has come
+// to stand. For the loop goroutine only.
+func (s *socket) writable(k *link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || k.stage == severed {
+		return
+	}
+	if k.stage == connecting {
+		if err := connected(k.watch.fd); err != nil {
+			s.cut(k, err)
+			return
+		}
+		k.stage, k.silent = greeting, 0
+	}
+	k.relieve()
+	s.push(k)
+}
+
+// flows is told that a link's handshake is over. The caller holds mu.
+func (s *socket) flows(k *link) {
+	if s.lead == nil {
+		return
+	}
+	if s.dialing.stood {
+		s.loop.batch = append(s.loop.batch, arrival{from: s.lead.id, again: true})
 	} else {
-		// Off: what is sent before the connection stands, or while it is being
-		// renewed, waits in the pipe. On, a renewal would throw the pipe away.
-		settings = append(settings, zs.SetImmediate(false))
 		// The far ROUTER gets an empty message when the connection comes up first:
 		// see Greeter, and Renewer for every other time.
-		settings = append(settings, zs.SetProbeRouter(1))
+		k.control = append(k.control, zmtp.Empty()...)
 	}
-	if err := errors.Join(settings...); err != nil {
-		return fmt.Errorf("zmqio: set socket options: %w", err)
+	s.dialing.stood = true
+}
+
+// arrived takes the message that a link has put together. The caller holds mu.
+func (s *socket) arrived(k *link) {
+	m := &k.message
+	known := k.peer != nil
+	if !known {
+		if err := s.introduce(k); err != nil {
+			m.drop()
+			s.loop.batch = append(s.loop.batch, arrival{fault: err})
+			return
+		}
 	}
+	p := k.peer
+	p.delimiter = m.delimiter
+	if s.lead == nil {
+		s.roster.touch(p, s.loop.now.Load())
+	} else {
+		s.dialing.interval = 0 // who shakes hands and hangs up is not hammered
+	}
+	a := arrival{from: p.id, body: m.body, block: m.block, fault: m.fault}
+	a.fresh = !known && !m.delimiter && errors.Is(m.fault, ErrNoBody)
+	s.loop.batch = append(s.loop.batch, a)
+}
+
+// introduce makes a peer of who speaks on a link. The caller holds mu.
+func (s *socket) introduce(k *link) error {
+	if s.roster.size >= s.loop.options.MaxPeers {
+		s.forget(s.roster.oldest)
+	}
+	p := &peer{socket: s, link: k}
+	if err := s.loop.directory.enter(p); err != nil {
+		return err
+	}
+	k.peer = p
+	s.roster.add(p, s.loop.now.Load())
 	return nil
 }
 
-// receive appends complete messages to batch until there are no more or the
-// batch is full. drained tells which. Libzmq is asked only where it may have
-// something: silent says that ZMQ_FD has not fired. For the loop goroutine only.
-func (s *socket) receive(batch []arrival, silent bool) (_ []arrival, drained bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if silent && s.settled {
-		return s.emptied(batch), true, nil
+// forget drops a peer and has the loop report it. Its connection stays: if it
+// speaks again it is somebody new. Only one that waits for the rest of a message
+// does not: nothing else can be said there. The caller holds mu.
+func (s *socket) forget(p *peer) {
+	if p.link.stage != severed && p.begun() {
+		p.link.fail()
 	}
-	size := 0
-	s.settled = false
-	s.transfer.lookAgain()
-	for parts := 0; parts < batchParts && size < batchBytes; parts++ {
-		if s.closed {
-			return batch, true, nil
-		}
-		next, ok, err := s.transfer.receive(s.wanted())
-		if err != nil {
-			return batch, true, err
-		}
-		if !ok {
-			s.settled = true
-			return s.emptied(batch), true, nil
-		}
-		size += len(next.bytes)
-		if s.incoming.add(next) {
-			batch = append(batch, s.arrived())
-			s.incoming.begin()
-		}
-	}
-	return batch, false, nil
-}
-
-// emptied notes that there is no more to receive, and what that brings to light.
-// The caller holds mu.
-func (s *socket) emptied(batch []arrival) []arrival {
-	s.inlet.emptied++
-	if s.outlet.renewed() { // what came by the connection before has been read
-		batch = append(batch, arrival{from: s.lead.id, again: true})
-	}
-	return batch
-}
-
-// wanted is what the next part may be, and whether the inlet has to learn where
-// it came from. The caller holds mu.
-func (s *socket) wanted() want {
-	m := &s.incoming
-	return want{
-		identity: m.expectsMore(),
-		origin:   m.opens() && !s.inlet.knows(s.roster.lookup(m.identity)),
-		block:    s.loop.blocks != nil && m.expectsBody(),
-	}
-}
-
-// arrived turns the assembled message into an arrival. The caller holds mu.
-func (s *socket) arrived() arrival {
-	m := &s.incoming
-	known := s.lead != nil || s.roster.lookup(m.identity) != nil
-	p, err := s.sender(m.identity)
-	if err != nil {
-		m.drop()
-		return arrival{fault: err}
-	}
-	p.delimiter = m.delimiter
-	s.inlet.completed(p, m.origin, time.Unix(0, s.loop.now.Load()))
-	if m.fault != nil {
-		fresh := !known && !m.delimiter && errors.Is(m.fault, ErrNoBody)
-		return arrival{from: p.id, fault: m.fault, fresh: fresh}
-	}
-	return arrival{from: p.id, body: m.body, block: m.block}
-}
-
-// sender finds the peer behind an identity, or introduces it. The caller holds mu.
-func (s *socket) sender(identity []byte) (*peer, error) {
-	if s.lead != nil {
-		return s.lead, nil
-	}
-	now := s.loop.now.Load()
-	if p := s.roster.lookup(identity); p != nil {
-		s.roster.touch(p, now)
-		return p, nil
-	}
-	if s.roster.size() >= s.loop.options.MaxPeers {
-		s.forget(s.roster.oldest, nil)
-	}
-	p := &peer{socket: s, identity: bytes.Clone(identity), key: string(identity)}
-	if err := s.loop.directory.enter(p); err != nil {
-		return nil, err
-	}
-	s.roster.add(p, now)
-	return p, nil
-}
-
-// forget drops a peer, with the frames that a flusher had taken for it, and has
-// the loop report it. The caller holds mu.
-func (s *socket) forget(p *peer, unsent *frame) {
 	s.roster.remove(p)
 	s.markStalled(p, false)
 	s.loop.directory.remove(p)
-	s.loop.count.dropped.Add(uint64(p.bury(unsent)))
+	s.loop.count.dropped.Add(uint64(p.bury()))
+	p.link.peer = nil
 	s.loop.inbox.addGone(p.id)
 	s.loop.wakeIfParked()
 }
 
-// inspect cuts connections that send a message without an end, and returns what
-// to say about them. For the loop goroutine only.
-func (s *socket) inspect(now time.Time) []arrival {
+// cut ends a link. What came by it is delivered, what waited for whoever was
+// behind it is lost on a ROUTER and waits for the next connection on a DEALER. The
+// caller holds mu. For the loop goroutine only.
+func (s *socket) cut(k *link, reason error) {
+	if k.offence != nil && k.stage == flowing {
+		a := arrival{fault: fmt.Errorf("zmqio: connection cut: %w", k.offence)}
+		if k.peer != nil {
+			a.from = k.peer.id
+		}
+		s.loop.count.cut.Add(1)
+		s.loop.batch = append(s.loop.batch, a)
+	}
+	if !errors.Is(reason, io.EOF) && k.peer == nil {
+		k.write(nil) // it may be told why
+	}
+	s.sever(k)
+	switch p := k.peer; {
+	case s.lead != nil:
+		p.link = nil
+		p.renew()
+		s.markStalled(p, false)
+		s.redial()
+	case p != nil:
+		s.forget(p)
+	}
+}
+
+// sever gives a link's descriptor up. The caller holds mu.
+func (s *socket) sever(k *link) {
+	k.stage = severed
+	s.loop.poller.remove(&k.watch)
+	_ = unix.Close(k.watch.fd)
+	if k.coming.block != nil {
+		arrived(len(k.coming.bytes))
+		k.coming.block.Release()
+	}
+	k.coming, k.held = coming{}, nil
+	k.message.drop()
+	delete(s.links, k)
+}
+
+// inspect looks after the links: those that are silent are asked whether they are
+// there, and cut if they do not say. For the loop goroutine only.
+func (s *socket) inspect() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil
+		return
 	}
-	return s.inlet.inspect(now, s.roster.size())
+	if s.deaf {
+		s.deaf = s.loop.poller.add(&s.ear, false) != nil
+	}
+	for k := range s.links {
+		k.silent++
+		switch {
+		case k.stage != flowing && k.silent > shakeWithin, k.silent > cutAfter && (k.pings || k.halfway()):
+			s.cut(k, os.ErrDeadlineExceeded)
+		case k.stage == flowing && k.pings && k.silent%pingAfter == 0 && len(k.control) == 0:
+			k.control = zmtp.AppendPing(k.control, pingTTL)
+			s.push(k)
+		}
+	}
 }
 
 // forgetIdle drops the peers without traffic since then. For the loop goroutine.
@@ -261,7 +310,7 @@ func (s *socket) forgetIdle(then int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for p := s.roster.oldest; p != nil && p.seen < then; p = s.roster.oldest {
-		s.forget(p, nil)
+		s.forget(p)
 	}
 }
 
@@ -293,22 +342,15 @@ func (s *socket) flushAsSender(early bool) {
 			return
 		}
 		sent := s.flush()
-		// The sends may have eaten the edge of ZMQ_FD that announced input.
-		input := !s.closed && !s.loop.awake.Load() && s.readable()
 		s.mu.Unlock()
 		s.loop.count.framesBySender.Add(sent)
-		if input {
-			s.loop.wakeIfParked()
-		}
 		early = false
 	}
 }
 
-// flushAsOwner sends everything that is dirty, and tries a few stalled peers:
-// what was received may have come with room for them. For the loop goroutine
-// only.
+// flushAsOwner sends everything that is dirty. For the loop goroutine only.
 func (s *socket) flushAsOwner() {
-	if s.dirty.Load() == nil && s.loop.count.stalled.Load() == 0 {
+	if s.dirty.Load() == nil {
 		return
 	}
 	s.mu.Lock()
@@ -316,106 +358,53 @@ func (s *socket) flushAsOwner() {
 	s.flush()
 }
 
-// flush empties the dirty list and tries a few of the stalled peers again. It
-// returns the number of frames sent. The caller holds mu.
+// flush empties the dirty list and returns the number of frames sent. The caller
+// holds mu.
 func (s *socket) flush() (sent uint64) {
 	if s.closed {
 		return 0
 	}
 	for p := s.dirty.Swap(nil); p != nil; {
 		next := p.nextDirty
-		sent += s.flushPeer(p)
+		p.waiting = true
+		if k := p.link; k != nil && k.peer == p && k.stage == flowing && !k.choked {
+			sent += s.push(k)
+		} // otherwise it is pushed when it flows
 		p = next
 	}
-	return sent + s.retryStalled(retriesPerFlush)
-}
-
-// retryStalled offers up to n stalled peers their frames again, each at most
-// once. The caller holds mu.
-func (s *socket) retryStalled(n int) (sent uint64) {
-	for range min(n, len(s.stalled)) {
-		p := s.stalled[0]
-		s.stalled = s.stalled[1:]
-		sent += s.flushPeer(p)
-	}
-	if len(s.stalled) == 0 {
-		s.stalled = nil
-	}
 	return sent
 }
 
-// retryAllStalled is the loop's, once a tick, and reports how many stay stalled.
-func (s *socket) retryAllStalled() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.closed {
-		s.retryStalled(len(s.stalled))
-	}
-	return len(s.stalled)
-}
-
-// flushPeer sends what waits for p and returns the number of frames sent. The
-// caller holds mu.
-func (s *socket) flushPeer(p *peer) (sent uint64) {
-	p.mu.Lock()
-	next := p.out.take()
-	p.mu.Unlock()
-
-	var v verdict
-	var err error
-	bytes, envelopes := 0, 0
-	s.settled = s.settled && next == nil
-	for next != nil {
-		if v, err = s.transfer.send(p, next); v != taken {
-			break
+// push sends what waits for a link and returns the number of frames sent. A peer
+// that is on the dirty list, or about to be put there, is left to those who flush.
+// The caller holds mu.
+func (s *socket) push(k *link) (sent uint64) {
+	p := k.peer
+	if p == nil || k.stage != flowing || !p.waiting {
+		if k.stage != connecting {
+			k.write(nil)
 		}
-		sent++
-		bytes += len(next.buf)
-		envelopes += next.envelopes
-		next = next.recycle()
+		return 0
 	}
-	if sent > 0 {
-		s.countOut(p, sent, bytes, envelopes)
+	frames, bytes, envelopes, unsent := k.write(p.take())
+	p.waiting = unsent != nil
+	if frames > 0 {
+		s.countOut(p, frames, bytes, envelopes)
 	}
-	switch v {
-	case unroutable:
-		s.forget(p, next)
-	case impossible:
-		s.settle(p, bytes, next)
-		s.loop.fail(err)
-	default:
-		s.settle(p, bytes, next)
+	s.markStalled(p, unsent != nil)
+	if p.settle(bytes, unsent) {
+		s.markDirty(p)
 	}
-	return sent
+	return uint64(frames)
 }
 
-func (s *socket) countOut(p *peer, frames uint64, bytes, envelopes int) {
+func (s *socket) countOut(p *peer, frames, bytes, envelopes int) {
 	c := &s.loop.count
-	c.framesOut.Add(frames)
+	c.framesOut.Add(uint64(frames))
 	c.bytesOut.Add(uint64(bytes))
 	c.envelopesOut.Add(uint64(envelopes))
 	if s.lead == nil {
 		s.roster.touch(p, s.loop.now.Load())
-	}
-}
-
-// settle ends a flush of p: bytes have been sent, unsent could not be. A peer
-// that has got new envelopes meanwhile is dirty again. The caller holds mu.
-func (s *socket) settle(p *peer, bytes int, unsent *frame) {
-	p.mu.Lock()
-	p.out.sent(bytes)
-	if unsent != nil {
-		p.out.restore(unsent)
-	}
-	again := unsent == nil && p.out.head != nil
-	p.queued = unsent != nil || again
-	p.mu.Unlock()
-	s.markStalled(p, unsent != nil)
-	switch {
-	case unsent != nil:
-		s.stalled = append(s.stalled, p)
-	case again:
-		s.markDirty(p)
 	}
 }
 
@@ -433,59 +422,83 @@ func (s *socket) markStalled(p *peer, stalled bool) {
 	}
 }
 
-// hasInput is the loop's look at ZMQ_EVENTS before it parks. The look eats the
-// edge that says that a stalled peer has room again, so those are tried after
-// it: one that refuses then announces its room by an edge to come.
-func (s *socket) hasInput() bool {
+// leave has the socket close as soon as what waits has been sent, at once where
+// its connection does not stand.
+func (s *socket) leave(until time.Time) {
+	s.mu.Lock()
+	s.leaving = until
+	s.flush()
+	s.mu.Unlock()
+	s.flushAsSender(false) // what came meanwhile from senders who lost the lock to this
+}
+
+// left reports whether a socket that leaves has nothing more to do.
+func (s *socket) left(now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.settled = s.settled && len(s.stalled) == 0 // what comes with room is to be seen before they are tried
-	if s.closed || s.readable() {
-		return !s.closed
-	}
-	if len(s.stalled) == 0 {
-		return false
-	}
-	s.retryStalled(retriesPerFlush)
-	return s.readable()
+	return s.closed || !s.leaving.IsZero() && (now.After(s.leaving) || !s.unsent())
 }
 
-// readable looks at ZMQ_EVENTS, unless nothing can have changed since it was found
-// empty but what ZMQ_FD still says. The caller holds mu.
-func (s *socket) readable() bool {
-	if s.settled {
-		return false
-	}
-	s.settled = !s.transfer.readable()
-	return !s.settled
+// remains flushes once more and reports whether something is left, also where its
+// connection does not stand yet.
+func (s *socket) remains() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flush()
+	return !s.closed && (s.unsent() || s.dirty.Load() != nil || s.lead != nil && s.lead.unsent())
 }
 
-// close gives the ZeroMQ socket up; libzmq goes on sending what it holds, for
-// at most linger.
-func (s *socket) close(linger time.Duration) error {
+// mute ends the listening.
+func (s *socket) mute() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ear.fd == 0 {
+		return
+	}
+	if !s.deaf {
+		s.loop.poller.remove(&s.ear)
+	}
+	_ = unix.Close(s.ear.fd)
+	s.ear.fd = 0
+	if path, found := strings.CutPrefix(s.endpoint, "ipc://"); found && !strings.HasPrefix(path, "@") {
+		_ = os.Remove(path)
+	}
+}
+
+// unsent reports whether anything waits that a connection could take. The caller
+// holds mu.
+func (s *socket) unsent() bool {
+	for k := range s.links {
+		if k.stage == flowing && !k.broken && (len(k.control) > 0 || k.peer != nil && k.peer.unsent()) {
+			return true
+		}
+	}
+	return false
+}
+
+// close gives the socket's descriptors up, and what still waits for its peers.
+// For the loop goroutine, or where there is none.
+func (s *socket) close() {
+	s.mute()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil
+		return
 	}
-	s.flush()
 	s.closed = true
-	for _, p := range s.stalled {
-		s.markStalled(p, false)
+	for k := range s.links {
+		if p := k.peer; p != nil {
+			s.markStalled(p, false)
+		}
+		k.finish()
+		s.sever(k)
 	}
-	s.abandon()
-	return errors.Join(s.transfer.zs.SetLinger(linger), s.transfer.close(), s.inlet.close(), s.outlet.close())
-}
-
-// abandon gives up what still waits for the peers of a socket that is closed. The
-// caller holds mu.
-func (s *socket) abandon() {
 	lost := 0
 	if s.lead != nil {
-		lost = s.lead.bury(nil)
+		lost = s.lead.bury()
 	}
 	for p := s.roster.oldest; p != nil; p = p.newer {
-		lost += p.bury(nil)
+		lost += p.bury()
 	}
 	s.loop.count.dropped.Add(uint64(lost))
 }

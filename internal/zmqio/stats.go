@@ -14,7 +14,8 @@ type Stats struct {
 	Dropped uint64
 	// Malformed counts messages given to Handler.Malformed.
 	Malformed uint64
-	// Cut counts connections that were closed because of Options.Unfinished.
+	// Cut counts connections that were closed for what they sent: frames over the
+	// limit, a message without an end, what is no ZMTP after a handshake that was.
 	Cut uint64
 	// Peers is how many peers can be sent to right now.
 	Peers int
@@ -23,7 +24,7 @@ type Stats struct {
 	// Parks counts how often the loop went to sleep.
 	Parks uint64
 	// Blocks is how many blocks this process holds, all its loops together, until
-	// they are released and libzmq has sent what was to be sent of them;
+	// they are released and what was to be sent of them has been;
 	// BlockBytes is their memory, BlocksKept what waits to be used again.
 	Blocks, BlockBytes, BlocksKept int
 }

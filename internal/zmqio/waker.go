@@ -25,8 +25,6 @@ func newWaker() (*waker, error) {
 	return w, nil
 }
 
-func (w *waker) fd() int32 { return int32(w.read) }
-
 // wake never blocks: at most one token is ever in the descriptor.
 func (w *waker) wake() {
 	w.mu.Lock()

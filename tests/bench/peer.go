@@ -49,7 +49,6 @@ func peers() []Peer {
 		limpetOpens{},
 		limpetOnce{},
 		zmqEcho{},
-		zmqPure{},
 		tcpConnections{},
 		tcpMultiplexed{},
 		netRPC{},

@@ -1,0 +1,20 @@
+package zmqio
+
+import "golang.org/x/sys/unix"
+
+// newStream makes a stream socket that neither blocks nor is inherited.
+func newStream(family int) (int, error) {
+	return unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+}
+
+func acceptStream(fd int) (int, error) {
+	accepted, _, err := unix.Accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+	return accepted, err
+}
+
+// probe lets the kernel find out that the far host is gone, in a minute.
+func probe(fd int) {
+	for option, seconds := range map[int]int{unix.TCP_KEEPIDLE: 30, unix.TCP_KEEPINTVL: 10, unix.TCP_KEEPCNT: 3} {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, option, seconds)
+	}
+}

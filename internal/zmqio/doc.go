@@ -102,10 +102,11 @@
 // and sent many messages in one crossing. That was built, and measured: libzmq
 // gives each socket to an I/O thread, so every call passes four threads more than
 // it needs, two on each side, which wake each other by eventfd. On two cores they
-// took a fifth of the CPU of a busy connection and half of the time of a lone call.
+// took a fifth of the CPU of a busy connection and most of the time of a lone call.
 // ZMTP is small; here it is read and written where the envelopes are. What that is
-// worth, this package divided by the shim over libzmq 4.3.4: medians of 5
-// interleaved runs of limpet-bench, zmqio-bare, 64 bytes, two cores:
+// worth, this package divided by the shim over libzmq 4.3.4, which is in the
+// history up to f0328d1: medians of 5 interleaved runs of "limpet-bench first
+// --peers zmqio-bare" of either commit, 64 bytes, two cores:
 //
 //	               calls/s   p50    CPU a call
 //	1 caller       3.4       0.27   0.34

@@ -32,7 +32,7 @@ const (
 const (
 	inspectEvery = 500 * time.Millisecond
 	pingAfter    = 4  // inspections without a byte
-	cutAfter     = 24 // likewise, from a far side that answers a PING
+	cutAfter     = 24 // likewise, of who answers a PING or is in the middle of a message
 	shakeWithin  = 6  // inspections for connecting, greeting and handshake
 	pingTTL      = 120
 )

@@ -73,5 +73,5 @@ func (c *Client) attach(ctx context.Context, text, pool string) (*Session, error
 }
 
 func (c *Client) session(s *core.Session) *Session {
-	return &Session{client: c, core: s, route: s.Route()}
+	return &Session{client: c, core: s}
 }

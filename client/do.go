@@ -17,13 +17,56 @@ import (
 // before a worker began is ErrNotRun, and a call of which nothing can be known
 // any more is ErrUnknown, never a second run. Where the method goes on with others
 // (worker.Next, worker.Fan), the result is that of the last; what fails on the way
-// is a StageError.
+// is a StageError. An argument of bytes is not copied: it must stay as it is until
+// Do returns.
 func Do[R, A any](ctx context.Context, c *Client, pool, method string, arg A, opts ...OpenOption) (R, error) {
+	if b, ok := any(&arg).(*[]byte); ok && len(*b) <= argMost {
+		return doBytes[R](ctx, c, pool, method, *b, opts)
+	}
 	var result R
 	err := c.do(ctx, pool, method, arg, &result, opts)
 	if err != nil {
 		err = fmt.Errorf("do %s in pool %q: %w", method, pool, err)
 	}
+	return result, err
+}
+
+// doBytes is Do for an argument that goes as it is: nothing is put into an
+// interface, which would be an allocation each.
+func doBytes[R any](ctx context.Context, c *Client, pool, method string, arg []byte, opts []OpenOption) (result R, err error) {
+	a, err := c.wholeBytes(ctx, pool, method, arg, opts)
+	if err == nil {
+		if taken(a, &result) {
+			return result, nil
+		}
+		result, err = decodedAs[R](a)
+	}
+	if err != nil {
+		err = fmt.Errorf("do %s in pool %q: %w", method, pool, err)
+	}
+	return result, err
+}
+
+// taken gives bytes to a result that is to have them as they are.
+func taken[R any](a answer, result *R) bool {
+	switch to := any(result).(type) {
+	case *[]byte:
+		if a.raw {
+			*to = a.body
+		}
+	case *Body:
+		if a.raw {
+			*to = Body{Bytes: a.body, Raw: true}
+		}
+	default:
+		return false
+	}
+	return a.raw
+}
+
+// decodedAs is an answer of any form.
+func decodedAs[R any](a answer) (result R, err error) {
+	err = a.decode(&result)
 	return result, err
 }
 
@@ -50,12 +93,31 @@ func (c *Client) whole(
 	if err != nil {
 		return answer{}, err
 	}
-	a, err = c.once(ctx, cfg, request{method: method, args: args, raw: raw, opts: cfg.call, told: told})
+	return c.through(ctx, pool, &cfg, request{method: method, args: args, raw: raw, opts: cfg.call, told: told})
+}
+
+// wholeBytes is whole for an argument of bytes, which are the call's until its end.
+func (c *Client) wholeBytes(ctx context.Context, pool, method string, arg []byte, opts []OpenOption) (a answer, err error) {
+	ctx, own := c.span(ctx, pool, method)
+	cfg, err := c.wish(ctx, pool, opts)
+	if err == nil && summed(cfg.call) {
+		err = errParts()
+	}
+	if err == nil {
+		a, err = c.through(ctx, pool, &cfg, request{method: method, args: arg, raw: true, opts: cfg.call})
+	}
+	endSpan(own, err)
+	return a, err
+}
+
+// through runs a call on a session of its own, and what its handler goes on with.
+func (c *Client) through(ctx context.Context, pool string, cfg *openConfig, r request) (answer, error) {
+	a, err := c.once(ctx, *cfg, r)
 	if err != nil || !a.next {
 		return a, err
 	}
-	steps := cfg // which one call alone need not have on the heap
-	on := onward{client: c, pool: pool, method: method, cfg: &steps, hops: hopsOf(cfg.call), told: told}
+	steps := *cfg // which one call alone need not have on the heap
+	on := onward{client: c, pool: pool, method: r.method, cfg: &steps, hops: hopsOf(cfg.call), told: r.told}
 	return on.follow(ctx, a)
 }
 
@@ -97,16 +159,17 @@ func (c *Client) tryOnce(ctx context.Context, cfg *openConfig, r request) (answe
 		return answer{}, err
 	}
 	cfg.wish.First = first
+	if w.again != nil {
+		w.again.begin(ctx, c)
+	}
 	o := newOpening(cfg)
 	c.leave(&o.parcel, &o.fx)
-	select {
-	case news := <-w.done: // its end: no reply to the call of such a session comes in parts
-		if w.heard(news) {
+	if w.awaited(ctx) { // its end: no reply to the call of such a session comes in parts
+		if w.over {
 			o.release()
 			defer w.release()
 		}
 		return w.answered(ctx)
-	case <-ctx.Done():
 	}
 	code := gaveUp(ctx.Err()).Code
 	c.step(func(now time.Time, fx *core.Effects) {
@@ -235,13 +298,18 @@ func (w *replyTo) first(ctx context.Context, r request) (*core.First, error) {
 // encode writes an argument.
 func encode(arg any, opts []CallOption) (args []byte, raw bool, err error) {
 	if inParts(arg, opts) {
-		return nil, false, infer(session.ErrBadArgument, session.NotRun, "an argument that goes in parts needs a session that is open")
+		return nil, false, errParts()
 	}
 	args, raw, err = codec.Append(nil, arg)
 	if err != nil {
 		return nil, false, &session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: err.Error()}
 	}
 	return args, raw, nil
+}
+
+// errParts is an argument that no open brings along.
+func errParts() error {
+	return infer(session.ErrBadArgument, session.NotRun, "an argument that goes in parts needs a session that is open")
 }
 
 // isDone reports that err says the client itself was closed.

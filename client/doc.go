@@ -14,7 +14,7 @@
 // One connection per broker and process serves any number of goroutines and
 // sessions. One goroutine, the loop, is owned by the Client and waited for by
 // Close; whoever calls waits for his reply, and for the end of his context by himself or
-// under a watch that he shares with all who have the same one (watch.go).
+// under a watch that he shares with all who have the same one (watch.go, vigil.go).
 //
 // Who waits for a call is a replyTo (reply.go), what a call has ended with an
 // answer (answer.go). Calls come from session.go, from do.go where they have a

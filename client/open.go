@@ -106,10 +106,9 @@ func configured(opts []OpenOption) (cfg openConfig) {
 
 func (c *Client) open(ctx context.Context, cfg *openConfig) (*Session, error) {
 	w := newOpening(cfg)
+	w.begin(ctx, c)
 	c.leave(&w.parcel, &w.fx)
-	select {
-	case <-w.done:
-	case <-ctx.Done():
+	if !w.ended(ctx, w.done) {
 		c.giveBack(w)
 		return nil, gaveUp(ctx.Err())
 	}

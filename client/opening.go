@@ -9,10 +9,11 @@ import (
 
 // opening waits for one open, or for one attach.
 type opening struct {
-	done   chan struct{} // holds one
-	fx     core.Effects  // of the step that sends the open
+	done   chan *core.Flow // holds two: alone; nil: the end
+	fx     core.Effects    // of the step that sends the open
 	parcel parcel
 	pooled bool
+	vigil
 
 	// fixed while the core has it, or will
 	wish  core.Wish
@@ -35,7 +36,7 @@ var openings = sync.Pool{New: func() any {
 }}
 
 func unpooledOpening() *opening {
-	w := &opening{done: make(chan struct{}, 1)}
+	w := &opening{done: make(chan *core.Flow, 2)}
 	w.parcel.give = w
 	return w
 }
@@ -59,6 +60,7 @@ func newOpening(cfg *openConfig) *opening {
 func (w *opening) release() {
 	if w.pooled {
 		w.wish, w.core, w.asked, w.given, w.session, w.err = core.Wish{}, core.Opening{}, false, false, nil, nil
+		w.rest()
 		openings.Put(w)
 	}
 }
@@ -71,17 +73,25 @@ func (w *opening) give(c *Client, fx *core.Effects) {
 	w.given = true
 	refused := errDone
 	if !c.closed {
+		if v, done := vigilOf(w.waiter()); v != nil {
+			v.under(c, done)
+		}
 		refused = c.core.OpenIn(c.loop.Time(), &w.core, &w.wish, w.tag(), fx)
 	}
 	if w.asked = refused == nil; w.asked {
 		return
 	}
 	own := *refused
+	w.waiter().(waiter).settle(&core.Result{Err: &own})
+}
+
+// waiter is who waits for the open's end: that of one that is for one call is the
+// call's.
+func (w *opening) waiter() any {
 	if w.wish.Once {
-		w.wish.First.Tag.(waiter).settle(&core.Result{Err: &own})
-	} else {
-		w.settle(&core.Result{Err: &own})
+		return w.wish.First.Tag
 	}
+	return w
 }
 
 // tag is who gets the open's end.
@@ -101,7 +111,7 @@ func (w *opening) drop() bool {
 
 func (w *opening) settle(r *core.Result) {
 	w.session, w.err = r.Session, r.Err
-	w.done <- struct{}{}
+	w.done <- nil
 }
 
 func (w *opening) moved(place int) {

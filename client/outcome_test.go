@@ -23,7 +23,7 @@ func TestErrorOfAClosedClientIsNobodyElses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Session{client: c}
+	s := &Session{client: c, core: new(core.Session)}
 	ctx, cancel = context.WithCancel(context.Background())
 	p := s.Go(ctx, "m", nil)
 	cancel()

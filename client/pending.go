@@ -54,13 +54,13 @@ func newPending(ctx context.Context, s *Session, method string) *Pending {
 // ends at once, with the error that Wait returns. When ctx ends the call is
 // cancelled, whether anybody waits for it or not.
 func (s *Session) Go(ctx context.Context, method string, arg any, opts ...CallOption) *Pending {
-	ctx, own := s.client.span(ctx, s.route.Pool, method)
+	ctx, own := s.client.span(ctx, s.core.Pool(), method)
 	p := newPending(ctx, s, method)
 	p.span = own
 	if err := ctx.Err(); err != nil {
 		return p.fail(gaveUp(err))
 	}
-	p.reply.on = onward{client: s.client, pool: s.route.Pool, method: method, hops: hopsOf(opts), told: p.step}
+	p.reply.on = onward{client: s.client, pool: s.core.Pool(), method: method, hops: hopsOf(opts), told: p.step}
 	if inParts(arg, opts) {
 		if refused := s.beginInParts(ctx, p.reply, p, method, arg, opts); refused != nil {
 			return p.fail(refused)

@@ -24,21 +24,34 @@ const defaultWait = 30 * time.Second
 // insist tries until the refusal is none that time cures, for as long as a
 // worker is waited for.
 func (c *Client) insist(ctx context.Context, cfg *openConfig, hop int, try func() error) error {
+	begun := c.begun(cfg.wish.Wait)
+	err := try()
+	if err == nil || !curable(err, cfg.late, hop) {
+		return err
+	}
+	return c.persist(ctx, cfg, hop, begun, err, try)
+}
+
+// begun is when a wait began: the loop's time, which costs no look at the clock, where
+// a tick does not count.
+func (c *Client) begun(wait time.Duration) time.Time {
+	if wait <= 0 || wait >= 100*tick {
+		return c.loop.Time()
+	}
+	return time.Now()
+}
+
+// persist is insist after a try that has ended with err.
+func (c *Client) persist(ctx context.Context, cfg *openConfig, hop int, begun time.Time, err error, try func() error) error {
 	wait := cfg.wish.Wait
 	if wait <= 0 {
 		wait = defaultWait
 	}
-	until := time.Now().Add(wait)
+	until := begun.Add(wait)
 	if end, has := ctx.Deadline(); has && !end.After(until.Add(deadlineMargin)) {
 		until = end.Add(deadlineMargin) // the wait was the context's: so is its end
 	}
-	var refusal error
 	for pause := curePause; ; pause = min(2*pause, curePauseMost) {
-		err := try()
-		if refusal != nil && ctx.Err() != nil && errors.Is(err, session.NotRun) {
-			return timeUp(ctx, refusal) // it ended while this was asked once more
-		}
-		refusal = err
 		if err == nil || !curable(err, cfg.late, hop) || short(ctx, until, pause) {
 			return c.rest(ctx, until, err, cfg.late)
 		}
@@ -52,6 +65,10 @@ func (c *Client) insist(ctx context.Context, cfg *openConfig, hop int, try func(
 		}
 		if cfg.wish.Wait > 0 {
 			cfg.wish.Wait = max(time.Until(until), time.Millisecond)
+		}
+		refusal := err
+		if err = try(); ctx.Err() != nil && errors.Is(err, session.NotRun) {
+			return timeUp(ctx, refusal) // it ended while this was asked once more
 		}
 	}
 }

@@ -42,10 +42,7 @@ type usedAgain struct {
 	s      *Session
 	parcel parcel
 
-	// Who tells the caller to look for the end of his context, see watch.go.
-	watch *watch // or nil
-	brief bool   // the tick does
-	round uint64 // when the core got a brief call, 0 once that was told; the client's, guarded by mu
+	vigil
 
 	timer *time.Timer // of a wait, or nil
 }
@@ -77,22 +74,6 @@ func (w *replyTo) give(c *Client, fx *core.Effects) {
 	}
 }
 
-// under notes that the core gets a call, for whoever is to tell its caller. With
-// the client's mu.
-func (u *usedAgain) under(c *Client, done chan<- *core.Flow) {
-	switch t := u.watch; {
-	case u.brief && c.still:
-		done <- &alone
-	case u.brief:
-		u.round, c.briefs = c.round, true
-	case t == nil:
-	case t.over: // before the call was here to be told
-		done <- &alone
-	case !t.used: // not written for each call: all callers read beside it
-		t.used = true
-	}
-}
-
 func (w *replyTo) settle(r *core.Result) {
 	w.body, w.raw, w.next, w.flow, w.sum, w.err = r.Body, r.Raw, r.Next, r.Flow, r.Sum, r.Err
 	if w.ended != nil {
@@ -105,7 +86,7 @@ func (w *replyTo) begun(f *core.Flow) { w.done <- f }
 
 // awaited waits for what comes first: news, which it takes, or the end of ctx.
 func (w *replyTo) awaited(ctx context.Context) (news bool) {
-	if w.again != nil && (w.again.watch != nil || w.again.brief) {
+	if w.again != nil && w.again.told() {
 		if news := <-w.done; news != &alone {
 			w.heard(news)
 			return true
@@ -171,7 +152,8 @@ func (w *replyTo) step(body []byte, raw bool) {
 func (w *replyTo) release() {
 	if w.again != nil {
 		u := w.again
-		u.s, u.ask, u.watch, u.brief, u.round = nil, core.Ask{}, nil, false, 0
+		u.s, u.ask = nil, core.Ask{}
+		u.rest()
 		done := w.done
 		*w = replyTo{}
 		w.done, w.again = done, u

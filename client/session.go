@@ -18,8 +18,7 @@ import (
 // in which they were made.
 type Session struct {
 	client *Client
-	core   *core.Session // guarded by client.mu, but for what says otherwise
-	route  session.Route
+	core   *core.Session // guarded by client.mu, but for what is fixed and for what says otherwise
 
 	watch atomic.Pointer[watch] // of the context that calls were last seen to share
 	under atomic.Uintptr        // where that of the last call was
@@ -27,10 +26,10 @@ type Session struct {
 }
 
 // ID is the session's public name.
-func (s *Session) ID() session.ID { return s.route.Session }
+func (s *Session) ID() session.ID { return s.core.ID() }
 
 // Route is the routing path that open returned.
-func (s *Session) Route() session.Route { return s.route }
+func (s *Session) Route() session.Route { return s.core.Route() }
 
 // Direct reports whether calls go straight to the session's node just now,
 // and not by a broker.
@@ -63,7 +62,7 @@ const cancelWait = 250 * time.Millisecond
 // that hangs ends with ErrWorkerHung, as ErrUnknown; where it hangs is in the
 // error's Stack. A call that goes on elsewhere ends as with Do.
 func (s *Session) Call(ctx context.Context, method string, arg, reply any, opts ...CallOption) error {
-	ctx, own := s.client.span(ctx, s.route.Pool, method)
+	ctx, own := s.client.span(ctx, s.core.Pool(), method)
 	err := s.call(ctx, method, arg, reply, opts)
 	endSpan(own, err)
 	if err != nil {
@@ -85,22 +84,11 @@ func Call[R, A any](ctx context.Context, s *Session, method string, arg A, opts 
 // callBytes is Call for an argument that goes as it is, in one message: nothing
 // is put into an interface, which would be an allocation each.
 func callBytes[R any](ctx context.Context, s *Session, method string, arg []byte, opts []CallOption) (R, error) {
-	ctx, own := s.client.span(ctx, s.route.Pool, method)
+	ctx, own := s.client.span(ctx, s.core.Pool(), method)
 	a, parts, err := s.exchange(ctx, method, arg, opts)
 	if parts == nil && err == nil {
 		var result R
-		taken := false
-		switch to := any(&result).(type) {
-		case *[]byte:
-			if taken = a.raw; taken {
-				*to = a.body
-			}
-		case *Body:
-			if taken = a.raw; taken {
-				*to = Body{Bytes: a.body, Raw: true}
-			}
-		}
-		if taken {
+		if taken(a, &result) {
 			endSpan(own, nil)
 			return result, nil
 		}
@@ -133,7 +121,7 @@ func (s *Session) call(ctx context.Context, method string, arg, result any, opts
 		return gaveUp(err)
 	}
 	w := replies.Get().(*replyTo)
-	w.on = onward{client: s.client, pool: s.route.Pool, method: method, hops: hopsOf(opts)}
+	w.on = onward{client: s.client, pool: s.core.Pool(), method: method, hops: hopsOf(opts)}
 	if inParts(arg, opts) {
 		return s.callInParts(ctx, w, method, arg, result, opts)
 	}
@@ -163,7 +151,7 @@ func (s *Session) exchange(ctx context.Context, method string, arg []byte, opts 
 	if err := s.wait(ctx, w, w); err != nil {
 		return answer{}, nil, err
 	}
-	w.on = onward{client: s.client, pool: s.route.Pool, method: method, hops: hopsOf(opts)}
+	w.on = onward{client: s.client, pool: s.core.Pool(), method: method, hops: hopsOf(opts)}
 	if w.seen != nil {
 		return answer{}, w, nil
 	}
@@ -178,7 +166,11 @@ func (s *Session) begin(ctx context.Context, w *replyTo, method string, args []b
 	u := w.again
 	a := &u.ask // zero
 	u.s, a.Method, a.Args, a.Raw, a.Tag = s, method, args, raw, w
-	if is := s.watched(ctx); is != nil {
+	is := s.watched(ctx)
+	if is == nil {
+		is = u.watched(ctx, s.client)
+	}
+	if is != nil {
 		u.watch, a.Deadline, a.Trace = is.watch, is.deadline, is.trace
 	} else {
 		a.Trace = span.Of(ctx)
@@ -308,12 +300,13 @@ type closing struct {
 	s      *Session
 	parcel parcel
 	fx     core.Effects
-	done   chan struct{} // holds one
+	done   chan *core.Flow // holds two: alone; nil: the end
 	err    *session.Error
+	vigil
 }
 
 var closings = sync.Pool{New: func() any {
-	w := &closing{done: make(chan struct{}, 1)}
+	w := &closing{done: make(chan *core.Flow, 2)}
 	w.parcel.give = w
 	return w
 }}
@@ -323,12 +316,13 @@ func (w *closing) give(c *Client, fx *core.Effects) {
 		w.settle(&core.Result{})
 		return
 	}
+	w.under(c, w.done)
 	c.core.Close(c.loop.Time(), w.s.core, w, fx)
 }
 
 func (w *closing) settle(r *core.Result) {
 	w.err = r.Err
-	w.done <- struct{}{}
+	w.done <- nil
 }
 
 // Close ends the session and blocks until its node has confirmed it or ctx
@@ -337,14 +331,14 @@ func (w *closing) settle(r *core.Result) {
 func (s *Session) Close(ctx context.Context) error {
 	w := closings.Get().(*closing)
 	w.s = s
+	w.begin(ctx, s.client)
 	s.client.leave(&w.parcel, &w.fx)
-	select {
-	case <-w.done:
-	case <-ctx.Done():
+	if !w.ended(ctx, w.done) {
 		return fmt.Errorf("close session %s: %w", s.ID(), ctx.Err())
 	}
 	err := w.err
 	w.s, w.err = nil, nil
+	w.rest()
 	closings.Put(w) // only here: elsewhere its end may still come
 	if err != nil && !isDone(err) {
 		return fmt.Errorf("close session %s: %w", s.ID(), err)

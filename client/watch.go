@@ -20,8 +20,9 @@ import (
 //
 //	watched -> context ended, not used for a while, client closed -> alone
 //
-// A context is watched once watchFrom calls of a session in a row were under it: one
-// that is there for a few has ended before that has paid.
+// A context is watched once watchFrom calls of a session in a row were under it, or as
+// many opens, Closes and calls of one waiter (vigil.go): one that is there for a few has
+// ended before that has paid.
 
 // watch is the end of one context, for all calls under it.
 type watch struct {
@@ -64,15 +65,12 @@ func (s *Session) watched(ctx context.Context) *watched {
 // watchAgain has ctx watched if it was that of the session's last calls as well. It
 // remembers which one that was by its address alone, and keeps nothing.
 func (s *Session) watchAgain(ctx context.Context) *watched {
-	if _, own := ctx.(*bounded.Context); own || ctx.Done() == nil {
-		return nil // see brief
-	}
-	at := reflect.ValueOf(ctx)
-	if at.Kind() != reflect.Pointer { // others may be impossible to compare
+	at, may := watchable(ctx)
+	if !may {
 		return nil
 	}
-	if s.under.Load() != at.Pointer() {
-		s.under.Store(at.Pointer())
+	if s.under.Load() != at {
+		s.under.Store(at)
 		s.row.Store(0)
 	}
 	if s.row.Add(1) < watchFrom {
@@ -84,6 +82,17 @@ func (s *Session) watchAgain(ctx context.Context) *watched {
 	}
 	s.watch.Store(t)
 	return t.live.Load()
+}
+
+// watchable reports that a context may be watched, and where it is.
+func watchable(ctx context.Context) (at uintptr, may bool) {
+	if _, own := ctx.(*bounded.Context); own || ctx.Done() == nil {
+		return 0, false // see brief
+	}
+	if v := reflect.ValueOf(ctx); v.Kind() == reflect.Pointer { // others may be impossible to compare
+		return v.Pointer(), true
+	}
+	return 0, false
 }
 
 // watchOf is the watch of a context, nil where there is none to be had.
@@ -127,8 +136,8 @@ func (c *Client) endWatch(t *watch) {
 		delete(c.watches, is.ctx)
 	}
 	c.core.Tags(func(tag any) {
-		if w, ok := tag.(*replyTo); ok && w.again != nil && w.again.watch == t {
-			w.done <- &alone
+		if v, done := vigilOf(tag); v != nil && v.watch == t {
+			done <- &alone
 		}
 	})
 }
@@ -181,15 +190,15 @@ func (c *Client) endBriefs() {
 	}
 	c.briefs = false
 	c.core.Tags(func(tag any) {
-		w, ok := tag.(*replyTo)
-		if !ok || w.again == nil || w.again.round == 0 {
+		v, done := vigilOf(tag)
+		if v == nil || v.round == 0 {
 			return
 		}
-		if c.round-w.again.round < uint64(briefly/tick) && !c.still {
+		if c.round-v.round < uint64(briefly/tick) && !c.still {
 			c.briefs = true
 			return
 		}
-		w.again.round = 0
-		w.done <- &alone
+		v.round = 0
+		done <- &alone
 	})
 }

@@ -132,3 +132,50 @@ func TestAloneLooksHimself(t *testing.T) {
 		t.Error("the end of the context is not heard")
 	}
 }
+
+// A waiter that is used again has a context watched under which he waits again and
+// again, and knows it when it is that of others.
+func TestWaiterHasItsContextWatched(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c, _ := watcher()
+	var v, other vigil
+	for call := 1; call <= watchFrom; call++ {
+		if v.begin(ctx, c); v.told() != (call == watchFrom) {
+			t.Fatalf("use %d: told %v", call, v.told())
+		}
+		if call == watchFrom/2 {
+			other.begin(t.Context(), c)
+		}
+	}
+	if v.rest(); v.told() {
+		t.Error("he is told when he does not wait")
+	}
+	if v.begin(ctx, c); !v.told() {
+		t.Error("it is not watched any more")
+	}
+	if v.begin(t.Context(), c); v.watched(t.Context(), c) != nil {
+		t.Error("another context is watched at once")
+	}
+	stopAll(c.restWatches(time.Now(), true))
+	if v.rest(); v.watched(ctx, c) != nil {
+		t.Error("a watch that has ended watches")
+	}
+}
+
+// Who opens or closes is told when his context ends, and takes what comes first.
+func TestOpenIsToldOfItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	w := newOpening(&openConfig{})
+	w.watch = new(watch)
+	w.done <- &alone
+	w.settle(&core.Result{})
+	if !w.ended(ctx, w.done) || len(w.done) != 0 {
+		t.Error("the end of the open is not heard")
+	}
+	w.done <- &alone
+	cancel()
+	if w.ended(ctx, w.done) {
+		t.Error("the end of the context is not heard")
+	}
+}

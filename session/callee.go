@@ -69,7 +69,14 @@ type Callee[C any] struct {
 // NewCallee returns the worker's half of a fresh session. Window bounds the
 // numbers kept, maxBytes the bytes kept for them.
 func NewCallee[C any](window, maxBytes int) *Callee[C] {
-	return &Callee[C]{window: uint64(window), maxBytes: maxBytes, turn: 1}
+	c := new(Callee[C])
+	c.Open(window, maxBytes)
+	return c
+}
+
+// Open is NewCallee in memory of the caller's, which is zero.
+func (c *Callee[C]) Open(window, maxBytes int) {
+	c.window, c.maxBytes, c.turn = uint64(window), maxBytes, 1
 }
 
 // Arrive takes call n, which acknowledges everything up to ack, carries size

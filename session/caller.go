@@ -37,7 +37,14 @@ const (
 // NewCaller returns the client's half of a session whose first number is
 // first (1 for a fresh one).
 func NewCaller[F any](window, maxBytes int, first uint64) *Caller[F] {
-	return &Caller[F]{window: uint64(window), maxBytes: maxBytes, next: first, acked: first - 1}
+	c := new(Caller[F])
+	c.Open(window, maxBytes, first)
+	return c
+}
+
+// Open is NewCaller in memory of the caller's, which is zero.
+func (c *Caller[F]) Open(window, maxBytes int, first uint64) {
+	c.window, c.maxBytes, c.next, c.acked = uint64(window), maxBytes, first, first-1
 }
 
 // Begin gives the next number to a call of size bytes, and where to keep what is

@@ -4,8 +4,8 @@ package session
 // answer every copy of every call.
 type Remains struct {
 	turn  uint64
-	last  keptReply   // the reply with the highest number, 0 where none is kept
-	older []keptReply // those before it: mostly there are none
+	last  keptReply    // the reply with the highest number, 0 where none is kept
+	older *[]keptReply // those before it, nil: there are none, as mostly
 	bytes int
 }
 
@@ -23,7 +23,10 @@ func (c *Callee[C]) Remain(r *Remains) {
 			continue
 		}
 		if r.last.number != 0 {
-			r.older = append(r.older, r.last)
+			if r.older == nil {
+				r.older = new([]keptReply)
+			}
+			*r.older = append(*r.older, r.last)
 		}
 		r.last = keptReply{n, reply}
 	}
@@ -34,9 +37,9 @@ func (r *Remains) Stored(n uint64) (Reply, bool) {
 	if n != 0 && r.last.number == n {
 		return r.last.reply, true
 	}
-	for i := range r.older {
-		if r.older[i].number == n {
-			return r.older[i].reply, true
+	for _, k := range r.before() {
+		if k.number == n {
+			return k.reply, true
 		}
 	}
 	return Reply{}, false
@@ -47,10 +50,19 @@ func (r *Remains) Stored(n uint64) (Reply, bool) {
 func (r *Remains) Strip() (bytes int) {
 	bytes, r.bytes = r.bytes, 0
 	r.last.reply.strip()
-	for i := range r.older {
-		r.older[i].reply.strip()
+	older := r.before()
+	for i := range older {
+		older[i].reply.strip()
 	}
 	return bytes
+}
+
+// before are the replies before the last.
+func (r *Remains) before() []keptReply {
+	if r.older == nil {
+		return nil
+	}
+	return *r.older
 }
 
 func (r *Reply) strip() {

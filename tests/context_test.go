@@ -68,6 +68,59 @@ func TestWaitIsOver(t *testing.T) {
 	}
 }
 
+// Who opens, calls and closes under one context again and again does not look for its
+// end each time. It ends what he waits for all the same.
+func TestEndOfAContextThatManyShare(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	began := make(chan bool, 1)
+	pool := worker.NewPool(worker.Config[struct{}]{Pool: "pool", Slots: 2})
+	worker.Handle(pool, "add", func(_ context.Context, _ struct{}, n int) (int, error) { return n + 1, nil })
+	worker.Handle(pool, "wait", func(ctx context.Context, _ struct{}, _ int) (int, error) {
+		began <- true
+		<-ctx.Done()
+		return 0, ctx.Err()
+	})
+	c.serve(t, worker.Options{}, pool)
+	cl := c.dial(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	for n := range 64 {
+		if sum, err := client.Do[int](ctx, cl, "pool", "add", n); err != nil || sum != n+1 {
+			t.Fatalf("%d and 1 are %d, %v", n, sum, err)
+		}
+		s, err := cl.Open(ctx, "pool")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open(t, cl, "pool")
+	called := make(chan error, 1)
+	go func() {
+		_, err := client.Do[int](ctx, cl, "pool", "wait", 0)
+		called <- err
+	}()
+	await(t, began, "the call")
+	queued := openLater(ctx, cl, "pool")
+	await(t, queued.queued, "a place")
+	bare := make(chan error, 1)
+	go func() { // as most open: nobody tells him his place
+		_, err := cl.Open(ctx, "pool")
+		bare <- err
+	}()
+	eventually(t, "both wait", func() bool { return c.pool(t, "pool").Waiting == 2 })
+	cancel()
+	for what, ends := range map[string]chan error{"the call": called, "the open": bare} {
+		if err := await(t, ends, "the end of "+what); !errors.Is(err, session.ErrCancelled) || !errors.Is(err, context.Canceled) {
+			t.Errorf("%s ended with %v, want cancelled", what, err)
+		}
+	}
+	if o := await(t, queued.done, "the end of the other open"); !errors.Is(o.err, session.ErrCancelled) {
+		t.Errorf("the other open ended with %v, want cancelled", o.err)
+	}
+}
+
 // An open that is given up while the worker's Open runs ends that Open's
 // context and leaves no session behind.
 func TestCancelWhileOpening(t *testing.T) {

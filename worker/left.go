@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"runtime"
+
 	"github.com/limpet-rpc/limpet/session"
 	"github.com/limpet-rpc/limpet/worker/core"
 )
@@ -32,7 +34,19 @@ func (n *node) done(t *task, number uint64, errand *core.Errand) {
 			return // somebody else tells of it
 		}
 	}
+	if t.brief {
+		spread()
+	}
 	n.lockedFor(t.sender(), func(fx *core.Effects) { n.tellEnded(first, fx) })
+}
+
+// spread has the stack grow once, and not three times under the step to come: of a
+// session of one call it is as short as it began, and most need no more.
+//
+//go:noinline
+func spread() {
+	var room [4 << 10]byte
+	runtime.KeepAlive(&room)
 }
 
 // leave adds a task to those whose calls have ended.

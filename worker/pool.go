@@ -122,6 +122,7 @@ type Pool[S any] struct {
 	budgets  map[string]time.Duration
 	asides   map[string]asideHandler // what broadcasts run beside the sessions
 	wrong    error                   // the first mistake in setting it up; Serve returns it
+	nobody   tenant[S]               // of every session, where the pool is bare: none has a state
 }
 
 type handler[S any] func(ctx context.Context, state S, args []byte, raw bool) (body []byte, rawReply bool, err error)
@@ -165,9 +166,11 @@ func NewPool[S any](c Config[S]) *Pool[S] {
 	if c.MaxArgument == 0 {
 		c.MaxArgument = DefaultMaxArgument
 	}
-	return &Pool[S]{
+	p := &Pool[S]{
 		config: c, handlers: map[string]handler[S]{}, asides: map[string]asideHandler{}, reads: map[string]bool{}, budgets: map[string]time.Duration{},
 	}
+	p.nobody.pool = p
+	return p
 }
 
 // Budget gives one method a budget of its own, see Config.Budget; 0 is the
@@ -421,6 +424,9 @@ func (p *Pool[S]) discard(state any, why error) {
 }
 
 func (p *Pool[S]) begin(ctx context.Context, s *Session) (served, error) {
+	if p.bare() {
+		return &p.nobody, nil
+	}
 	t := &tenant[S]{pool: p}
 	if p.config.Prepare != nil {
 		if err := p.ready(ctx, s); err != nil {

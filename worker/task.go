@@ -33,9 +33,11 @@ type task struct {
 	laned   bool   // it has no goroutine of its own, but turns on a lane
 	check   bool
 	bare    bool // the core has taken it as open already
-	brief   bool // it is bare, and was opened for one call
+	brief   bool // it is bare, without a lane, and was opened for one call, which is all that is handed over
 
-	waits bool // owned by the loop: there is no goroutine yet, see begin
+	// owned by the loop
+	waits bool // there is no goroutine yet, see begin
+	given bool // a brief one has its call
 
 	// Guarded by the node's mu. While a call runs they are fixed, and its goroutine's to
 	// read; the node goes on once it has been told of the end.
@@ -51,8 +53,8 @@ type task struct {
 	// owned by the goroutine
 	tenant served
 
-	news   chan struct{}  // one for a call and one for the end: it has room for both; nil on a lane
-	stop   *session.Error // it is to end, for that; fixed before its news
+	news   chan struct{}  // one for a call and one for the end: it has room for both; nil on a lane, and of a brief one
+	stop   *session.Error // it is to end, for that; fixed before its news, or before parted
 	over   bool           // it has ended for the core already; likewise
 	parted atomic.Bool    // of a brief one: its goroutine has left, or is told the end; see leaves
 	thread atomic.Int64   // that it is locked to, or checked for
@@ -66,13 +68,16 @@ func newTask(n *node, s *core.Session, pool Served) *task {
 		stock: n.stocks[s.Pool()],
 	}
 	t.info.task = t
-	if t.lock, t.check = pool.locks(); t.laned {
+	t.lock, t.check = pool.locks()
+	t.bare = pool.bare()
+	t.brief = t.bare && !t.laned && s.Once()
+	switch {
+	case t.laned:
 		t.lock = true
-	} else {
+	case !t.brief:
 		t.news = make(chan struct{}, 2)
 	}
-	if t.bare = pool.bare(); t.bare {
-		t.brief = s.Once()
+	if t.bare {
 		t.tenant, _ = pool.begin(context.Background(), &t.info) // no code of the user's runs
 	} else {
 		t.current = &callContext{session: &t.info} // Open's
@@ -87,7 +92,7 @@ func newTask(n *node, s *core.Session, pool Served) *task {
 func (t *task) begin() {
 	switch {
 	case t.laned || t.stock != nil && t.stock.take(t):
-	case t.bare && !t.lock && len(t.news) == 0: // nobody else knows of it yet
+	case t.brief && !t.given, t.bare && !t.lock && !t.brief && len(t.news) == 0: // nobody else knows of it yet
 		t.waits = true
 	default:
 		go t.run()
@@ -101,19 +106,7 @@ func (t *task) run() {
 	if t.lock {
 		runtime.LockOSThread()
 	}
-	if t.brief {
-		spread()
-	}
 	t.live()
-}
-
-// spread has the stack grow once, while it is empty, and not three times under
-// the first call of what may be a short session.
-//
-//go:noinline
-func spread() {
-	var room [4 << 10]byte
-	runtime.KeepAlive(&room)
 }
 
 // live is run, on the goroutine that is the session's.
@@ -121,8 +114,29 @@ func (t *task) live() {
 	if t.stock != nil {
 		defer t.stock.back()
 	}
-	if t.opens() {
+	switch {
+	case !t.opens():
+	case t.brief:
+		t.only()
+	default:
 		t.finish()
+	}
+}
+
+// only serves a session of one call. Nobody waits for the end of one whose goroutine
+// has left, see halt.
+func (t *task) only() {
+	if t.call != nil {
+		t.turn()
+	}
+	t.depart()
+}
+
+// depart has the goroutine leave, who ends the session's state where he has been told
+// of the end, and that is left to run.
+func (t *task) depart() {
+	if !t.leaves() && !t.over {
+		t.close(t.stop)
 	}
 }
 
@@ -139,7 +153,7 @@ func (t *task) opens() bool {
 
 // finish serves the session until it ends, and ends its state.
 func (t *task) finish() {
-	if t.serve() && !t.over {
+	if t.serve(); !t.over {
 		t.close(t.stop)
 	}
 }
@@ -181,7 +195,9 @@ func (t *task) give() {
 		t.node.laneOf(t.session).orders <- turn{task: t}
 		return
 	}
-	t.news <- struct{}{}
+	if t.given = true; !t.brief {
+		t.news <- struct{}{}
+	}
 	t.rise()
 }
 
@@ -193,8 +209,11 @@ func (t *task) halt(why *session.Error, over bool) {
 		t.node.tasks.Done() // nothing is left to run on the lane, or nothing has
 	case t.laned:
 		t.node.laneOf(t.session).orders <- turn{task: t, stop: why}
-	case t.brief && !t.parted.CompareAndSwap(false, true):
-		if !over {
+	case t.brief:
+		t.stop, t.over = why, over
+		if t.parted.CompareAndSwap(false, true) {
+			t.rise()
+		} else if !over {
 			t.node.closed(t)
 		}
 	default:
@@ -213,28 +232,23 @@ func (t *task) rise() {
 }
 
 // serve runs calls until the session ends. A call that was handed over before
-// the end, and cancelled by it, comes to its own end first. Told is false where
-// the goroutine has not waited for the end.
-func (t *task) serve() (told bool) {
+// the end, and cancelled by it, comes to its own end first.
+func (t *task) serve() {
 	for range t.news {
 		if t.call == nil {
-			return true
+			return
 		}
-		if errand := t.turn(); t.brief && errand == nil && t.leaves() {
-			return false
-		}
+		t.turn()
 	}
-	return true
 }
 
-// turn runs the call that was handed over, and says whether it was a broadcast's.
-func (t *task) turn() (errand *core.Errand) {
+// turn runs the call that was handed over.
+func (t *task) turn() {
 	call, errand, ctx := t.call, t.errand, t.current
 	t.call = nil
 	n := call.Number
 	t.handle(ctx, call, errand)
 	t.node.done(t, n, errand)
-	return errand
 }
 
 // leaves reports that nothing is left to run, also at the session's end, of which
@@ -349,7 +363,10 @@ func (t *task) returned(ctx *callContext, call *core.Call, errand *core.Errand, 
 	}
 	if exits {
 		t.node.done(t, call.Number, errand)
-		if !t.laned {
+		switch {
+		case t.brief:
+			t.depart()
+		case !t.laned:
 			t.finish()
 		}
 	}

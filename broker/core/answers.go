@@ -98,7 +98,7 @@ func (c *Core) heardOf(now time.Time, from wire.Peer, m *wire.Heard, fx *Effects
 		c.bad(from, wire.KindHeard, m.Request, session.ErrBadMessage, errors.New("heard of another client's broadcast"), fx)
 		return
 	case m.Done:
-		c.past.add(now, pastOpen{key: b.key, code: session.ErrWithdrawn}, nil)
+		c.past.add(now, pastOpen{key: b.key, code: session.ErrWithdrawn}, nil, nil)
 		c.endCast(b, fx)
 		return
 	}

@@ -78,6 +78,7 @@ type Core struct {
 	nodeBeats   *heartbeat.Monitor[session.NodeID]
 	clientBeats *heartbeat.Monitor[uuid.UUID]
 	offered     []*open // in the order in which they are to be repeated
+	spares      []*open // to be used again
 	asked       []*part // of broadcasts, likewise
 	unflushed   []*broadcast
 	castMembers int // of all broadcasts
@@ -122,6 +123,7 @@ func New(now time.Time, cfg Config) *Core {
 		before:      newBefore(cfg.Before),
 		nodeBeats:   heartbeat.New[session.NodeID](cfg.Tick),
 		clientBeats: heartbeat.New[uuid.UUID](cfg.Tick),
+		reader:      wire.NewReader(true), // what is to last is copied
 	}
 }
 

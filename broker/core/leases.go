@@ -121,11 +121,9 @@ func (c *Core) update(l *lease, live *wire.Live) {
 // reply it keeps: an open that still waits for it here gets the route, and the
 // slot that was meant for it is free.
 func (c *Core) overAlready(now time.Time, key session.OpenKey, n *node, live *wire.Live, fx *Effects) {
-	l := &lease{node: n, live: *live}
-	l.live.Pool = n.poolName(live.Pool)
 	if o := c.opens[key]; o != nil {
 		if o.client.peer != 0 && !o.withdrawn && (o.node != n || !live.Once) { // else its client got the answer
-			fx.Control(o.client.peer, c.route(l))
+			fx.Control(o.client.peer, c.route(&lease{node: n, live: *live}))
 		}
 		switch {
 		case o.state == openQueued:
@@ -145,7 +143,7 @@ func (c *Core) overAlready(now time.Time, key session.OpenKey, n *node, live *wi
 			Event{What: EventOpened, Node: n.id, Name: n.name, Session: live.Session, Pool: live.Pool},
 			Event{What: EventEnded, Node: n.id, Name: n.name, Session: live.Session, Pool: live.Pool, Code: session.ErrSessionClosed})
 	}
-	c.past.add(now, pastOpen{key: key, code: session.ErrSessionClosed}, l)
+	c.past.add(now, pastOpen{key: key, code: session.ErrSessionClosed}, n, live)
 	c.pump(now, fx)
 }
 
@@ -242,9 +240,9 @@ func (c *Core) end(now time.Time, l *lease, code session.Code, fx *Effects) {
 		p := pastOpen{key: key, code: code} // unknown, if a call came along: a broker that was restarted does not know
 		p.unknown = code != session.ErrWorkerLost || l.node.mayHaveStarted(id)
 		if l.first && code != session.ErrWorkerLost {
-			c.past.add(now, p, l)
+			c.past.add(now, p, l.node, &l.live)
 		} else {
-			c.past.add(now, p, nil)
+			c.past.add(now, p, nil, nil)
 		}
 	}
 	c.forget(l.client)

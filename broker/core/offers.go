@@ -63,6 +63,6 @@ func (c *Core) unknown(now time.Time, o *open, n *node, fx *Effects) {
 	}
 	cl := o.client
 	c.leave(o)
-	c.past.add(now, pastOpen{key: o.key, code: session.ErrWorkerLost, unknown: true}, nil)
+	c.past.add(now, pastOpen{key: o.key, code: session.ErrWorkerLost, unknown: true}, nil, nil)
 	c.forget(cl)
 }

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -41,6 +42,7 @@ type open struct {
 	first     bool           // a call came along
 	call      along          // what that is
 	grant     assigner.Grant // while offered
+	listed    int            // how often it is in Core.offered
 }
 
 // along is a call that comes along with an open.
@@ -114,7 +116,7 @@ func (c *Core) take(now time.Time, from wire.Peer, m *wire.Open, cl *client, fx 
 	c.carried += o.size
 	c.counts.Opens++
 	if granted {
-		c.granted(now, g, fx)
+		c.offer(now, o, g, fx)
 		return
 	}
 	c.pump(now, fx)
@@ -135,16 +137,18 @@ func (c *Core) demand(now time.Time, m *wire.Open) *open {
 	if wait <= 0 {
 		wait = DefaultWait
 	}
-	o := &open{
-		key: session.OpenKey{Client: m.Client, Request: m.Request}, limits: m.Limits, first: m.Method != "", arrived: now, notify: m.Notify,
-	}
-	o.ask = assigner.Request{
-		OpenKey: o.key, Pool: m.Pool, Labels: m.Labels, Want: m.Want, Priority: int(m.Priority),
-		Deadline: now.Add(min(wait, c.cfg.MaxWait)),
-	}
-	if o.first {
-		o.size = len(m.Args)
-		o.call = along{method: m.Method, args: m.Args, raw: m.Raw, budget: m.Budget, patience: m.Patience, once: m.Once, trace: m.Trace}
+	o := c.newOpen()
+	o.key = session.OpenKey{Client: m.Client, Request: m.Request}
+	o.limits, o.arrived, o.notify = m.Limits, now, m.Notify
+	o.ask.OpenKey, o.ask.Pool, o.ask.Labels, o.ask.Want, o.ask.Priority = o.key, m.Pool, m.Labels, m.Want, int(m.Priority)
+	o.ask.Deadline = now.Add(min(wait, c.cfg.MaxWait))
+	if o.first = m.Method != ""; o.first {
+		k := &o.call
+		k.method, k.raw, k.budget, k.patience, k.once = m.Method, m.Raw, m.Budget, m.Patience, m.Once
+		k.args = append(k.args, m.Args...) // which are the message's
+		if o.size = len(m.Args); len(m.Trace) > 0 {
+			k.trace = bytes.Clone(m.Trace)
+		}
 	}
 	return o
 }
@@ -177,7 +181,7 @@ func (c *Core) cannotKnow(now time.Time, from wire.Peer, m *wire.Open, fx *Effec
 			Request: m.Request, Code: session.ErrWorkerLost, Unknown: true,
 			Text: "the broker that took this open is gone, and no node knows it",
 		})
-		c.past.add(now, pastOpen{key: key, code: session.ErrWorkerLost, unknown: true}, nil)
+		c.past.add(now, pastOpen{key: key, code: session.ErrWorkerLost, unknown: true}, nil, nil)
 	default:
 		return false
 	}
@@ -270,11 +274,15 @@ func (c *Core) pump(now time.Time, fx *Effects) {
 
 // granted offers an open to the node that it was given a slot of.
 func (c *Core) granted(now time.Time, g assigner.Grant, fx *Effects) {
-	o, n := c.opens[g.OpenKey], c.nodes[g.Node]
+	c.offer(now, c.opens[g.OpenKey], g, fx)
+}
+
+func (c *Core) offer(now time.Time, o *open, g assigner.Grant, fx *Effects) {
+	n := c.nodes[g.Node]
 	o.state, o.node, o.grant = openOffered, n, g
 	n.offers[o.key] = o
 	c.sendOffer(now, o, fx)
-	c.offered = append(c.offered, o)
+	c.repeatLater(o)
 }
 
 func (c *Core) sendOffer(now time.Time, o *open, fx *Effects) {
@@ -301,14 +309,13 @@ func (c *Core) repeatOffers(now time.Time, fx *Effects) {
 		if o.state == openOffered && now.Before(o.again) {
 			return
 		}
-		c.offered[0] = nil
-		c.offered = c.offered[1:]
+		c.unlist()
 		if o.state == openOffered {
 			if o.withdrawn { // the offer behind it only asks for the answer
 				c.revoke(o.node, o.key, session.ErrWithdrawn, fx)
 			}
 			c.sendOffer(now, o, fx)
-			c.offered = append(c.offered, o)
+			c.repeatLater(o)
 		}
 	}
 }
@@ -331,7 +338,7 @@ func (c *Core) withdraw(now time.Time, from wire.Peer, m *wire.Withdraw, fx *Eff
 		maybe = p.unknown || p.routed
 	} else { // it may have overtaken its open
 		maybe = true
-		c.past.add(now, pastOpen{key: key, code: session.ErrWithdrawn, unknown: true}, nil)
+		c.past.add(now, pastOpen{key: key, code: session.ErrWithdrawn, unknown: true}, nil, nil)
 	}
 	fx.Control(from, &wire.Refused{Request: m.Request, Code: session.ErrWithdrawn, Unknown: maybe})
 }
@@ -381,7 +388,7 @@ func (c *Core) finish(now time.Time, o *open, code session.Code) {
 		delete(o.node.offers, o.key)
 	}
 	c.leave(o)
-	c.past.add(now, pastOpen{key: o.key, code: code}, nil)
+	c.past.add(now, pastOpen{key: o.key, code: code}, nil, nil)
 	c.forget(o.client)
 }
 

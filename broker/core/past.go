@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/limpet-rpc/limpet/internal/recent"
+	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
 )
 
@@ -24,13 +25,25 @@ type pastOpen struct {
 	at      time.Duration // since the first of all
 }
 
+// pastRoute is the session of such an open, but for what the open's key says.
+type pastRoute struct {
+	node        *node
+	pool        string
+	session     session.ID
+	key         session.Key
+	incarnation uint64
+	worker      int
+	epoch       uint32
+	limits      wire.Limits
+}
+
 // past remembers opens that are over, so that a copy that comes late opens
 // nothing. It is bounded by age and by number; horizon is since when it knows
 // all of them.
 type past struct {
 	opens   *recent.Index[session.OpenKey, pastOpen]
 	all     *recent.Ring[pastOpen]
-	routes  recent.Ring[lease] // of those of all that have one, in the same order
+	routes  recent.Ring[pastRoute] // of those of all that have one, in the same order
 	base    time.Time
 	horizon time.Time
 }
@@ -48,20 +61,29 @@ func (p *past) find(key session.OpenKey) (pastOpen, bool) {
 }
 
 // leaseOf is the session of an open that has a route.
-func (p *past) leaseOf(o pastOpen) *lease { return p.routes.At(o.route) }
+func (p *past) leaseOf(o pastOpen) *lease {
+	r := p.routes.At(o.route)
+	return &lease{node: r.node, live: wire.Live{
+		Client: o.key.Client, Request: o.key.Request, Pool: r.pool, Worker: r.worker, Incarnation: r.incarnation,
+		Session: r.session, Key: r.key, Epoch: r.epoch, Limits: r.limits,
+	}}
+}
 
-// add remembers an open; its lease where its first call came along, else nil.
-func (p *past) add(now time.Time, o pastOpen, l *lease) {
-	if _, known := p.find(o.key); known {
+// add remembers an open; its session where its first call came along, else nil.
+func (p *past) add(now time.Time, o pastOpen, n *node, live *wire.Live) {
+	if known, _ := p.opens.Find(o.key); known != nil {
 		return
 	}
 	if p.base.IsZero() {
 		p.base = now
 	}
 	o.at = now.Sub(p.base)
-	if l != nil {
+	if live != nil {
 		o.routed = true
-		o.route = p.routes.Push(lease{node: l.node, live: l.live})
+		o.route = p.routes.Push(pastRoute{
+			node: n, pool: n.poolName(live.Pool), session: live.Session, key: live.Key,
+			incarnation: live.Incarnation, worker: live.Worker, epoch: live.Epoch, limits: live.Limits,
+		})
 	}
 	if p.all.Len() == pastMost {
 		p.shift()

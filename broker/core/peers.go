@@ -66,7 +66,9 @@ func (c *Core) client(id uuid.UUID, peer wire.Peer) (*client, error) {
 		cl.peer = peer
 	}
 	if peer != 0 {
-		c.clientAt[peer] = cl
+		if c.clientAt[peer] != cl {
+			c.clientAt[peer] = cl
+		}
 		if !cl.said {
 			c.clientBeats.Forget(id)
 		}

@@ -70,6 +70,12 @@ const (
 // Route is the routing path.
 func (s *Session) Route() session.Route { return s.route }
 
+// ID is its public name.
+func (s *Session) ID() session.ID { return s.route.Session }
+
+// Pool is the name of its pool.
+func (s *Session) Pool() string { return s.route.Pool }
+
 // Limits are the limits in force.
 func (s *Session) Limits() session.Limits { return s.limits }
 
@@ -79,16 +85,13 @@ func (s *Session) Ended() *session.Error { return s.ended.Load() }
 
 // begin makes a session from its route.
 func (c *Core) begin(now time.Time, broker wire.Peer, m *wire.Opened, first uint64, fx *Effects) *Session {
-	limits := m.Limits.Session().WithDefaults()
-	s := &Session{
-		route: session.Route{
-			Broker: m.Broker, Node: m.Node, NodeName: m.NodeName, PID: m.PID, Worker: m.Worker, Incarnation: m.Incarnation,
-			Session: m.Session, Epoch: m.Epoch, Endpoint: m.Endpoint, Pool: m.Pool,
-		},
-		limits: limits, broker: broker, place: -1,
-		head:  wire.Header{Node: m.Node, Session: m.Session, Key: m.Key, Epoch: m.Epoch},
-		calls: *session.NewCaller[flight](limits.Window, session.DefaultBytes, first),
-	}
+	s := new(Session) // field by field: it is large, and nothing of it is written twice
+	r := &s.route
+	r.Broker, r.Node, r.NodeName, r.PID, r.Worker = m.Broker, m.Node, m.NodeName, m.PID, m.Worker
+	r.Incarnation, r.Session, r.Epoch, r.Endpoint, r.Pool = m.Incarnation, m.Session, m.Epoch, m.Endpoint, m.Pool
+	s.head.Node, s.head.Session, s.head.Key, s.head.Epoch = m.Node, m.Session, m.Key, m.Epoch
+	s.limits, s.broker, s.place = m.Limits.Session().WithDefaults(), broker, -1
+	s.calls.Open(s.limits.Window, session.DefaultBytes, first)
 	c.sessions[m.Session] = s
 	*c.recently(&m.Session) = s
 	c.hold(now, s)
@@ -233,8 +236,8 @@ func (c *Core) Abandon(s *Session, tag any, fx *Effects) (n uint64, sent bool) {
 	return 0, false
 }
 
-// Tags calls f with the tag of every call that has not ended. F does not call the
-// core.
+// Tags calls f with the tag of every call, open and Close that has not ended. F does
+// not call the core.
 func (c *Core) Tags(f func(tag any)) {
 	each := func(is *flight) {
 		if is.tag != nil {
@@ -245,6 +248,17 @@ func (c *Core) Tags(f func(tag any)) {
 		s.calls.Each(each)
 		for i := range s.pending {
 			f(s.pending[i].Tag)
+		}
+		for _, tag := range s.closers {
+			f(tag)
+		}
+	}
+	for _, o := range c.opens {
+		if o.tag != nil {
+			f(o.tag)
+		}
+		if o.first != nil && o.first.Tag != nil {
+			f(o.first.Tag)
 		}
 	}
 }

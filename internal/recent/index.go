@@ -3,7 +3,7 @@ package recent
 import "hash/maphash"
 
 // Index finds values of a Ring by a key. It keeps their numbers and a part of
-// each key's hash, eight bytes for a value that a map would need the whole key
+// each key's hash, about twenty bytes for a value that a map would need the whole key
 // for, and looks at the value itself only where that agrees. It is for one
 // goroutine at a time.
 type Index[K comparable, V any] struct {
@@ -12,6 +12,10 @@ type Index[K comparable, V any] struct {
 	seed  maphash.Seed
 	spots []spot // a power of two of them, at least half of them free; who finds his taken has the next free one
 	used  int
+
+	// The tag of number n is at n % len, a power of two: whoever is dropped need not be
+	// looked at again, who has long been out of every cache. 0: none was put.
+	tags []uint32
 }
 
 // spot is a number's low half, or none's.
@@ -47,9 +51,22 @@ func (x *Index[K, V]) Put(key K, n uint64) {
 		x.used++
 	}
 	x.spots[at] = spot{tag, uint32(n)}
+	x.note(n, tag)
 	if 2*x.used > len(x.spots) {
 		x.grow()
 	}
+}
+
+// note keeps the tag of number n, which the ring keeps.
+func (x *Index[K, V]) note(n uint64, tag uint32) {
+	if room := len(x.ring.values); len(x.tags) < room {
+		tags := make([]uint32, room)
+		for old := x.ring.first; old < x.ring.next && len(x.tags) > 0; old++ {
+			tags[old%uint64(room)] = x.tags[old%uint64(len(x.tags))]
+		}
+		x.tags = tags
+	}
+	x.tags[n%uint64(len(x.tags))] = tag
 }
 
 // Forget has key lead to nothing.
@@ -62,7 +79,14 @@ func (x *Index[K, V]) Forget(key K) {
 // Drop forgets value n, which the ring still keeps and is about to drop. A key
 // that leads to a later one goes on doing so.
 func (x *Index[K, V]) Drop(n uint64) {
-	tag := x.tag(x.keyOf(x.ring.At(n)))
+	if len(x.tags) == 0 {
+		return
+	}
+	noted := &x.tags[n%uint64(len(x.tags))]
+	tag := *noted
+	if *noted = 0; tag == 0 {
+		return
+	}
 	last := len(x.spots) - 1
 	for at := x.home(tag); x.spots[at].hash != 0; at = (at + 1) & last {
 		if x.spots[at] == (spot{tag, uint32(n)}) {

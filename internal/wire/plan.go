@@ -36,38 +36,49 @@ const (
 	planStruct
 )
 
+// planField is small: between two messages a plan leaves the nearest cache.
 type planField struct {
 	lead   planLead
+	offset uint32
 	kind   planKind
-	omit   bool // left out when it is zero
 	size   uint8
-	offset uintptr
-	typ    reflect.Type
-	sub    *plan
+	omit   bool // left out when it is zero
+	rare   *planRare
+}
+
+// planRare is what only some fields have.
+type planRare struct {
+	typ reflect.Type // of a list or a map
+	sub *plan        // of a struct
 }
 
 // planLead is what a field begins with, its key above all: two words are
 // written and compared faster than a handful of bytes.
 type planLead struct {
-	low, high         uint64 // the bytes in their order, zeros behind them
-	lowMask, highMask uint64
-	n                 int
+	low, high uint64 // the bytes in their order, zeros behind them
+	n         uint8
 }
 
 // leadSize is how many bytes a lead may have. It is written, and looked for, as
 // a whole.
 const leadSize = 16
 
+// leadMasks are the bytes that a lead of so many has, as its two words have them.
+var leadMasks = func() (all [leadSize + 1][2]uint64) {
+	for n := range all {
+		var mask [leadSize]byte
+		for i := range n {
+			mask[i] = 0xff
+		}
+		all[n] = [2]uint64{binary.LittleEndian.Uint64(mask[:8]), binary.LittleEndian.Uint64(mask[8:])}
+	}
+	return all
+}()
+
 func leadOf(b []byte) planLead {
-	var text, mask [leadSize]byte
+	var text [leadSize]byte
 	n := copy(text[:], b)
-	for i := range n {
-		mask[i] = 0xff
-	}
-	return planLead{
-		low: binary.LittleEndian.Uint64(text[:8]), high: binary.LittleEndian.Uint64(text[8:]),
-		lowMask: binary.LittleEndian.Uint64(mask[:8]), highMask: binary.LittleEndian.Uint64(mask[8:]), n: n,
-	}
+	return planLead{low: binary.LittleEndian.Uint64(text[:8]), high: binary.LittleEndian.Uint64(text[8:]), n: uint8(n)}
 }
 
 // put writes the lead at the front of b, which has room for leadSize bytes.
@@ -81,13 +92,14 @@ func (l *planLead) put(b []byte) {
 func (l *planLead) begins(b []byte) bool {
 	if len(b) < leadSize {
 		var longer [leadSize]byte
-		if len(b) < l.n {
+		if len(b) < int(l.n) {
 			return false
 		}
 		copy(longer[:], b)
 		b = longer[:]
 	}
-	return binary.LittleEndian.Uint64(b)&l.lowMask == l.low && binary.LittleEndian.Uint64(b[8:])&l.highMask == l.high
+	mask := &leadMasks[l.n]
+	return binary.LittleEndian.Uint64(b)&mask[0] == l.low && binary.LittleEndian.Uint64(b[8:])&mask[1] == l.high
 }
 
 var plans = func() (all [256]*plan) {
@@ -113,7 +125,7 @@ func planOf(t reflect.Type) *plan {
 	for f := range t.Fields() {
 		name, rest, _ := strings.Cut(f.Tag.Get("msgpack"), ",")
 		field := planField{
-			kind: planKindOf(f.Type), omit: rest == "omitempty", offset: f.Offset, size: uint8(f.Type.Size()), typ: f.Type,
+			kind: planKindOf(f.Type), omit: rest == "omitempty", offset: uint32(f.Offset), size: uint8(f.Type.Size()),
 		}
 		lead := appendText(nil, name)
 		switch field.kind {
@@ -121,10 +133,11 @@ func planOf(t reflect.Type) *plan {
 			lead = append(lead, 0xc4, idSize)
 			p.most += idSize
 		case planStruct:
-			field.sub = planOf(f.Type)
-			p.whole = p.whole && field.sub.whole
-			p.most += field.sub.most
+			field.rare = &planRare{sub: planOf(f.Type)}
+			p.whole = p.whole && field.rare.sub.whole
+			p.most += field.rare.sub.most
 		case planOther:
+			field.rare = &planRare{typ: f.Type}
 			p.whole = p.whole && field.omit
 		default:
 			p.most += valueMost
@@ -178,7 +191,7 @@ func (pl *plan) append(dst []byte, p unsafe.Pointer) (out []byte, ok bool) {
 		n++
 		end := len(dst)
 		f.lead.put(dst[end : end+leadSize])
-		dst = dst[:end+f.lead.n]
+		dst = dst[:end+int(f.lead.n)]
 		switch f.kind {
 		case planID:
 			dst = append(dst, (*[idSize]byte)(at)[:]...)
@@ -193,7 +206,7 @@ func (pl *plan) append(dst []byte, p unsafe.Pointer) (out []byte, ok bool) {
 		case planBytes:
 			dst = slices.Grow(appendBin(dst, *(*[]byte)(at)), pl.most)
 		case planStruct:
-			if dst, ok = f.sub.append(dst, at); !ok {
+			if dst, ok = f.rare.sub.append(dst, at); !ok {
 				return dst, false
 			}
 			dst = slices.Grow(dst, pl.most)
@@ -236,10 +249,10 @@ func (f *planField) absent(at unsafe.Pointer) bool {
 
 // empty reports whether a list or a map has nothing in it.
 func (f *planField) empty(at unsafe.Pointer) bool {
-	if f.typ.Kind() == reflect.Map && *(*unsafe.Pointer)(at) == nil {
+	if f.rare.typ.Kind() == reflect.Map && *(*unsafe.Pointer)(at) == nil {
 		return true
 	}
-	return reflect.NewAt(f.typ, at).Elem().Len() == 0
+	return reflect.NewAt(f.rare.typ, at).Elem().Len() == 0
 }
 
 func (f *planField) uint(at unsafe.Pointer) uint64 {

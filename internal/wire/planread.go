@@ -69,7 +69,7 @@ func (f *planField) read(b []byte, at unsafe.Pointer, w *words) (rest []byte, ok
 		*(*[]byte)(at) = w.bytes(s)
 		return rest, ok
 	case planStruct:
-		return f.sub.read(b, at, w)
+		return f.rare.sub.read(b, at, w)
 	default:
 		return nil, false
 	}

@@ -17,11 +17,13 @@ const hashMost = 4096
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// hashOf tells two calls under one number apart: by what follows their header,
-// the method's name and its argument.
-func hashOf(rest []byte) uint64 {
-	sum := crc32.Update(0, castagnoli, rest[:min(len(rest), hashMost)])
-	return uint64(sum)<<32 | uint64(uint32(len(rest)))
+// hashOf tells two calls under one number apart: by the method's name, behind what
+// stands before it, and the argument.
+func hashOf(method, args []byte) uint64 {
+	name := method[:min(len(method), hashMost)]
+	sum := crc32.Update(0, castagnoli, name)
+	sum = crc32.Update(sum, castagnoli, args[:min(len(args), hashMost-len(name))])
+	return uint64(sum)<<32 | uint64(uint32(len(method)+len(args)))
 }
 
 // recentMost is how many sessions are found without a look at them all.
@@ -82,7 +84,7 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 		}
 		call.Stream, call.Args = &d, nil
 	}
-	verdict, reply, code := s.callee.Arrive(h.Number, h.Ack, hashOf(rest), len(rest), call.Deadline, call)
+	verdict, reply, code := s.callee.Arrive(h.Number, h.Ack, hashOf(nil, rest), len(rest), call.Deadline, call)
 	if verdict != session.Refused {
 		s.heard(from, h.Via)
 		c.forgiven(s)
@@ -132,6 +134,23 @@ func (c *Core) recycle(call *Call) {
 		call.Traced, call.Trace = false, wire.Trace{}
 	}
 	c.spares = append(c.spares, call)
+}
+
+// roomSize is how much memory the reply of a session's first call is given, in bytes,
+// for most are the only ones; roomsAtOnce for how many it is one allocation.
+const (
+	roomSize    = 128
+	roomsAtOnce = 32
+)
+
+// room is memory for such a reply. One that is larger gets its own.
+func (c *Core) room() []byte {
+	if len(c.rooms) == 0 {
+		c.rooms = make([]byte, roomSize*roomsAtOnce)
+	}
+	room := c.rooms[:0:roomSize]
+	c.rooms = c.rooms[roomSize:]
+	return room
 }
 
 // outcomeOf says what a refused copy means for its call: one from the past has
@@ -217,7 +236,7 @@ func (c *Core) notHere(from wire.Peer, h *wire.Header, fx *Effects) {
 		return
 	}
 	if h.Epoch != 0 && h.Epoch < p.epoch {
-		c.moved(from, h, p.epoch, p.moves, fx)
+		c.moved(from, h, p.epoch, p.moves(), fx)
 		return
 	}
 	c.remains(from, h, &p.replies, p.why, fx)
@@ -278,7 +297,9 @@ func (c *Core) next(now time.Time, s *Session, fx *Effects) {
 // start runs the call that Ready has found.
 func (c *Core) start(now time.Time, s *Session, fx *Effects) {
 	_, call := s.callee.Start()
-	call.Room = s.callee.Room()
+	if call.Room = s.callee.Room(); call.Room == nil && call.Number == 1 {
+		call.Room = c.room()
+	}
 	if s.lane != nil {
 		s.lane.busy = s
 	}

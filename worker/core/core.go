@@ -206,6 +206,7 @@ type Core struct {
 	flows       []*flow       // oldest first
 	roads       map[wire.Peer]*session.Road
 	spares      []*Call // to be used again
+	rooms       []byte  // for replies, see room
 	quarantined int
 	draining    bool
 	still       time.Time // since when no broker is there; zero while one is

@@ -50,3 +50,55 @@ func TestOnceEndsWithItsCall(t *testing.T) {
 		t.Errorf("they end as %+v", ends)
 	}
 }
+
+// Sessions of one call that are over wait for no tick: however many there are
+// between two, few are held, and the next tick reports none of them again.
+func TestFewAreToldLater(t *testing.T) {
+	now := time.Now()
+	c, fx, step := bareNode(now, 1)
+	for i := 1; i <= 1000; i++ {
+		step(wire.AppendControl(nil, &wire.Offer{
+			Epoch: 1, Client: uuid.UUID{15: 1}, Request: uuid.UUID{14: byte(i >> 8), 15: byte(i)}, Pool: "p", Once: true, Method: "m", Via: 9,
+		}))
+		if len(fx.Run) != 1 {
+			t.Fatalf("offer %d: %d calls run", i, len(fx.Run))
+		}
+		s := fx.Run[0].Session
+		fx.Reset()
+		c.Done(now, s, 1, &session.Reply{}, fx)
+	}
+	if cap(c.untold) > 8 {
+		t.Errorf("there is room for %d sessions that are to be told of, and one is open at a time", cap(c.untold))
+	}
+	fx.Reset()
+	c.Tick(now, fx)
+	for _, o := range fx.Outs {
+		if k := wire.KindOf(o.Env); k == wire.KindAccept {
+			t.Error("a session that is over is reported once more")
+		}
+	}
+}
+
+// A reply that is written into the room that was made for it leaves the rooms of
+// others alone, however long it gets.
+func TestRoomsAreApart(t *testing.T) {
+	c, _, _ := bareNode(time.Now(), 1)
+	var rooms [2*roomsAtOnce + 1][]byte
+	for i := range rooms {
+		if rooms[i] = c.room(); len(rooms[i]) != 0 || cap(rooms[i]) != roomSize {
+			t.Fatalf("room %d has %d bytes of %d", i, len(rooms[i]), cap(rooms[i]))
+		}
+	}
+	for i := range rooms {
+		for range roomSize + 1 {
+			rooms[i] = append(rooms[i], byte(i))
+		}
+	}
+	for i, room := range rooms {
+		for _, b := range room {
+			if b != byte(i) {
+				t.Fatalf("room %d has what was written to room %d", i, b)
+			}
+		}
+	}
+}

@@ -3,6 +3,8 @@ package core
 import (
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/limpet-rpc/limpet/internal/recent"
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
@@ -17,13 +19,46 @@ const (
 
 // pastSession is what is kept of a session that has ended: enough to answer
 // every copy of every call of it. An open that never became a session has no
-// slot and no replies.
+// pool and no replies.
 type pastSession struct {
-	tenancy
-	replies session.Remains
-	why     *session.Error
-	moves   []uint64
-	at      time.Time
+	open          session.OpenKey
+	id            session.ID
+	key           session.Key
+	pool          *pool
+	why           *session.Error
+	more          *pastMore // nil for most
+	replies       session.Remains
+	incarnation   uint64
+	at            time.Duration // since the first of all
+	slot          int32
+	epoch         uint32
+	once, carried bool
+}
+
+// pastMore is what most sessions do not have: limits that are not their pool's, and
+// holders other than the first.
+type pastMore struct {
+	limits session.Limits
+	holder uuid.UUID
+	moves  []uint64
+}
+
+// keep notes what is to be known of s.
+func (p *pastSession) keep(s *Session) {
+	p.open, p.id, p.key, p.pool, p.why = s.open, s.id, s.key, s.pool, s.why
+	p.incarnation, p.slot, p.epoch, p.once, p.carried = s.incarnation, int32(s.slot), s.epoch, s.once, s.carried
+	s.callee.Remain(&p.replies)
+	if s.limits != s.pool.Limits || s.holder != uuid.Nil || len(s.moves) > 0 {
+		p.more = &pastMore{s.limits, s.holder, s.moves}
+	}
+}
+
+// moves is where the session's numbers stood when other clients attached to it.
+func (p *pastSession) moves() []uint64 {
+	if p.more == nil {
+		return nil
+	}
+	return p.more.moves
 }
 
 // past remembers them, bounded by age, number and bytes.
@@ -31,6 +66,7 @@ type past struct {
 	all    *recent.Ring[pastSession]
 	byID   *recent.Index[session.ID, pastSession]
 	byOpen *recent.Index[session.OpenKey, pastSession]
+	base   time.Time
 	bytes  int
 	bare   uint64 // the first that may still have the bodies of its replies
 }
@@ -58,8 +94,13 @@ func (p *pastSession) verdict() session.Code {
 
 // over is how brokers are told of it.
 func (p *pastSession) over() wire.Live {
-	live := p.live()
-	live.Over = true
+	live := wire.Live{
+		Client: p.open.Client, Request: p.open.Request, Pool: p.pool.Name, Worker: int(p.slot), Incarnation: p.incarnation,
+		Session: p.id, Key: p.key, Epoch: p.epoch, Limits: wire.LimitsOf(p.pool.Limits), First: p.carried, Once: p.once, Over: true,
+	}
+	if m := p.more; m != nil {
+		live.Limits, live.Holder = wire.LimitsOf(m.limits), m.holder
+	}
 	return live
 }
 
@@ -75,8 +116,8 @@ func (p *past) opened(key session.OpenKey) (*pastSession, bool) {
 
 func (p *past) add(now time.Time, s *Session) {
 	r, n := p.next()
-	r.tenancy, r.why, r.moves, r.at = s.tenancy, s.why, s.moves, now
-	s.callee.Remain(&r.replies)
+	r.keep(s)
+	r.at = p.since(now)
 	p.bytes += r.replies.Bytes()
 	p.byID.Put(s.id, n)
 	p.byOpen.Put(s.open, n)
@@ -85,6 +126,14 @@ func (p *past) add(now time.Time, s *Session) {
 			p.bytes -= old.replies.Strip()
 		}
 	}
+}
+
+// since is a time as it is kept.
+func (p *past) since(now time.Time) time.Duration {
+	if p.base.IsZero() {
+		p.base = now
+	}
+	return now.Sub(p.base)
 }
 
 // next makes room for one more.
@@ -100,7 +149,7 @@ func (p *past) addOpen(now time.Time, key session.OpenKey, why *session.Error) {
 		return
 	}
 	r, n := p.next()
-	r.open, r.why, r.at = key, why, now
+	r.open, r.why, r.at = key, why, p.since(now)
 	p.byOpen.Put(key, n)
 }
 
@@ -120,7 +169,7 @@ func (p *past) carried() []wire.Live {
 }
 
 func (p *past) expire(now time.Time) {
-	for r, _ := p.all.Oldest(); r != nil && now.Sub(r.at) > pastFor; r, _ = p.all.Oldest() {
+	for r, _ := p.all.Oldest(); r != nil && p.since(now)-r.at > pastFor; r, _ = p.all.Oldest() {
 		p.shift()
 	}
 }
@@ -128,9 +177,7 @@ func (p *past) expire(now time.Time) {
 func (p *past) shift() {
 	r, n := p.all.Oldest()
 	p.byOpen.Drop(n)
-	if r.pool != nil {
-		p.byID.Drop(n)
-		p.bytes -= r.replies.Bytes()
-	}
+	p.byID.Drop(n) // if it has a session
+	p.bytes -= r.replies.Bytes()
 	p.all.Drop()
 }

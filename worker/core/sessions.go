@@ -107,17 +107,17 @@ func (s *Session) Once() bool { return s.once }
 // Client is whose session it is.
 func (s *Session) Client() uuid.UUID { return s.open.Client }
 
-func (s *Session) live() wire.Live {
-	live := s.tenancy.live()
-	live.Quarantined = s.quarantined
+func (s *Session) live() (live wire.Live) {
+	s.write(&live)
 	return live
 }
 
-func (t *tenancy) live() wire.Live {
-	return wire.Live{
-		Client: t.open.Client, Request: t.open.Request, Pool: t.pool.Name, Worker: t.slot, Incarnation: t.incarnation,
-		Session: t.id, Key: t.key, Epoch: t.epoch, Limits: wire.LimitsOf(t.limits), Holder: t.holder,
-		First: t.carried, Once: t.once,
+// write is live into memory that is used again.
+func (s *Session) write(live *wire.Live) {
+	*live = wire.Live{
+		Client: s.open.Client, Request: s.open.Request, Pool: s.pool.Name, Worker: s.slot, Incarnation: s.incarnation,
+		Session: s.id, Key: s.key, Epoch: s.epoch, Limits: wire.LimitsOf(s.limits), Holder: s.holder,
+		First: s.carried, Once: s.once, Quarantined: s.quarantined,
 	}
 }
 
@@ -143,6 +143,8 @@ type pool struct {
 	value string // for placement
 	last  sizing.Change
 	since time.Time // of that
+
+	method []byte // that an offer has named last
 }
 
 func newPool(p Pool) *pool {
@@ -158,6 +160,14 @@ func newPool(p Pool) *pool {
 		q.lanes = append(q.lanes, &lane{number: i})
 	}
 	return q
+}
+
+// named is a method's name as calls have it. Most are the one that came last.
+func (p *pool) named(method string) []byte {
+	if string(p.method) != method {
+		p.method = []byte(method)
+	}
+	return p.method
 }
 
 // offer judges an offer. A repeated one gets the answer that the first got.
@@ -222,15 +232,15 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 	p.free = p.free[1:]
 	p.count[slot]++
 	limits := p.Limits.Lowered(m.Limits.Session())
-	s := &Session{
-		tenancy: tenancy{node: c.cfg.Node, id: id, key: secret, open: key, pool: p, slot: slot, incarnation: p.count[slot], limits: limits, epoch: 1},
-		callee:  *session.NewCallee[*Call](limits.Window, session.DefaultBytes), place: -1,
-		try: m.Try,
-	}
+	s := new(Session) // field by field: it is large, and nothing of it is written twice
+	s.node, s.id, s.key, s.open, s.pool, s.slot = c.cfg.Node, id, secret, key, p, slot
+	s.incarnation, s.limits, s.epoch = p.count[slot], limits, 1
+	s.callee.Open(limits.Window, session.DefaultBytes)
+	s.place, s.try = -1, m.Try
 	if m.Method != "" {
 		s.carried, s.once = true, m.Once
 		s.first = c.newCall()
-		*s.first = Call{Number: 1, Method: []byte(m.Method), Args: m.Args, Raw: m.Raw, from: b.peer, via: m.Via}
+		*s.first = Call{Number: 1, Method: p.named(m.Method), Args: m.Args, Raw: m.Raw, from: b.peer, via: m.Via}
 		s.first.Patience, s.first.Trace = wire.PatienceOf(m.Patience), wire.TraceOf(m.Trace)
 		s.first.Traced = s.first.Trace.Valid()
 		if m.Budget > 0 {
@@ -277,7 +287,7 @@ func (c *Core) OpenDone(now time.Time, s *Session, failed error, fx *Effects) {
 	s.client.sessions[s.id] = s
 	s.client.digest ^= session.Digest(s.id)
 	if s.once {
-		c.untold = append(c.untold, s) // and its clocks are watched from then on
+		c.tellLater(s) // and its clocks are watched from then on
 	} else {
 		c.schedule(s)
 		c.tell(s, fx)
@@ -296,6 +306,16 @@ func (c *Core) OpenDone(now time.Time, s *Session, failed error, fx *Effects) {
 func (c *Core) tell(s *Session, fx *Effects) {
 	s.reported = true
 	c.accepted(s.live(), fx)
+}
+
+// tellLater has the next Tick report a session, if it is not over by then. Of those
+// that are, none is kept for long.
+func (c *Core) tellLater(s *Session) {
+	if len(c.untold) == cap(c.untold) {
+		c.untold = slices.DeleteFunc(c.untold, func(s *Session) bool { return s.state == stateClosing && s.reported })
+		c.untold = slices.Grow(c.untold, len(c.untold)+1)
+	}
+	c.untold = append(c.untold, s)
 }
 
 // tellUntold reports the one-call sessions that are not over by now. Those
@@ -342,7 +362,7 @@ func (c *Core) takeFirst(now time.Time, s *Session, fx *Effects) {
 	s.first = nil
 	s.from, s.via = call.from, call.via
 	size := len(call.Method) + len(call.Args)
-	s.callee.Arrive(1, 0, hashOf(slices.Concat(call.Method, call.Args)), size, call.Deadline, call) //nolint:errcheck // a fresh callee takes its first call
+	s.callee.Arrive(1, 0, hashOf(call.Method, call.Args), size, call.Deadline, call) //nolint:errcheck // a fresh callee takes its first call
 	s.clocks.Call(now)
 	c.next(now, s, fx)
 }
@@ -448,9 +468,10 @@ func (c *Core) Closed(now time.Time, s *Session, fx *Effects) {
 		m.Session, m.Pool, m.Code, m.Text = s.id, s.pool.Name, why.Code, wire.Text(why.Text)
 		c.report(fx, m, &m.Seq)
 	} else { // as a whole, once
-		over := s.live()
-		over.Over = true
-		c.accepted(over, fx)
+		live := &c.changes.accept.Live
+		s.write(live)
+		live.Over = true
+		c.report(fx, &c.changes.accept, &c.changes.accept.Seq)
 	}
 	s.reported = true
 	fx.Events = append(fx.Events, Event{What: EventEnded, Session: s.id, Pool: s.pool.Name, Code: why.Code, Text: why.Text})

@@ -93,5 +93,8 @@ func (e *Envelopes) Next() ([]byte, bool) {
 	return env, true
 }
 
+// More reports whether there is something that Next has not looked at.
+func (e *Envelopes) More() bool { return e.err == nil && len(e.rest) > 0 }
+
 // Err returns what ended Next early, nil at a clean end.
 func (e *Envelopes) Err() error { return e.err }

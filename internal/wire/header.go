@@ -134,6 +134,14 @@ func RouteOf(env []byte) (node session.NodeID, via Peer, ok bool) {
 	return session.NodeID(binary.BigEndian.Uint64(env[offNode:])), Peer(binary.BigEndian.Uint64(env[offVia:])), true
 }
 
+// SessionOf returns whose message a session message is.
+func SessionOf(env []byte) (id session.ID, ok bool) {
+	if len(env) < HeaderSize {
+		return id, false
+	}
+	return session.ID(env[offSession:]), true
+}
+
 // SetVia writes the return path into an encoded session message.
 func SetVia(env []byte, via Peer) { binary.BigEndian.PutUint64(env[offVia:], uint64(via)) }
 

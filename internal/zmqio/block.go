@@ -117,8 +117,8 @@ func (l *Loop) SendBlock(to wire.Peer, b *Block) error {
 
 // deliverBlock gives a large frame to a handler that has Blocks, if it holds one
 // envelope. Several are copied, so that each may be kept for as long as it is of
-// use.
-func (l *Loop) deliverBlock(a arrival) error {
+// use, and are still to be handed over.
+func (l *Loop) deliverBlock(a *arrival) (done bool) {
 	envelopes, err := wire.Split(a.body)
 	if err == nil {
 		env, ok := envelopes.Next()
@@ -126,10 +126,11 @@ func (l *Loop) deliverBlock(a arrival) error {
 			l.countFrame(a.body)
 			l.count.envelopesIn.Add(1)
 			l.blocks.Block(a.from, env, a.block)
-			return nil
+			return true
 		}
 	}
 	a.body = append([]byte(nil), a.body...)
 	a.block.Release()
-	return l.unpack(a)
+	a.block = nil
+	return false
 }

@@ -53,12 +53,22 @@
 // finds the loop asleep takes the list himself. The order is that of sending: the
 // work is published first and Awake looked at second.
 //
+// # Portions
+//
+// What has come is handed over in portions of 64 envelopes, however much there is and
+// whatever frames it came in. After each those whom the handler has woken have their
+// turn, and what is said to them is sent: the far side has something to do again, and
+// the memory of 64 calls is still near when the goroutines run. All at once was the
+// case before: with a thousand callers everything of everybody had left the caches
+// between a step of a call and the next, and one side waited while the other worked.
+//
 // # Parking
 //
 //	 ┌──────── awake ◄───────────────────────────────────────────┐
 //	 │   read, handle, tick, flush                                │
 //	 ▼                                                            │
 //	a look at the poller, without waiting ── something ──────────┤
+//	 │   after 4 envelopes and more 30 times, others in between   │
 //	 ▼                                                            │
 //	announced: awake = false                                      │
 //	 │   look at dirty lists, inbox, what is left ── work ─────────┤
@@ -70,9 +80,30 @@
 // poller is level-triggered, and tells again of what has not been read. A loop with
 // a thousand connections pays for those that have something.
 //
+// To sleep and to be woken costs both sides more than to look a while longer: the
+// threads that are woken take the processor from those that would have gone on. A
+// loop that has just been busy therefore looks again, for about 25 us, and lets other
+// goroutines, and other threads by sched_yield(2), have their turn before each look. A
+// lone call is answered as before.
+//
+// What both are worth, calls/s with divided by without, medians of 5 or 6 interleaved
+// runs of "limpet-bench first" over 0.8 s, 64 bytes, two cores on which others worked
+// too, but with less priority:
+//
+//	                           portions   portions and looks
+//	direct, 64 callers         1.0        1.35
+//	direct, 1,024 callers      1.4        1.4
+//	relayed, 64 callers        1.0        1.2
+//	relayed, 1,024 callers     1.1        1.15
+//
+// Portions of 32 and 128 were as good, of 256 worse, of 16 worse with many callers. To
+// read less at a time, 8 KiB, does the same, but counts bytes: with calls of 1 KiB it
+// cost a third.
+//
 // # Receiving
 //
-// What has come is read into an arena that all connections of a loop share, and
+// A handler that is a Foreseer is shown a portion before it gets it, and may have the
+// memory brought near that it will need (package prefetch). What has come is read into an arena that all connections of a loop share, and
 // handlers may keep slices of it; a frame over 16 KiB that is not there as a whole
 // is read into memory of its own, or into a block. A message is perhaps the empty
 // delimiter of a REQ, and exactly one body; of everything else nothing is kept, and

@@ -48,9 +48,9 @@ func (d *desk) Tick(now time.Time) {
 }
 
 // start runs a loop until the test ends, or until stop is called.
-func start(t testing.TB, d *desk, o Options) (l *Loop, stop func()) {
+func start(t testing.TB, h Handler, o Options) (l *Loop, stop func()) {
 	t.Helper()
-	l, err := NewLoop(d, o)
+	l, err := NewLoop(h, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,6 +81,14 @@ type Gatherer interface {
 	Left() bool
 }
 
+// Foreseer is a Handler that likes to know what it is about to get, and has its
+// memory of that brought near.
+type Foreseer interface {
+	// Foresee shows the next n envelopes of a portion, or as many as there are, within
+	// the portion's Begin and End.
+	Foresee(next wire.Envelopes, n int)
+}
+
 // Blocks is a Handler that takes large frames as the memory that they were
 // received into. Whoever does not gets every envelope by Envelope.
 type Blocks interface {
@@ -97,6 +105,7 @@ type Loop struct {
 	handler Handler
 	blocks  Blocks   // the handler, or nil
 	gathers Gatherer // likewise
+	sees    Foreseer // likewise
 	options Options
 	waker   *waker
 	poller  *poller
@@ -112,6 +121,7 @@ type Loop struct {
 	now       atomic.Int64 // of the current round, Unix nanoseconds
 	base      time.Time    // fixed after NewLoop
 	elapsed   atomic.Int64 // the same, monotonic: nanoseconds since base
+	manners   manners
 	directory directory
 	inbox     inbox
 	count     counters
@@ -126,6 +136,8 @@ type Loop struct {
 	// Owned by the loop goroutine.
 	signs     []sign // what the poller has seen and nobody has looked at
 	batch     []arrival
+	delivered int       // of batch: so many of it are done with
+	brought   int       // envelopes of batch, or of the last one, that have been handed over
 	arena     arena     // of what is received, whatever connection it comes from
 	dialers   []*socket // that wait to connect
 	due       []*socket // memory of dialDue
@@ -152,6 +164,7 @@ func NewLoop(h Handler, o Options) (*Loop, error) {
 	l.living, l.end = context.WithCancel(context.Background())
 	l.blocks, _ = h.(Blocks)
 	l.gathers, _ = h.(Gatherer)
+	l.sees, _ = h.(Foreseer)
 	l.sockets.Store(&[]*socket{})
 	l.base = time.Now()
 	l.now.Store(l.base.UnixNano())
@@ -355,7 +368,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	if ctx.Err() != nil { // it has been over before it began: the handler hears nothing
 		l.stopping.Store(true)
 	}
-	for !l.stopping.Load() {
+	for !l.stopping.Load() || len(l.batch) > 0 {
 		l.turn()
 	}
 	if !untell() {
@@ -376,13 +389,13 @@ func (l *Loop) Time() time.Time { return l.base.Add(time.Duration(l.elapsed.Load
 func (l *Loop) Awake() bool { return l.awake.Load() && !l.ended.Load() }
 
 // turn is one round: receive what there is, work, flush, and sleep if that was
-// all.
+// all. Where there is a lot it is a portion of that.
 func (l *Loop) turn() {
 	now := time.Now()
 	l.now.Store(now.UnixNano())
 	l.elapsed.Store(int64(now.Sub(l.base)))
-	l.receive()
-	l.work()
+	more := l.receive()
+	l.work(more)
 	// Whoever the batch has woken gets the chance to join the flush.
 	if !l.options.Alone {
 		runtime.Gosched()
@@ -391,7 +404,9 @@ func (l *Loop) turn() {
 	for _, s := range *l.sockets.Load() {
 		s.flushAsOwner()
 	}
-	l.fail(l.park(l.alarm()))
+	if !more {
+		l.fail(l.park(l.alarm()))
+	}
 }
 
 // alarm is when the loop has to be awake without anything to see.
@@ -405,19 +420,6 @@ func (l *Loop) alarm() time.Time {
 func (l *Loop) gather() {
 	if l.gathers != nil {
 		l.gathers.Gather()
-	}
-}
-
-// receive handles what the poller has seen: one batch of every connection that has
-// something. What has not been read is seen again.
-func (l *Loop) receive() {
-	l.attend()
-	batch := l.batch
-	l.deliverAll(batch)
-	clear(batch)
-	l.batch = batch[:0]
-	if l.options.Fleeting {
-		l.arena.reuse()
 	}
 }
 
@@ -440,74 +442,17 @@ func (l *Loop) attend() {
 	l.signs = l.signs[:0]
 }
 
-func (l *Loop) deliverAll(batch []arrival) {
-	if len(batch) == 0 {
-		return
-	}
-	if b, ok := l.handler.(Batcher); ok {
-		b.Begin()
-		defer b.End()
-	}
-	for i := range batch {
-		l.deliver(batch[i])
-	}
-}
-
-func (l *Loop) deliver(a arrival) {
-	fault := a.fault
-	if a.again {
-		if r, ok := l.handler.(Renewer); ok {
-			r.Renewed(a.from)
+// work runs what others have asked for and what the clock asks for. Where more is to
+// be delivered the others wait: nothing that a peer has said comes after his Gone.
+func (l *Loop) work(more bool) {
+	if !more {
+		calls, gone := l.inbox.take()
+		for _, p := range gone {
+			l.handler.Gone(p)
 		}
-		return
-	}
-	if a.fresh {
-		if g, ok := l.handler.(Greeter); ok {
-			g.Fresh(a.from)
+		for _, f := range calls {
+			f()
 		}
-		return
-	}
-	switch {
-	case fault != nil:
-	case a.block != nil:
-		fault = l.deliverBlock(a)
-	default:
-		fault = l.unpack(a)
-	}
-	if fault != nil {
-		l.count.malformed.Add(1)
-		l.handler.Malformed(a.from, fault)
-	}
-}
-
-func (l *Loop) unpack(a arrival) error {
-	l.countFrame(a.body)
-	envelopes, err := wire.Split(a.body)
-	if err != nil {
-		return err
-	}
-	n := uint64(0)
-	for env, ok := envelopes.Next(); ok; env, ok = envelopes.Next() {
-		n++
-		l.handler.Envelope(a.from, env)
-	}
-	l.count.envelopesIn.Add(n)
-	return envelopes.Err()
-}
-
-func (l *Loop) countFrame(body []byte) {
-	l.count.framesIn.Add(1)
-	l.count.bytesIn.Add(uint64(len(body)))
-}
-
-// work runs what others have asked for and what the clock asks for.
-func (l *Loop) work() {
-	calls, gone := l.inbox.take()
-	for _, p := range gone {
-		l.handler.Gone(p)
-	}
-	for _, f := range calls {
-		f()
 	}
 	now := l.Time()
 	if !now.Before(l.tickAt) {
@@ -557,7 +502,7 @@ func (l *Loop) fail(err error) {
 // shutdown sends what is queued and closes everything, all within the linger.
 func (l *Loop) shutdown() error {
 	deadline := time.Now().Add(l.options.Linger)
-	l.work()
+	l.work(false)
 	l.mu.Lock()
 	l.closing.Store(true)
 	sockets := *l.sockets.Load()

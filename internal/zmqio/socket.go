@@ -70,6 +70,9 @@ type arrival struct {
 	fault error
 	fresh bool // the empty message by which a connection announces itself
 	again bool // no message: the connection to from stands again
+
+	opened    bool           // some of the envelopes may have been handed over
+	envelopes wire.Envelopes // those that have not
 }
 
 func newSocket(l *Loop, kind zmtp.Kind, endpoint string) *socket {

@@ -67,11 +67,12 @@ type Client struct {
 	briefs    bool      // there may be calls that wait briefly
 	still     bool      // the loop has ended: nobody ticks
 
-	fx      core.Effects  // owned by the loop
-	batch   bool          // owned by the loop: it holds mu and gathers effects
-	spare   sync.Pool     // of *core.Effects, for callers
-	welcome chan struct{} // owned by the loop until closed: some broker has answered, or refused
-	greeted bool          // owned by the loop
+	fx      core.Effects    // owned by the loop
+	soon    []*core.Session // likewise: memory of Foresee
+	batch   bool            // owned by the loop: it holds mu and gathers effects
+	spare   sync.Pool       // of *core.Effects, for callers
+	welcome chan struct{}   // owned by the loop until closed: some broker has answered, or refused
+	greeted bool            // owned by the loop
 }
 
 // Option changes how Dial connects.

@@ -13,8 +13,9 @@ import (
 
 // parcel is what one caller leaves. It is his again once its end has come.
 type parcel struct {
-	give   giver   // fixed
-	behind *parcel // the one that was left before
+	give   giver         // fixed
+	of     *core.Session // whose call it is, or nil
+	behind *parcel       // the one that was left before
 }
 
 // giver gives the core what was left, while mu is held; or ends it, where the
@@ -62,6 +63,7 @@ func (c *Client) Gather() {
 func (c *Client) take(latest *parcel, fx *core.Effects) {
 	var next *parcel
 	for p := latest; p != nil; {
+		p.of.Soon()
 		behind := p.behind
 		p.behind = next
 		p, next = behind, p

@@ -152,7 +152,7 @@ func (w *replyTo) step(body []byte, raw bool) {
 func (w *replyTo) release() {
 	if w.again != nil {
 		u := w.again
-		u.s, u.ask = nil, core.Ask{}
+		u.s, u.parcel.of, u.ask = nil, nil, core.Ask{}
 		u.rest()
 		done := w.done
 		*w = replyTo{}

@@ -166,6 +166,7 @@ func (s *Session) begin(ctx context.Context, w *replyTo, method string, args []b
 	u := w.again
 	a := &u.ask // zero
 	u.s, a.Method, a.Args, a.Raw, a.Tag = s, method, args, raw, w
+	u.parcel.of = s.core
 	is := s.watched(ctx)
 	if is == nil {
 		is = u.watched(ctx, s.client)

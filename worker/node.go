@@ -81,10 +81,11 @@ type node struct {
 	reports  reports       // guarded by mu
 	contexts []callContext // likewise: to be used
 
-	fx    core.Effects // owned by the loop
-	batch bool         // owned by the loop: it holds mu and gathers effects
-	now   time.Time    // owned by the loop: when the batch began
-	spare sync.Pool    // of *core.Effects, for the sessions' goroutines
+	fx    core.Effects    // owned by the loop
+	soon  []*core.Session // likewise: memory of Foresee
+	batch bool            // owned by the loop: it holds mu and gathers effects
+	now   time.Time       // owned by the loop: when the batch began
+	spare sync.Pool       // of *core.Effects, for the sessions' goroutines
 
 	left atomic.Pointer[task] // whose calls have ended, linked by ended.next, see done
 

@@ -113,7 +113,8 @@ type Core struct {
 	asked    uint64 // how many opens and broadcasts there have been
 	casts    map[uuid.UUID]*Cast
 	sessions map[session.ID]*Session
-	recent   [recentMost]*Session // of them, each at its place
+	nearby   session.Nearby[Session] // some of them
+	soon     []**Session             // memory of Soon
 	attaches map[uint64]*attaching
 	nodes    map[session.NodeID]*node
 	directs  map[session.NodeID]*direct
@@ -141,6 +142,7 @@ func New(cfg Config, chance io.Reader) *Core {
 		opens:    map[uuid.UUID]*Opening{},
 		casts:    map[uuid.UUID]*Cast{},
 		sessions: map[session.ID]*Session{},
+		nearby:   session.NewNearby[Session](),
 		attaches: map[uint64]*attaching{},
 		nodes:    map[session.NodeID]*node{},
 		directs:  map[session.NodeID]*direct{},

@@ -93,23 +93,16 @@ func (c *Core) begin(now time.Time, broker wire.Peer, m *wire.Opened, first uint
 	s.limits, s.broker, s.place = m.Limits.Session().WithDefaults(), broker, -1
 	s.calls.Open(s.limits.Window, session.DefaultBytes, first)
 	c.sessions[m.Session] = s
-	*c.recently(&m.Session) = s
+	c.nearby.Fit(len(c.sessions))
+	*c.nearby.Place(&m.Session) = s
 	c.hold(now, s)
 	c.shortCut(now, s, fx)
 	return s
 }
 
-// recentMost is how many sessions are found without the map, a power of two.
-const recentMost = 1 << 10
-
-// recently is the place of a session among those.
-func (c *Core) recently(id *session.ID) **Session {
-	return &c.recent[(uint(id[0])<<8|uint(id[1]))%recentMost]
-}
-
 // session is the one of that id, nil if there is none.
 func (c *Core) session(id *session.ID) *Session {
-	at := c.recently(id)
+	at := c.nearby.Place(id)
 	if s := *at; s != nil && s.route.Session == *id {
 		return s
 	}
@@ -618,7 +611,7 @@ func (c *Core) forget(s *Session) {
 	c.unhold(s)
 	c.part(s)
 	delete(c.sessions, s.route.Session)
-	if at := c.recently(&s.route.Session); *at == s {
+	if at := c.nearby.Place(&s.route.Session); *at == s {
 		*at = nil
 	}
 }

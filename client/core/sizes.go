@@ -72,12 +72,13 @@ func (c *Core) auditSessions() error {
 			return fmt.Errorf("calls of session %s wait behind none", id)
 		}
 	}
-	for _, s := range c.recent {
-		if s != nil && c.sessions[s.route.Session] != s {
-			return fmt.Errorf("session %s is found, and is over", s.route.Session)
+	var over error
+	c.nearby.Each(func(s *Session) {
+		if c.sessions[s.route.Session] != s {
+			over = fmt.Errorf("session %s is found, and is over", s.route.Session)
 		}
-	}
-	return nil
+	})
+	return over
 }
 
 func (c *Core) auditFlows() error {

@@ -1,7 +1,6 @@
 package core
 
 import (
-	"encoding/binary"
 	"fmt"
 	"hash/crc32"
 	"time"
@@ -26,12 +25,9 @@ func hashOf(method, args []byte) uint64 {
 	return uint64(sum)<<32 | uint64(uint32(len(method)+len(args)))
 }
 
-// recentMost is how many sessions are found without a look at them all.
-const recentMost = 1024
-
 // live is the session of that id, nil where none lives or closes here.
 func (c *Core) live(id session.ID) *Session {
-	at := recentAt(&c.recent, &id)
+	at := c.nearby.Place(&id)
 	if s := *at; s != nil && s.id == id {
 		return s
 	}
@@ -42,15 +38,17 @@ func (c *Core) live(id session.ID) *Session {
 	return s
 }
 
-// recentAt is where a session would be among the recent ones.
-func recentAt(recent *[recentMost]*Session, id *session.ID) **Session {
-	return &recent[binary.LittleEndian.Uint16(id[14:])%recentMost]
+// enter puts a session among those that live here.
+func (c *Core) enter(s *Session) {
+	c.sessions[s.id] = s
+	c.nearby.Fit(len(c.sessions))
+	*c.nearby.Place(&s.id) = s
 }
 
 // forget takes a session out of those that live or close here.
 func (c *Core) forget(s *Session) {
 	delete(c.sessions, s.id)
-	if at := recentAt(&c.recent, &s.id); *at == s {
+	if at := c.nearby.Place(&s.id); *at == s {
 		*at = nil
 	}
 }

@@ -190,7 +190,8 @@ type Core struct {
 	dead        []obituary // oldest first
 	pools       map[string]*pool
 	sessions    map[session.ID]*Session
-	recent      [recentMost]*Session // some of them, see live
+	nearby      session.Nearby[Session] // some of them, see live
+	soon        []**Session             // memory of Soon
 	opens       map[session.OpenKey]*Session
 	clients     map[uuid.UUID]*client
 	past        past
@@ -234,6 +235,7 @@ func New(now time.Time, cfg Config, chance io.Reader) *Core {
 		brokers:  map[wire.Peer]*broker{},
 		pools:    map[string]*pool{},
 		sessions: map[session.ID]*Session{},
+		nearby:   session.NewNearby[Session](),
 		opens:    map[session.OpenKey]*Session{},
 		clients:  map[uuid.UUID]*client{},
 		roads:    map[wire.Peer]*session.Road{},

@@ -283,7 +283,7 @@ func (c *Core) OpenDone(now time.Time, s *Session, failed error, fx *Effects) {
 	}
 	s.state = stateOpen
 	s.clocks = session.NewClocks(now, s.limits)
-	c.sessions[s.id] = s
+	c.enter(s)
 	s.client.sessions[s.id] = s
 	s.client.digest ^= session.Digest(s.id)
 	if s.once {

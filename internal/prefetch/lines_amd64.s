@@ -1,0 +1,13 @@
+#include "textflag.h"
+
+// func lines(at, n uintptr)
+TEXT ·lines(SB), NOSPLIT, $0-16
+	MOVQ at+0(FP), AX
+	MOVQ n+8(FP), CX
+
+next:
+	PREFETCHT0 (AX)
+	ADDQ $64, AX
+	DECQ CX
+	JNE  next
+	RET

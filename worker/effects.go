@@ -28,11 +28,11 @@ func (n *node) apply(fx *core.Effects, send sender) {
 	for _, o := range fx.Outs {
 		n.send(o, send)
 	}
-	for i := range fx.Chunks {
-		n.sendChunk(&fx.Chunks[i])
-	}
 	for _, r := range fx.Run {
 		r.Session.Task.(*task).give()
+	}
+	for i := range fx.Chunks { // which may take a while
+		n.sendChunk(&fx.Chunks[i])
 	}
 	for _, e := range fx.Errands {
 		go e.Task.(*aside).run()

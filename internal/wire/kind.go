@@ -110,6 +110,25 @@ func KindOf(env []byte) Kind {
 	return Kind(env[0])
 }
 
+// Freight reports that an envelope is a part of what travels as chunks, or the reply
+// that ends it: what is in order among itself, and may be overtaken by all else.
+func Freight(env []byte) bool {
+	switch KindOf(env) {
+	case KindArgChunk, KindReplyChunk:
+		return true
+	case KindReply:
+		return len(env) > offFlags && Flags(env[offFlags])&FlagStream != 0
+	default:
+		return false
+	}
+}
+
+// OfFreight reports that an envelope is freight, or the credit for it.
+func OfFreight(env []byte) bool {
+	k := KindOf(env)
+	return k == KindReplyCredit || k == KindArgCredit || Freight(env)
+}
+
 // Kinds lists every kind, for tests of the specification.
 func Kinds() []Kind {
 	var all []Kind

@@ -2,6 +2,7 @@ package zmqio
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -88,7 +89,7 @@ func (b *Block) Release() {
 }
 
 // SendBlock queues the block's envelope for the peer, as a message of its own and
-// in order with what Send queues for it. Nothing is copied: the block must not be
+// in order with what Send queues for it, freight with freight. Nothing is copied: the block must not be
 // written to any more. It takes a reference of its own, and gives it up when the
 // envelope is sent or lost; the caller's stays the caller's, error or not. Like
 // Send it never blocks, and any goroutine may call it.
@@ -106,13 +107,16 @@ func (l *Loop) SendBlock(to wire.Peer, b *Block) error {
 	if p == nil {
 		return ErrPeerGone
 	}
-	first, waiting, err := p.enqueueBlock(b, l.options.PeerBuffer)
-	if err != nil {
-		l.count.dropped.Add(1)
-		return err
+	if wire.Freight(b.Bytes()) {
+		f := p.freight.Load()
+		if f == nil {
+			p.wantFreight()
+		} else if first, waiting, err := f.enqueueBlock(b, l.options.PeerBuffer); !errors.Is(err, ErrPeerGone) {
+			return l.queuedOr(err, f, first, waiting, false)
+		}
 	}
-	l.queued(p, first, waiting, false)
-	return nil
+	first, waiting, err := p.enqueueBlock(b, l.options.PeerBuffer)
+	return l.queuedOr(err, p, first, waiting, false)
 }
 
 // deliverBlock gives a large frame to a handler that has Blocks, if it holds one
@@ -125,6 +129,9 @@ func (l *Loop) deliverBlock(a *arrival) (done bool) {
 		if ok && len(env)+blockHead == len(a.body) {
 			l.countFrame(a.body)
 			l.count.envelopesIn.Add(1)
+			if wire.Freight(env) {
+				l.directory.find(a.from).wantFreight()
+			}
 			l.blocks.Block(a.from, env, a.block)
 			return true
 		}

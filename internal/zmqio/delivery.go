@@ -90,12 +90,17 @@ func (l *Loop) unpack(a *arrival, room int) (left int, done bool, err error) {
 		l.sees.Foresee(a.envelopes, room)
 	}
 	left = room
+	company := false
 	for ; left > 0; left-- {
 		env, ok := a.envelopes.Next()
 		if !ok {
 			break
 		}
+		company = company || !wire.OfFreight(env)
 		l.handler.Envelope(a.from, env)
+	}
+	if company {
+		l.accompanied()
 	}
 	l.brought += room - left
 	l.count.envelopesIn.Add(uint64(room - left))

@@ -117,7 +117,7 @@ func (s *socket) connect(a address) {
 		_ = unix.Close(fd)
 		return
 	}
-	s.begin(fd, connecting) // the poller tells at once where it stands already
+	s.begin(fd, connecting, nil) // the poller tells at once where it stands already
 }
 
 // connected judges a connection that was under way.

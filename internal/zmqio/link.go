@@ -47,6 +47,10 @@ type link struct {
 	broken  bool     // a write has failed: what can still be read is read
 	offence error    // what the far side has said that cannot be
 	pieces  [][]byte // memory of write
+
+	token   *token // by which a link for this one's freight says that it is; nil: none is to be had
+	main    *link  // whose freight this one carries; nil: it is no such link
+	freight *link  // the one that carries this one's; nil: none
 }
 
 type linkStage uint8
@@ -72,7 +76,7 @@ type coming struct {
 func (k *link) receive() (n int, more bool, err error) {
 	arena := &k.socket.loop.arena
 	if k.coming.bytes != nil {
-		n, more, err = readStream(k.watch.fd, k.coming.bytes[k.coming.filled:])
+		n, more, err = readStream(k.watch.fd, k.room())
 		k.coming.filled += n
 		k.fill()
 		return n, more, err
@@ -89,6 +93,15 @@ func (k *link) receive() (n int, more bool, err error) {
 	arena.use(taken)
 	k.hold(data[taken:])
 	return n, more, err
+}
+
+// room is where the next bytes of a large frame go.
+func (k *link) room() []byte {
+	room := k.coming.bytes[k.coming.filled:]
+	if k.main != nil {
+		room = room[:min(len(room), k.socket.loop.slice())]
+	}
+	return room
 }
 
 // hold keeps what is no whole frame yet until the next read.
@@ -144,7 +157,7 @@ func (k *link) greeted(data []byte) (n int, err error) {
 		return 0, err
 	}
 	k.pings = zmtp.AnswersPing(data)
-	k.control = zmtp.AppendReady(k.control, k.socket.kind)
+	k.ready()
 	k.stage = shaking
 	return zmtp.GreetingSize, nil
 }
@@ -170,6 +183,10 @@ func (k *link) shake(data []byte) (n int, err error) {
 	}
 	if !k.socket.kind.Fits(kind) {
 		err = fmt.Errorf("zmqio: a %s cannot be connected to a %s", kind, k.socket.kind)
+		k.control = zmtp.AppendError(k.control, err.Error())
+		return 0, err
+	}
+	if err := k.socket.admit(k, rest); err != nil {
 		k.control = zmtp.AppendError(k.control, err.Error())
 		return 0, err
 	}
@@ -316,7 +333,7 @@ func (k *link) write(next *frame) (frames, bytes, envelopes int, rest *frame) {
 			break
 		}
 		n, err := writeStream(k.watch.fd, pieces)
-		clear(pieces)
+		clear(k.pieces)
 		if err != nil {
 			k.fail()
 			break
@@ -342,6 +359,9 @@ func (k *link) write(next *frame) (frames, bytes, envelopes int, rest *frame) {
 		if short {
 			k.choke()
 		}
+		if k.main != nil {
+			break // a slice at a time
+		}
 	}
 	return frames, bytes, envelopes, next
 }
@@ -360,10 +380,13 @@ func (k *link) collect(next *frame) (pieces [][]byte, size int) {
 		f.address(k.peer.delimiter)
 		pieces = f.pieces(pieces)
 	}
+	k.pieces = pieces
+	if k.main != nil {
+		pieces = cut(pieces, k.socket.loop.slice())
+	}
 	for _, p := range pieces {
 		size += len(p)
 	}
-	k.pieces = pieces
 	return pieces, size
 }
 

@@ -121,6 +121,7 @@ type Loop struct {
 	now       atomic.Int64 // of the current round, Unix nanoseconds
 	base      time.Time    // fixed after NewLoop
 	elapsed   atomic.Int64 // the same, monotonic: nanoseconds since base
+	company   atomic.Int64 // elapsed when something came that is neither freight nor credit for it
 	manners   manners
 	directory directory
 	inbox     inbox
@@ -287,7 +288,7 @@ func (l *Loop) part() {
 // Send queues a copy of env for the peer and sees to it that somebody sends it:
 // the loop while it is awake, otherwise the calling goroutine. Any goroutine may
 // call it, also a handler. It never blocks on a peer. What one goroutine sends
-// to one peer arrives in order.
+// to one peer arrives in order, freight (see wire.Freight) apart from all else.
 //
 // Errors: ErrPeerGone, ErrFull (Options.PeerBuffer bytes wait for this peer),
 // ErrClosed, ErrSize. Without an error the envelope is queued, not delivered.
@@ -309,7 +310,17 @@ func (l *Loop) send(to wire.Peer, env []byte, yield bool) error {
 	if p == nil {
 		return ErrPeerGone
 	}
+	if f := p.freight.Load(); f != nil && wire.Freight(env) {
+		if first, waiting, err := f.enqueue(env, l.options.PeerBuffer); !errors.Is(err, ErrPeerGone) {
+			return l.queuedOr(err, f, first, waiting, yield)
+		}
+	}
 	first, waiting, err := p.enqueue(env, l.options.PeerBuffer)
+	return l.queuedOr(err, p, first, waiting, yield)
+}
+
+// queuedOr is queued, unless nothing was.
+func (l *Loop) queuedOr(err error, p *peer, first bool, waiting int, yield bool) error {
 	if err != nil {
 		l.count.dropped.Add(1)
 		return err

@@ -17,9 +17,9 @@ func TestManners(t *testing.T) {
 	if !m.polite(now) {
 		t.Error("not polite although nothing was lost")
 	}
-	for _, pause := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
+	for _, pause := range []int{1, 2, 4, 8, 16, 32, 60, 60} {
 		m.learn(now, turnTaken)
-		now = now.Add(turnTaken + pause*time.Second - 1)
+		now = now.Add(turnTaken + time.Duration(pause)*time.Second - 1)
 		if m.polite(now) {
 			t.Errorf("polite within %d s", pause)
 		}

@@ -12,7 +12,8 @@ type Options struct {
 	Linger time.Duration
 	// PeerBuffer is how many bytes may wait for one peer that does not take
 	// them, beyond what the kernel holds. One envelope of any
-	// legal size always fits into an empty buffer. Default 8 MiB.
+	// legal size always fits into an empty buffer. Freight that has a connection of
+	// its own has as much again. Default 8 MiB.
 	PeerBuffer int
 	// PeerIdle is how long a ROUTER remembers a peer without any traffic in
 	// either direction. Default 10 minutes.

@@ -2,6 +2,7 @@ package zmqio
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/limpet-rpc/limpet/internal/wire"
 )
@@ -12,6 +13,11 @@ type peer struct {
 	// Fixed after its introduction.
 	id     wire.Peer
 	socket *socket
+	of     *peer // whose freight goes here, see freight.go; nil: a peer
+
+	// freight is where a peer's freight goes, nil where it has no connection of its
+	// own. It is set with the socket's mu.
+	freight atomic.Pointer[peer]
 
 	// nextDirty links the socket's list of peers with something to send. It
 	// belongs to whoever set queued, then to the flusher that took the list.

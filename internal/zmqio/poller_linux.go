@@ -58,9 +58,6 @@ func (p *poller) control(operation int, w *watch, out bool) error {
 	return unix.EpollCtl(p.fd, operation, w.fd, &event)
 }
 
-// yield lets other threads of the machine have this processor, where some wait.
-func yield() { _, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
-
 // look appends what can be seen without waiting.
 func (p *poller) look(signs []sign) ([]sign, error) {
 	n, err := unix.EpollWait(p.fd, p.events[:], 0)

@@ -51,9 +51,6 @@ func (p *poller) remove(w *watch) {
 	p.waker.wake()
 }
 
-// yield does nothing: to look is a system call, which lets others have their turn.
-func yield() {}
-
 // look appends what can be seen without waiting.
 func (p *poller) look(signs []sign) ([]sign, error) { return p.poll(signs, 0) }
 

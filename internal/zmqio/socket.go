@@ -47,7 +47,8 @@ type socket struct {
 	endpoint string
 	lead     *peer // where a DEALER leads to; nil on a ROUTER
 
-	dirty atomic.Pointer[peer] // peers with something to send, linked by nextDirty
+	dirty     atomic.Pointer[peer] // peers with something to send, linked by nextDirty
+	freightAt atomic.Int64         // when a DEALER may next connect for its freight, on the loop's clock
 
 	// Owned by the loop.
 	dialing dialing // of a DEALER
@@ -59,6 +60,8 @@ type socket struct {
 	ear     watch     // of a ROUTER: what listens
 	deaf    bool      // nothing is accepted until the next inspection
 	links   map[*link]struct{}
+	carried carried
+	tokens  map[token]*link // of a ROUTER: that flow, and may have a link for freight
 	roster  roster
 }
 
@@ -76,7 +79,7 @@ type arrival struct {
 }
 
 func newSocket(l *Loop, kind zmtp.Kind, endpoint string) *socket {
-	return &socket{loop: l, kind: kind, endpoint: endpoint, links: make(map[*link]struct{})}
+	return &socket{loop: l, kind: kind, endpoint: endpoint, links: make(map[*link]struct{}), tokens: make(map[token]*link)}
 }
 
 // accept takes the connections that wait. For the loop goroutine only.
@@ -92,7 +95,7 @@ func (s *socket) accept() {
 		case err == nil && len(s.links) >= 2*s.loop.options.MaxPeers:
 			_ = unix.Close(fd)
 		case err == nil:
-			s.begin(fd, greeting)
+			s.begin(fd, greeting, nil)
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNABORTED):
 		case errors.Is(err, unix.EAGAIN):
 			return
@@ -104,21 +107,29 @@ func (s *socket) accept() {
 	}
 }
 
-// begin makes a link of a connection. The caller holds mu.
-func (s *socket) begin(fd int, stage linkStage) {
+// begin makes a link of a connection, for the freight of main where that is not nil.
+// The caller holds mu.
+func (s *socket) begin(fd int, stage linkStage, main *link) {
 	tune(fd)
-	k := &link{socket: s, stage: stage, peer: s.lead, control: zmtp.Greeting()}
+	k := &link{socket: s, stage: stage, main: main, control: zmtp.Greeting()}
+	leads := s.lead != nil && main == nil
+	if leads {
+		k.peer = s.lead
+	}
 	k.watch = watch{fd: fd, link: k}
 	if err := s.loop.poller.add(&k.watch, stage == connecting); err != nil {
 		s.loop.poller.watches.remove(&k.watch)
 		_ = unix.Close(fd)
-		if s.lead != nil {
+		if leads {
 			s.redial()
 		}
 		return
 	}
 	s.links[k] = struct{}{}
-	if s.lead != nil {
+	switch {
+	case main != nil:
+		main.freight = k
+	case leads:
 		s.lead.link = k
 	}
 	if stage != connecting {
@@ -141,7 +152,11 @@ func (s *socket) read(k *link) {
 		return
 	}
 	flowed := k.stage == flowing
-	for size, more := 0, true; more && size < batchBytes; {
+	most := batchBytes
+	if k.main != nil {
+		most = s.loop.slice()
+	}
+	for size, more := 0, true; more && size < most; {
 		n, again, err := k.receive()
 		if n > 0 && k.stage == flowing { // a handshake has its time as a whole
 			k.silent = 0
@@ -178,9 +193,10 @@ func (s *socket) writable(k *link) {
 
 // flows is told that a link's handshake is over. The caller holds mu.
 func (s *socket) flows(k *link) {
-	if s.lead == nil {
+	if s.lead == nil || k.main != nil {
 		return
 	}
+	s.freightAt.Store(0)
 	if s.dialing.stood {
 		s.loop.batch = append(s.loop.batch, arrival{from: s.lead.id, again: true})
 	} else {
@@ -205,7 +221,7 @@ func (s *socket) arrived(k *link) {
 	p := k.peer
 	p.delimiter = m.delimiter
 	if s.lead == nil {
-		s.roster.touch(p, s.loop.now.Load())
+		s.roster.touch(p.self(), s.loop.now.Load())
 	} else {
 		s.dialing.interval = 0 // who shakes hands and hangs up is not hammered
 	}
@@ -235,6 +251,9 @@ func (s *socket) forget(p *peer) {
 	if p.link.stage != severed && p.begun() {
 		p.link.fail()
 	}
+	if p.link.freight != nil {
+		s.sever(p.link.freight)
+	}
 	s.roster.remove(p)
 	s.markStalled(p, false)
 	s.loop.directory.remove(p)
@@ -261,6 +280,7 @@ func (s *socket) cut(k *link, reason error) {
 	}
 	s.sever(k)
 	switch p := k.peer; {
+	case k.main != nil:
 	case s.lead != nil:
 		p.link = nil
 		p.renew()
@@ -283,6 +303,7 @@ func (s *socket) sever(k *link) {
 	k.coming, k.held = coming{}, nil
 	k.message.drop()
 	delete(s.links, k)
+	s.unhitch(k)
 }
 
 // inspect looks after the links: those that are silent are asked whether they are
@@ -345,8 +366,12 @@ func (s *socket) flushAsSender(early bool) {
 			return
 		}
 		sent := s.flush()
+		long := s.carried.long()
 		s.mu.Unlock()
 		s.loop.count.framesBySender.Add(sent)
+		if long {
+			s.loop.manners.giveWay(s.loop.Time())
+		}
 		early = false
 	}
 }
@@ -357,8 +382,12 @@ func (s *socket) flushAsOwner() {
 		return
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.flush()
+	long := s.carried.long()
+	s.mu.Unlock()
+	if long {
+		s.loop.manners.giveWay(s.loop.Time())
+	}
 }
 
 // flush empties the dirty list and returns the number of frames sent. The caller
@@ -367,15 +396,36 @@ func (s *socket) flush() (sent uint64) {
 	if s.closed {
 		return 0
 	}
+	var freight *peer // in the order in which it was marked
 	for p := s.dirty.Swap(nil); p != nil; {
 		next := p.nextDirty
-		p.waiting = true
-		if k := p.link; k != nil && k.peer == p && k.stage == flowing && !k.choked {
-			sent += s.push(k)
-		} // otherwise it is pushed when it flows
+		if p.of == nil {
+			sent += s.flushPeer(p)
+		} else {
+			p.nextDirty, freight = freight, p
+		}
 		p = next
 	}
-	return sent
+	if freight == nil {
+		return sent
+	}
+	for p := freight.nextDirty; p != nil; { // one a round, in turns
+		next := p.nextDirty
+		s.markDirty(p)
+		p = next
+	}
+	if !s.loop.alone() {
+		s.carried++
+	}
+	return sent + s.flushPeer(freight)
+}
+
+func (s *socket) flushPeer(p *peer) (sent uint64) {
+	p.waiting = true
+	if k := p.link; k != nil && k.peer == p && k.stage == flowing && !k.choked {
+		return s.push(k)
+	}
+	return 0 // it is pushed when it flows
 }
 
 // push sends what waits for a link and returns the number of frames sent. A peer
@@ -390,12 +440,13 @@ func (s *socket) push(k *link) (sent uint64) {
 		return 0
 	}
 	frames, bytes, envelopes, unsent := k.write(p.take())
-	p.waiting = unsent != nil
+	goesOn := unsent != nil && !k.choked && !k.broken // the next slice of freight
+	p.waiting = unsent != nil && !goesOn
 	if frames > 0 {
 		s.countOut(p, frames, bytes, envelopes)
 	}
-	s.markStalled(p, unsent != nil)
-	if p.settle(bytes, unsent) {
+	s.markStalled(p, p.waiting)
+	if p.settle(bytes, unsent) || goesOn {
 		s.markDirty(p)
 	}
 	return uint64(frames)
@@ -407,7 +458,7 @@ func (s *socket) countOut(p *peer, frames, bytes, envelopes int) {
 	c.bytesOut.Add(uint64(bytes))
 	c.envelopesOut.Add(uint64(envelopes))
 	if s.lead == nil {
-		s.roster.touch(p, s.loop.now.Load())
+		s.roster.touch(p.self(), s.loop.now.Load())
 	}
 }
 
@@ -447,7 +498,9 @@ func (s *socket) left(now time.Time) bool {
 func (s *socket) remains() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.flush()
+	for s.flush(); s.dirty.Load() != nil && !s.closed; { // slice by slice
+		s.flush()
+	}
 	return !s.closed && (s.unsent() || s.dirty.Load() != nil || s.lead != nil && s.lead.unsent())
 }
 
@@ -494,6 +547,8 @@ func (s *socket) close() {
 			s.markStalled(p, false)
 		}
 		k.finish()
+	}
+	for k := range s.links {
 		s.sever(k)
 	}
 	lost := 0

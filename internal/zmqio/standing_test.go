@@ -39,7 +39,7 @@ func begun(t *testing.T, s *socket) (k *link, far net.Conn) {
 	t.Cleanup(func() { _ = far.Close() })
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.begin(ends[0], greeting)
+	s.begin(ends[0], greeting, nil)
 	for k = range s.links {
 		if k.watch.fd == ends[0] {
 			return k, far

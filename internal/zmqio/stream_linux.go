@@ -18,3 +18,8 @@ func probe(fd int) {
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, option, seconds)
 	}
 }
+
+// yield lets other threads have the processor, if any waits for it.
+func yield() {
+	_, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) //nolint:dogsled // it never fails
+}

@@ -60,37 +60,77 @@ func appendCommand(dst []byte, name string, rest ...byte) []byte {
 	return append(dst, rest...)
 }
 
-// AppendReady appends the READY of a socket of that kind, which says nothing of an
-// identity: whoever listens makes them.
-func AppendReady(dst []byte, kind Kind) []byte {
-	const key = "Socket-Type"
-	rest := append([]byte{byte(len(key))}, key...)
-	rest = binary.BigEndian.AppendUint32(rest, uint32(len(kind)))
-	return appendCommand(dst, Ready, append(rest, kind...)...)
+// Property is one thing that a READY says; a side that does not know its key does
+// not look at it.
+type Property struct {
+	Key   string
+	Value []byte
+}
+
+// AppendReady appends the READY of a socket of that kind, with what else it says:
+// some 200 bytes have room. It says nothing of an identity: whoever listens makes
+// them.
+func AppendReady(dst []byte, kind Kind, more ...Property) []byte {
+	rest := appendProperty(nil, Property{socketType, []byte(kind)})
+	for _, p := range more {
+		rest = appendProperty(rest, p)
+	}
+	return appendCommand(dst, Ready, rest...)
+}
+
+const socketType = "Socket-Type"
+
+func appendProperty(dst []byte, p Property) []byte {
+	dst = append(append(dst, byte(len(p.Key))), p.Key...)
+	return append(binary.BigEndian.AppendUint32(dst, uint32(len(p.Value))), p.Value...)
 }
 
 // ReadReady returns the kind of socket that the rest of a READY names. Other
-// properties may be there and are not looked at.
+// properties may be there: see FindProperty.
 func ReadReady(rest []byte) (kind Kind, err error) {
 	for len(rest) > 0 {
-		n := 1 + int(rest[0])
-		if len(rest) < n+4 {
-			return "", fmt.Errorf("%w: READY is cut short", ErrCommand)
+		var p Property
+		if p, rest, err = splitProperty(rest); err != nil {
+			return "", err
 		}
-		key, size := string(rest[1:n]), binary.BigEndian.Uint32(rest[n:])
-		rest = rest[n+4:]
-		if uint64(size) > uint64(len(rest)) {
-			return "", fmt.Errorf("%w: READY is cut short", ErrCommand)
+		if p.Key == socketType {
+			kind = Kind(p.Value)
 		}
-		if key == "Socket-Type" {
-			kind = Kind(rest[:size])
-		}
-		rest = rest[size:]
 	}
 	if kind == "" {
 		return "", fmt.Errorf("%w: READY names no kind of socket", ErrCommand)
 	}
 	return kind, nil
+}
+
+// FindProperty returns the first value that the rest of a READY gives for key, a
+// slice of rest; nil where it gives none.
+func FindProperty(rest []byte, key string) []byte {
+	for len(rest) > 0 {
+		p, behind, err := splitProperty(rest)
+		switch {
+		case err != nil:
+			return nil
+		case p.Key == key:
+			return p.Value
+		}
+		rest = behind
+	}
+	return nil
+}
+
+// splitProperty takes the first property off.
+func splitProperty(rest []byte) (p Property, behind []byte, err error) {
+	n := 1 + int(rest[0])
+	if len(rest) < n+4 {
+		return p, nil, fmt.Errorf("%w: READY is cut short", ErrCommand)
+	}
+	key, size := string(rest[1:n]), binary.BigEndian.Uint32(rest[n:])
+	rest = rest[n+4:]
+	if uint64(size) > uint64(len(rest)) {
+		return p, nil, fmt.Errorf("%w: READY is cut short", ErrCommand)
+	}
+	return Property{key, rest[:size:size]}, rest[size:], nil
 }
 
 // AppendError appends the ERROR that ends a handshake; of the reason the first 200

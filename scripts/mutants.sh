@@ -49,7 +49,7 @@ tree() {
 	"$GO" list -deps -f '{{with .Module}}{{if .Main}}{{$.Dir}}{{end}}{{end}}' ./internal/sim | while read -r dir; do
 		dir=${dir#"$root"/}
 		mkdir -p "$1/$dir"
-		cp "$dir"/*.go "$1/$dir"
+		find "$dir" -maxdepth 1 \( -name '*.go' -o -name '*.s' \) -exec cp -t "$1/$dir" {} +
 	done
 }
 

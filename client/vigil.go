@@ -16,7 +16,7 @@ type vigil struct {
 	round uint64 // when the core got what he waits for, where brief, 0 once that was told; the client's, guarded by mu
 
 	// owned by the waiter, from one use to the next
-	latest *watch  // that he was under
+	latest *watch  // that he was under, some client's
 	last   uintptr // where his last context was, of which he keeps nothing else
 	row    int     // how often in a row
 }
@@ -33,7 +33,7 @@ func (v *vigil) begin(ctx context.Context, c *Client) {
 // watched is what watches ctx, or nil.
 func (v *vigil) watched(ctx context.Context, c *Client) *watched {
 	if v.latest != nil {
-		if is := v.latest.live.Load(); is != nil && is.ctx == ctx {
+		if is := v.latest.live.Load(); is != nil && is.client == c && is.ctx == ctx {
 			return is
 		}
 	}

@@ -37,6 +37,7 @@ type watch struct {
 // watched is what is known of a context.
 type watched struct {
 	watch    *watch
+	client   *Client         // who watches it
 	ctx      context.Context //nolint:containedctx // it is compared with those of calls
 	deadline time.Time
 	trace    wire.Trace
@@ -104,7 +105,7 @@ func (c *Client) watchOf(ctx context.Context) *watch {
 		return t
 	}
 	t = &watch{used: true}
-	is := &watched{watch: t, ctx: ctx, trace: span.Of(ctx)}
+	is := &watched{watch: t, client: c, ctx: ctx, trace: span.Of(ctx)}
 	is.deadline, _ = ctx.Deadline()
 	t.live.Store(is)
 	stop := context.AfterFunc(ctx, func() {

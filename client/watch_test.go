@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/limpet-rpc/limpet/client/core"
 )
 
@@ -178,4 +180,32 @@ func TestOpenIsToldOfItsContext(t *testing.T) {
 	if w.ended(ctx, w.done) {
 		t.Error("the end of the context is not heard")
 	}
+}
+
+// A waiter serves one client after the other: what watched its context for the one
+// does not tell those who wait for the other.
+func TestWaiterIsWatchedByItsClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		before, _ := watcher()
+		c := &Client{core: core.New(core.Config{ID: uuid.New()}, rand.Reader), watches: map[context.Context]*watch{}, round: 1}
+		w := unpooledOpening()
+		for range watchFrom {
+			w.begin(ctx, before)
+		}
+		w.rest()
+		w.begin(ctx, c)
+		c.mu.Lock()
+		w.under(c, w.done)
+		if refused := c.core.OpenIn(time.Now(), &w.core, &core.Wish{Pool: "p"}, w, new(core.Effects)); refused != nil {
+			t.Error(refused)
+		}
+		c.mu.Unlock()
+		cancel()
+		synctest.Wait()
+		if w.told() && len(w.done) == 0 {
+			t.Fatal("he waits for somebody to tell him that his context has ended, and nobody does")
+		}
+	})
 }

@@ -19,11 +19,7 @@ func (c *Core) newOpen() *open {
 	o := c.spares[last]
 	c.spares[last] = nil
 	c.spares = c.spares[:last]
-	args := o.call.args[:0]
-	*o = open{}
-	if cap(args) <= argsKeep {
-		o.call.args = args
-	}
+	*o = open{call: along{args: o.call.args[:0]}}
 	return o
 }
 
@@ -43,6 +39,9 @@ func (c *Core) unlist() {
 	c.offered[0] = nil
 	c.offered = c.offered[1:]
 	if o.listed--; o.listed == 0 && o.state == openOver && len(c.spares) < sparesMost {
+		if cap(o.call.args) > argsKeep {
+			o.call.args = nil
+		}
 		c.spares = append(c.spares, o)
 	}
 }

@@ -53,3 +53,27 @@ func TestRecordsAreBounded(t *testing.T) {
 		t.Errorf("%d records are kept, want %d", len(c.spares), sparesMost)
 	}
 }
+
+// Records that nobody uses keep little, however large the arguments were that came
+// with them: they are not counted in Config.Carried any more.
+func TestSpareRecordsAreSmall(t *testing.T) {
+	c := New(time.Now(), Config{})
+	for range sparesMost {
+		o := c.newOpen()
+		o.state, o.call.args = openOffered, make([]byte, 1<<16)
+		c.repeatLater(o)
+	}
+	for _, o := range c.offered {
+		o.state = openOver
+	}
+	for len(c.offered) > 0 {
+		c.unlist()
+	}
+	kept := 0
+	for _, o := range c.spares {
+		kept += cap(o.call.args)
+	}
+	if kept > sparesMost*argsKeep {
+		t.Errorf("%d records keep %d bytes for arguments, at most %d each", len(c.spares), kept, argsKeep)
+	}
+}

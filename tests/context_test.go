@@ -121,6 +121,39 @@ func TestEndOfAContextThatManyShare(t *testing.T) {
 	}
 }
 
+// Clients of one process share their waiters: a call of one ends with its context also
+// where another's calls had that watched.
+func TestEndOfAContextThatClientsShare(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	began := make(chan bool, 1)
+	pool := worker.NewPool(worker.Config[struct{}]{Pool: "pool", Slots: 2})
+	worker.Handle(pool, "add", func(_ context.Context, _ struct{}, n int) (int, error) { return n + 1, nil })
+	worker.Handle(pool, "wait", func(ctx context.Context, _ struct{}, _ int) (int, error) {
+		began <- true
+		<-ctx.Done()
+		return 0, ctx.Err()
+	})
+	c.serve(t, worker.Options{}, pool)
+	one, other := c.dial(t), c.dial(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	called := make(chan error, 1)
+	go func() {
+		for n := range 64 {
+			if _, err := client.Do[int](ctx, one, "pool", "add", n); err != nil {
+				t.Error(err)
+			}
+		}
+		_, err := client.Do[int](ctx, other, "pool", "wait", 0)
+		called <- err
+	}()
+	await(t, began, "the call")
+	cancel()
+	if err := await(t, called, "the end of the call"); !errors.Is(err, session.ErrCancelled) || !errors.Is(err, context.Canceled) {
+		t.Errorf("the call ended with %v, want cancelled", err)
+	}
+}
+
 // An open that is given up while the worker's Open runs ends that Open's
 // context and leaves no session behind.
 func TestCancelWhileOpening(t *testing.T) {

@@ -363,6 +363,9 @@ func (c *Core) Done(now time.Time, s *Session, n uint64, r *session.Reply, fx *E
 	}
 	c.recycle(call)
 	c.answer(to, &h, r, fx)
+	if s.closed {
+		c.Closed(now, s, fx)
+	}
 	if s.state != stateOpen {
 		return
 	}

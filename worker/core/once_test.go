@@ -102,3 +102,34 @@ func TestRoomsAreApart(t *testing.T) {
 		}
 	}
 }
+
+// The goroutine of a session of one call may have left, and its Close be told, before
+// the end of its call is: the reply is kept all the same, for copies of the call.
+func TestClosedBeforeDone(t *testing.T) {
+	now := time.Now()
+	c, fx, step := bareNode(now, 1)
+	step(wire.AppendControl(nil, &wire.Offer{
+		Epoch: 1, Client: uuid.UUID{15: 1}, Request: uuid.UUID{15: 2}, Pool: "p", Once: true, Method: "m", Args: []byte{0xc0}, Via: 9,
+	}))
+	s := fx.Run[0].Session
+	step(wire.AppendControl(nil, &wire.Revoke{Epoch: 1, Client: uuid.UUID{15: 1}, Request: uuid.UUID{15: 2}, Code: session.ErrWithdrawn}))
+	if len(fx.Stop) != 1 {
+		t.Fatalf("%d sessions are stopped", len(fx.Stop))
+	}
+	fx.Reset()
+	c.Closed(now, s, fx)
+	c.Done(now, s, 1, &session.Reply{Body: []byte{0xc3}}, fx)
+	if free := c.Sizes().Free; free != 1 {
+		t.Errorf("%d slots are free, want 1", free)
+	}
+	h := wire.Header{Kind: wire.KindCall, Via: 9, Node: 7, Session: s.ID(), Key: s.key, Epoch: 1, Number: 1}
+	step(wire.AppendCall(nil, &h, "m", []byte{0xc0}))
+	for _, o := range fx.Outs {
+		if h, body, err := wire.ParseHeader(o.Env); err != nil || h.Kind != wire.KindReply || len(body) != 1 || body[0] != 0xc3 {
+			t.Errorf("the call's copy gets %v %v %x, %v", h.Kind, h.Code, body, err)
+		}
+	}
+	if len(fx.Outs) != 1 {
+		t.Errorf("%d answers to the call's copy", len(fx.Outs))
+	}
+}

@@ -62,6 +62,7 @@ type Session struct {
 	quarantined bool // it was found to hang; the slot is lost until its handler returns
 	queued      bool // it waits for its turn on its lane
 	yields      bool // the last turn was an errand's: the next is a call's, if there is one
+	closed      bool // and a call of it has ended of which nothing has been told yet
 }
 
 // orphan is a call that ran for the holder before when another attached.
@@ -454,8 +455,13 @@ func (c *Core) closeBare(now time.Time, s *Session, fx *Effects) {
 	}
 }
 
-// Closed takes the end of the pool's Close: the slot is free.
+// Closed takes the end of the pool's Close: the slot is free. Where it overtakes the
+// end of the session's last call, it waits for that.
 func (c *Core) Closed(now time.Time, s *Session, fx *Effects) {
+	if s.callee.Running() != 0 && !s.quarantined {
+		s.closed = true
+		return
+	}
 	s.vacate()
 	defer c.grant(now, s.lane, fx)
 	c.forget(s)

@@ -323,3 +323,32 @@ func TestFreightHasCompany(t *testing.T) {
 		t.Errorf("15 bytes of three times 10 are %d pieces", len(got))
 	}
 }
+
+// What is said besides messages goes between two of them, also where the loop says it
+// between two slices of one; and it is said behind the last slice.
+func TestFreightIsNotInterrupted(t *testing.T) {
+	noBlocks(t)
+	l, _, p, _, freight := harbour(t, make(chan wire.Peer, 10))
+	halfway := make(chan bool, 1)
+	l.Do(func() {
+		l.accompanied() // slices are small
+		_ = sendFreight(t, l, p.id, 5)
+		f, s := p.freight.Load(), p.socket
+		halfway <- f.begun()
+		f.link.silent = pingAfter - 1
+		s.inspect()
+	})
+	if !await(t, halfway, "a slice has been sent") {
+		t.Fatal("nothing, or all, of a block went in one slice")
+	}
+	want := newBlock(t, 3*BlockMin, 5)
+	defer want.Release()
+	want.Bytes()[0] = byte(wire.KindReplyChunk)
+	binary.BigEndian.PutUint64(want.Bytes()[1:], 5)
+	if got := unbody(t, freight.frame(t))[0]; got != string(want.Bytes()) {
+		t.Error("the block is not what was sent")
+	}
+	if name, _, err := zmtp.SplitCommand(freight.frame(t)); err != nil || name != zmtp.Ping {
+		t.Errorf("behind it came %q, %v", name, err)
+	}
+}

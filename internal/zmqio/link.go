@@ -359,8 +359,8 @@ func (k *link) write(next *frame) (frames, bytes, envelopes int, rest *frame) {
 		if short {
 			k.choke()
 		}
-		if k.main != nil {
-			break // a slice at a time
+		if k.main != nil && (next != nil || len(k.control) == 0) {
+			break // a slice at a time, and what is said besides behind the last one
 		}
 	}
 	return frames, bytes, envelopes, next

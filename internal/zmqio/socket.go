@@ -429,12 +429,13 @@ func (s *socket) flushPeer(p *peer) (sent uint64) {
 }
 
 // push sends what waits for a link and returns the number of frames sent. A peer
-// that is on the dirty list, or about to be put there, is left to those who flush.
-// The caller holds mu.
+// that is on the dirty list, or about to be put there, is left to those who flush,
+// and what is said besides messages too where a part of one has gone: it comes
+// behind that. The caller holds mu.
 func (s *socket) push(k *link) (sent uint64) {
 	p := k.peer
 	if p == nil || k.stage != flowing || !p.waiting {
-		if k.stage != connecting {
+		if k.stage != connecting && (p == nil || !p.begun()) {
 			k.write(nil)
 		}
 		return 0

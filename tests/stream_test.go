@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -212,25 +213,50 @@ func TestStreamsBothWaysAtOnce(t *testing.T) {
 
 // proxy passes TCP connections on until they are cut.
 type proxy struct {
-	at string
+	at   string
+	most int // connections that are passed on, 0: all
 
-	mu    sync.Mutex
-	conns []net.Conn
+	mu     sync.Mutex
+	conns  []net.Conn
+	passed []*passage // of every connection, in the order in which they came
 }
 
-func newProxy(t *testing.T, to string) *proxy {
+// passage is how many bytes have come from either side of a connection.
+type passage struct{ near, far atomic.Int64 }
+
+// tallied reads as its reader does, and counts.
+type tallied struct {
+	io.Reader
+
+	n *atomic.Int64
+}
+
+func (c tallied) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+func newProxy(t *testing.T, to string) *proxy { return newNarrow(t, to, 0) }
+
+// newNarrow passes so many connections on, 0: all.
+func newNarrow(t *testing.T, to string, most int) *proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{at: l.Addr().String()}
+	p := &proxy{at: l.Addr().String(), most: most}
 	var all sync.WaitGroup
 	all.Go(func() {
 		for {
 			near, err := l.Accept()
 			if err != nil {
 				return // the listener was closed
+			}
+			if p.most > 0 && len(p.passed) == p.most {
+				_ = near.Close()
+				continue
 			}
 			far, err := net.Dial("tcp", to)
 			if err != nil {
@@ -239,13 +265,15 @@ func newProxy(t *testing.T, to string) *proxy {
 			}
 			p.mu.Lock()
 			p.conns = append(p.conns, near, far)
+			bytes := new(passage)
+			p.passed = append(p.passed, bytes)
 			p.mu.Unlock()
-			for _, way := range [][2]net.Conn{{near, far}, {far, near}} {
-				all.Go(func() {
-					_, _ = io.Copy(way[0], way[1]) // until one of them is cut
-					_, _ = way[0].Close(), way[1].Close()
-				})
+			pass := func(to, from net.Conn, n *atomic.Int64) {
+				_, _ = io.Copy(to, tallied{from, n}) // until one of them is cut
+				_, _ = to.Close(), from.Close()
 			}
+			all.Go(func() { pass(near, far, &bytes.far) })
+			all.Go(func() { pass(far, near, &bytes.near) })
 		}
 	})
 	t.Cleanup(func() {

@@ -205,9 +205,7 @@ func TestFreightEndsWithItsPeer(t *testing.T) {
 	}
 	_ = main.Close()
 	freight.ends(t)
-	if err := l.Send(p.id, []byte("anybody?")); !errors.Is(err, ErrPeerGone) {
-		t.Errorf("Send: %v", err)
-	}
+	until(t, "its peer is gone", func() bool { return errors.Is(l.Send(p.id, []byte("anybody?")), ErrPeerGone) })
 	if s := l.Stats(); s.Peers != 0 {
 		t.Errorf("%d peers are left", s.Peers)
 	}

@@ -406,7 +406,9 @@ func (l *Loop) turn() {
 	l.now.Store(now.UnixNano())
 	l.elapsed.Store(int64(now.Sub(l.base)))
 	more := l.receive()
-	l.work(more)
+	if !more {
+		l.work()
+	}
 	// Whoever the batch has woken gets the chance to join the flush.
 	if !l.options.Alone {
 		runtime.Gosched()
@@ -454,16 +456,15 @@ func (l *Loop) attend() {
 }
 
 // work runs what others have asked for and what the clock asks for. Where more is to
-// be delivered the others wait: nothing that a peer has said comes after his Gone.
-func (l *Loop) work(more bool) {
-	if !more {
-		calls, gone := l.inbox.take()
-		for _, p := range gone {
-			l.handler.Gone(p)
-		}
-		for _, f := range calls {
-			f()
-		}
+// be delivered all that waits: nothing that a peer has said comes after his Gone, and
+// nobody is taken for silent while he is not listened to.
+func (l *Loop) work() {
+	calls, gone := l.inbox.take()
+	for _, p := range gone {
+		l.handler.Gone(p)
+	}
+	for _, f := range calls {
+		f()
 	}
 	now := l.Time()
 	if !now.Before(l.tickAt) {
@@ -513,7 +514,7 @@ func (l *Loop) fail(err error) {
 // shutdown sends what is queued and closes everything, all within the linger.
 func (l *Loop) shutdown() error {
 	deadline := time.Now().Add(l.options.Linger)
-	l.work(false)
+	l.work()
 	l.mu.Lock()
 	l.closing.Store(true)
 	sockets := *l.sockets.Load()

@@ -3,6 +3,7 @@ package zmqio
 import (
 	"encoding/binary"
 	"testing"
+	"time"
 
 	zmq "github.com/pebbe/zmq4"
 
@@ -87,5 +88,33 @@ func TestPortions(t *testing.T) {
 				t.Errorf("a portion of %d", n)
 			}
 		}
+	}
+}
+
+// The clock asks for nothing between two portions: by then nobody else has been
+// listened to, and a handler would take for silence what has not been read.
+func TestNoTickBetweenPortions(t *testing.T) {
+	c := &counter{faulty: make(chan struct{})}
+	const many = 5*portion + 7
+	halfway := 0
+	c.tick = func(time.Time) {
+		if n := len(c.numbers); n > 0 && n < many {
+			halfway++
+		}
+	}
+	l, stop := start(t, c, Options{Tick: 1}) // it is always due
+	frame := wire.AppendHead(nil)
+	for n := range uint32(many) {
+		frame = wire.AppendEnvelope(frame, binary.BigEndian.AppendUint32(nil, n))
+	}
+	frame = append(frame, 0, 0, 0, 0) // an envelope of no length
+	dealer := raw(t, zmq.DEALER, listen(t, l))
+	if _, err := dealer.SendBytes(frame, 0); err != nil {
+		t.Fatal(err)
+	}
+	await(t, c.faulty, "the fault")
+	stop()
+	if halfway > 0 {
+		t.Errorf("%d ticks among %d envelopes", halfway, many)
 	}
 }

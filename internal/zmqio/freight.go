@@ -41,7 +41,10 @@ const (
 	slicesAtATime = 2 // until the writer gives way
 )
 
-var errNoMain = errors.New("zmqio: freight of a connection that is not here, or has a link for it")
+var (
+	errNoMain = errors.New("zmqio: freight of a connection that is not here, or has a link for it")
+	errNoRoom = errors.New("zmqio: no room for links for freight, what is left is for peers")
+)
 
 // token is how a link for freight shows whose it is.
 type token [16]byte
@@ -78,8 +81,11 @@ func (s *socket) admit(k *link, properties []byte) error {
 			return errNoMain
 		}
 		main := s.tokens[token(whose)]
-		if main == nil || main.peer == nil || main.freight != nil {
+		switch {
+		case main == nil || main.peer == nil || main.freight != nil:
 			return errNoMain
+		case 2*len(s.links) > 3*s.loop.options.MaxPeers:
+			return errNoRoom
 		}
 		main.freight, k.main = k, main
 		s.hitch(k, main)

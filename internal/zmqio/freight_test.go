@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	zmq "github.com/pebbe/zmq4"
@@ -349,4 +350,25 @@ func TestFreightIsNotInterrupted(t *testing.T) {
 	if name, _, err := zmtp.SplitCommand(freight.frame(t)); err != nil || name != zmtp.Ping {
 		t.Errorf("behind it came %q, %v", name, err)
 	}
+}
+
+// Links for freight leave room for those who come for the first time.
+func TestFreightLeavesRoom(t *testing.T) {
+	came := make(chan wire.Peer, 10)
+	l := startYard(t, &yard{desk: desk{envelope: func(from wire.Peer, _ []byte) { came <- from }}}, Options{MaxPeers: 2})
+	endpoint := listen(t, l)
+	for range 2 {
+		main := call(t, endpoint)
+		main.tell(t, "hello")
+		p := l.directory.find(await(t, came, "a first word"))
+		freight := call(t, endpoint, freightFrom(main))
+		var refused atomic.Bool
+		go func() {
+			_, _ = io.Copy(io.Discard, freight.in)
+			refused.Store(true)
+		}()
+		until(t, "he has a link for freight, or is refused one", func() bool { return refused.Load() || p.freight.Load() != nil })
+	}
+	call(t, endpoint).tell(t, "hello")
+	await(t, came, "the word of one more")
 }

@@ -33,7 +33,7 @@ func (l *Loop) receive() (more bool) {
 }
 
 func (l *Loop) deliverPortion() {
-	if l.delivered == 0 {
+	if l.delivered == 0 && !l.batch[0].opened { // a batch begins
 		l.brought = 0
 	}
 	if b, ok := l.handler.(Batcher); ok {

@@ -456,7 +456,7 @@ func (l *Loop) attend() {
 }
 
 // work runs what others have asked for and what the clock asks for. Where more is to
-// be delivered all that waits: nothing that a peer has said comes after his Gone, and
+// be delivered, all of it waits: nothing that a peer has said comes after his Gone, and
 // nobody is taken for silent while he is not listened to.
 func (l *Loop) work() {
 	calls, gone := l.inbox.take()

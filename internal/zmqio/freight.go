@@ -22,7 +22,8 @@ import (
 // The token tells whose it is: nobody else knows it. Behind a link for freight
 // stands a peer of its own, with its own outbox, under the number of the one whose
 // freight it is. While there is none, and where the far side is not of this kind,
-// freight goes in order with everything else. It ends with its main link; when it
+// freight goes in order with everything else. It ends with its main link, or when
+// its DEALER has not used it for a minute; when it
 // breaks, what waited for it is lost, which is missed and asked for again, and the
 // main link carries freight until there is another.
 //
@@ -39,6 +40,8 @@ const (
 	sliceAlone    = 512 << 10
 	sliceBeside   = 64 << 10
 	slicesAtATime = 2 // until the writer gives way
+
+	freightKept = 120 // inspections, a minute, that its DEALER keeps a link for it that is not used
 )
 
 var (
@@ -117,6 +120,14 @@ func (s *socket) unhitch(k *link) {
 		s.markStalled(k.peer, false)
 		s.loop.count.dropped.Add(uint64(k.peer.bury()))
 	}
+}
+
+// idles reports that a link for freight of this side's making has not been used for
+// so long that it is given up; the next block makes another. What the far side sends
+// meanwhile is missed, as when a link breaks.
+func (k *link) idles() bool {
+	return k.main != nil && k.socket.lead != nil && k.unused > freightKept && !k.halfway() &&
+		(k.peer == nil || k.peer.empty())
 }
 
 // self is whose traffic the peer's is.

@@ -372,3 +372,55 @@ func TestFreightLeavesRoom(t *testing.T) {
 	call(t, endpoint).tell(t, "hello")
 	await(t, came, "the word of one more")
 }
+
+// A DEALER gives up a link for freight that has not been used for long, and makes
+// another when there is freight again. Its main link stays, however idle.
+func TestFreightLinkIsGivenUp(t *testing.T) {
+	noBlocks(t)
+	came := make(chan uint64, 10)
+	server := startYard(t, &yard{block: func(_ wire.Peer, env []byte, b *Block) {
+		came <- numberOf(env)
+		b.Release()
+	}}, Options{})
+	l := startYard(t, &yard{}, Options{})
+	to := connect(t, l, listen(t, server))
+	p := l.directory.find(to)
+	send := func(n uint64) {
+		t.Helper()
+		if err := sendFreight(t, l, to, n); err != nil {
+			t.Fatal(err)
+		}
+		if got := await(t, came, "the block"); got != n {
+			t.Fatalf("block %d came in the place of %d", got, n)
+		}
+	}
+	idle := func(inspections int) (links int) {
+		done := make(chan int)
+		l.Do(func() {
+			for range inspections {
+				for k := range p.socket.links {
+					k.silent = 0
+				}
+				p.socket.inspect()
+			}
+			done <- len(p.socket.links)
+		})
+		return await(t, done, "the inspections")
+	}
+	for range 3 {
+		for n := uint64(0); p.freight.Load() == nil; n++ {
+			send(n)
+		}
+		send(77) // by that
+		if links := idle(freightKept - 1); links != 2 {
+			t.Fatalf("%d links a moment before it is time", links)
+		}
+		if links := idle(3); links != 1 || p.freight.Load() != nil {
+			t.Fatalf("%d links when it is", links)
+		}
+		p.socket.freightAt.Store(0) // or the next one has to wait
+	}
+	if server.Stats().Peers != 1 {
+		t.Errorf("the far side has %d peers", server.Stats().Peers)
+	}
+}

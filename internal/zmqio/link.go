@@ -41,6 +41,7 @@ type link struct {
 	skip    uint64   // bytes of a frame that nobody wants
 	message assembly // of the frames so far
 	silent  int      // inspections since something was read
+	unused  int      // inspections since a message was read or written
 	pings   bool     // the far side answers a PING
 	control []byte   // what this side says besides messages
 	choked  bool     // the kernel takes nothing; the poller is asked to tell

@@ -210,6 +210,7 @@ func (s *socket) flows(k *link) {
 // arrived takes the message that a link has put together. The caller holds mu.
 func (s *socket) arrived(k *link) {
 	m := &k.message
+	k.unused = 0
 	known := k.peer != nil
 	if !known {
 		if err := s.introduce(k); err != nil {
@@ -319,7 +320,10 @@ func (s *socket) inspect() {
 	}
 	for k := range s.links {
 		k.silent++
+		k.unused++
 		switch {
+		case k.idles():
+			s.cut(k, io.EOF)
 		case k.stage != flowing && k.silent > shakeWithin, k.silent > cutAfter && (k.pings || k.halfway()):
 			s.cut(k, os.ErrDeadlineExceeded)
 		case k.stage == flowing && k.pings && k.silent%pingAfter == 0 && len(k.control) == 0:
@@ -444,6 +448,7 @@ func (s *socket) push(k *link) (sent uint64) {
 	goesOn := unsent != nil && !k.choked && !k.broken // the next slice of freight
 	p.waiting = unsent != nil && !goesOn
 	if frames > 0 {
+		k.unused = 0
 		s.countOut(p, frames, bytes, envelopes)
 	}
 	s.markStalled(p, p.waiting)

@@ -115,7 +115,7 @@ func New(o Options) (*Server, error) {
 		Recovery: o.Recovery, Policy: o.Policy, Limits: assigner.Limits{Queue: o.Queue}, Tick: o.Tick,
 	})
 	var err error
-	if s.loop, err = zmqio.NewLoop(s, zmqio.Options{Tick: o.Tick, Alone: true, Fleeting: true}); err != nil {
+	if s.loop, err = zmqio.NewLoop(s, zmqio.Options{Tick: o.Tick, Alone: true}); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	if s.endpoint, err = s.loop.Listen(o.Listen); err != nil {

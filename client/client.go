@@ -2,7 +2,6 @@ package client
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/limpet-rpc/limpet/client/core"
 	"github.com/limpet-rpc/limpet/internal/chunk"
+	"github.com/limpet-rpc/limpet/internal/keep"
 	"github.com/limpet-rpc/limpet/internal/span"
 	"github.com/limpet-rpc/limpet/internal/version"
 	"github.com/limpet-rpc/limpet/internal/wire"
@@ -67,7 +67,8 @@ type Client struct {
 	briefs    bool      // there may be calls that wait briefly
 	still     bool      // the loop has ended: nobody ticks
 
-	fx      core.Effects    // owned by the loop
+	kept    keep.Arena      // owned by the loop
+	fx      core.Effects    // likewise
 	soon    []*core.Session // likewise: memory of Foresee
 	batch   bool            // owned by the loop: it holds mu and gathers effects
 	spare   sync.Pool       // of *core.Effects, for callers
@@ -307,7 +308,11 @@ func (c *Client) apply(fx *core.Effects) {
 	}
 	for i := range fx.Results {
 		r := &fx.Results[i]
-		if w, plain := r.Tag.(*replyTo); plain { // most are
+		w, plain := r.Tag.(*replyTo) // most are
+		if r.Lent {
+			r.Body = w.keep(r.Body, &c.kept)
+		}
+		if plain {
 			w.settle(r)
 			continue
 		}
@@ -383,15 +388,17 @@ func (c *Client) onLoop(f func()) {
 
 // Envelope implements zmqio.Handler.
 func (c *Client) Envelope(from wire.Peer, env []byte) {
+	if wire.KindOf(env) != wire.KindReply { // of which the core keeps nothing
+		env = c.kept.Keep(env)
+	}
 	c.onLoop(func() { c.core.Step(c.loop.Time(), from, env, &c.fx) })
 }
 
-// Block implements zmqio.Blocks. A chunk is kept where it came; whatever else is
-// that large is the collector's, for callers keep their results.
+// Block implements zmqio.Blocks. A chunk is kept where it came.
 func (c *Client) Block(from wire.Peer, env []byte, b *zmqio.Block) {
 	defer b.Release()
 	if wire.KindOf(env) != wire.KindReplyChunk {
-		c.Envelope(from, bytes.Clone(env))
+		c.Envelope(from, env)
 		return
 	}
 	c.onLoop(func() { c.core.StepIn(c.loop.Time(), from, env, chunk.Received{Block: b}, &c.fx) })

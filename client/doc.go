@@ -23,6 +23,10 @@
 // goes in parts (argument.go, feeder.go), and so comes such a reply (incoming.go),
 // which stream.go has read as it comes.
 //
+// What is received lies in memory of the loop's, which is used again. A result is
+// copied out of it once: to what its caller gives (AppendCall), to memory of the
+// waiter's where it is decoded, or to memory that is its caller's to keep (internal/keep).
+//
 // A call carries the OpenTelemetry span of its context, and so do the steps that it
 // goes on with; with a tracer (span.go) each has a span of its own.
 //

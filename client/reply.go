@@ -7,6 +7,7 @@ import (
 
 	"github.com/limpet-rpc/limpet/client/core"
 	"github.com/limpet-rpc/limpet/internal/bounded"
+	"github.com/limpet-rpc/limpet/internal/keep"
 	"github.com/limpet-rpc/limpet/session"
 )
 
@@ -17,6 +18,7 @@ type replyTo struct {
 	again *usedAgain      // nil for a waiter that is not
 	body  []byte
 	raw   bool
+	to    place
 	flow  *core.Flow // of a reply that came in parts: done has brought it, or will
 	sums  bool       // its caller wants checksums
 	sum   bool       // and its worker gives its checksum
@@ -32,9 +34,30 @@ type replyTo struct {
 	told func(body []byte, raw bool) // gets the progress of a call that came with its open, or nil
 }
 
+// place is where the body of a reply goes that comes in one message.
+type place uint8
+
+const (
+	toKeep   place = iota // memory that is the caller's from then on
+	toDecode              // got: nothing of it outlives the waiter
+	toAppend              // got, which is the caller's, behind what is there
+)
+
+// keep copies a reply's body to its place. The loop calls it; w may be nil.
+func (w *replyTo) keep(body []byte, kept *keep.Arena) []byte {
+	if w == nil || w.to == toKeep {
+		return kept.Keep(body)
+	}
+	u := w.again
+	before := len(u.got)
+	u.got = append(u.got, body...)
+	return u.got[before:]
+}
+
 // usedAgain is what a waiter keeps from one call for the next.
 type usedAgain struct {
 	args []byte       // what the argument was encoded into
+	got  []byte       // what the result is decoded from, or where it is appended
 	fx   core.Effects // of the step that sends the call
 
 	// The call, until the core has it; see Client.leave.
@@ -154,6 +177,9 @@ func (w *replyTo) release() {
 		u := w.again
 		u.s, u.parcel.of, u.ask = nil, nil, core.Ask{}
 		u.rest()
+		if u.got = u.got[:0]; w.to == toAppend || cap(u.got) > argKeep {
+			u.got = nil
+		}
 		done := w.done
 		*w = replyTo{}
 		w.done, w.again = done, u

@@ -136,8 +136,57 @@ func (s *Session) call(ctx context.Context, method string, arg, result any, opts
 	if cap(args) <= argKeep {
 		w.again.args = args
 	}
+	if !codec.Shares(result) {
+		w.to = toDecode
+	}
 	s.begin(ctx, w, method, args, raw, opts)
 	return s.await(ctx, w, result)
+}
+
+// AppendCall is Call for bytes: the result is appended to dst, and the longer slice
+// returned, as with append. Where dst has room for it nothing is allocated. Until it
+// returns, arg must stay as it is, and dst and what is behind its length are the
+// call's. With an error dst is returned as it was; what is behind its length may have
+// changed.
+func (s *Session) AppendCall(ctx context.Context, dst []byte, method string, arg []byte, opts ...CallOption) ([]byte, error) {
+	ctx, own := s.client.span(ctx, s.core.Pool(), method)
+	longer, err := s.appendCall(ctx, dst, method, arg, opts)
+	endSpan(own, err)
+	if err != nil {
+		return dst, fmt.Errorf("call %s: %w", method, err)
+	}
+	return longer, nil
+}
+
+func (s *Session) appendCall(ctx context.Context, dst []byte, method string, arg []byte, opts []CallOption) (longer []byte, err error) {
+	var result []byte
+	if len(arg) > argMost || summed(opts) {
+		err = s.call(ctx, method, arg, &result, opts)
+		return append(dst, result...), err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, gaveUp(err)
+	}
+	w := replies.Get().(*replyTo)
+	w.to, w.again.got = toAppend, dst
+	s.begin(ctx, w, method, arg, true, opts)
+	if err := s.wait(ctx, w, w); err != nil {
+		return nil, err
+	}
+	w.on = onward{client: s.client, pool: s.core.Pool(), method: method, hops: hopsOf(opts)}
+	if w.seen != nil {
+		err = s.receive(ctx, w, w, &result)
+		return append(dst, result...), err
+	}
+	defer w.release()
+	a, err := w.result(ctx)
+	if err == nil && a.raw && !w.next {
+		return w.again.got, nil
+	}
+	if err == nil {
+		err = a.decode(&result)
+	}
+	return append(dst, result...), err
 }
 
 // exchange makes a call whose argument is bytes that go in one message, and waits

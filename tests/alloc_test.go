@@ -4,6 +4,7 @@ package tests
 
 import (
 	"context"
+	"runtime"
 	"testing"
 
 	"github.com/limpet-rpc/limpet/broker"
@@ -13,8 +14,8 @@ import (
 
 // A call of bytes costs less than one allocation in client, broker and node
 // together: contexts are made eight at a time, a reply is written where one was
-// that has been acknowledged, and what is received shares the memory of its frame,
-// which is taken from pieces of 32 KiB. The race detector allocates by itself.
+// that has been acknowledged, and arguments and results that are kept share pieces of
+// 64 KiB. The race detector allocates by itself.
 func TestCallAllocations(t *testing.T) {
 	c := newCell(t, broker.Options{})
 	p := worker.NewPool(worker.Config[struct{}]{Pool: "echo", Slots: 1})
@@ -35,5 +36,38 @@ func TestCallAllocations(t *testing.T) {
 	}
 	if got := testing.AllocsPerRun(2000, call); got > 1 { // beats and ticks are among them
 		t.Errorf("%.1f allocations a call, want 0", got)
+	}
+}
+
+// AppendCall to a handler that takes Lent allocates no memory for what it sends and
+// gets, in client, broker and node together, by either path.
+func TestAppendCallAllocatesNoBody(t *testing.T) {
+	const calls, size = 2000, 2 << 10
+	c := newCell(t, broker.Options{})
+	c.serve(t, worker.Options{}, newLibrary().pool)
+	for name, opts := range map[string][]client.Option{"direct": nil, "relayed": {client.WithRelayOnly()}} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t, c.dial(t, opts...), "library")
+			defer closeSession(t, s)
+			arg, reply := make([]byte, size), make([]byte, 0, size)
+			call := func() {
+				var err error
+				if reply, err = s.AppendCall(t.Context(), reply[:0], "lent", arg); err != nil || len(reply) != size {
+					t.Fatalf("%d bytes, %v", len(reply), err)
+				}
+			}
+			for range 100 { // buffers grow
+				call()
+			}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			for range calls {
+				call()
+			}
+			runtime.ReadMemStats(&after)
+			if got := (after.TotalAlloc - before.TotalAlloc) / calls; got > size/4 { // contexts, beats and ticks
+				t.Errorf("%d bytes a call of %d", got, size)
+			}
+		})
 	}
 }

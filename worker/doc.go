@@ -23,6 +23,11 @@
 // records of dead nodes of this machine, and ends with the loop; the coroner
 // looks where calls hang that pass their budget, and ends with it too.
 //
+// What is received lies in memory of the loop's, which is used again. An argument is
+// copied out of it once: to memory of its call's, which is used again when the call has
+// ended, or, where its handler may keep it, to memory that is the handler's
+// (internal/keep; worker/core's Pool.Lends says which).
+//
 // Where pools grow and shrink the core says so (Resized): badges, notes, lanes and
 // threads are those of the most from the beginning, warm workers follow. What pools
 // say of the node for placement is asked for by the loop, outside the mutex (say.go).

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"bytes"
 	"time"
 
 	"github.com/limpet-rpc/limpet/internal/chunk"
@@ -41,6 +40,9 @@ func (n *node) step(f func(fx *core.Effects)) {
 
 // Envelope implements zmqio.Handler.
 func (n *node) Envelope(from wire.Peer, env []byte) {
+	if wire.KindOf(env) != wire.KindCall { // of which the core keeps nothing
+		env = n.kept.Keep(env)
+	}
 	if n.batch { // as all that come from the loop
 		n.core.Step(n.now, from, env, &n.fx)
 		return
@@ -48,12 +50,11 @@ func (n *node) Envelope(from wire.Peer, env []byte) {
 	n.step(func(fx *core.Effects) { n.core.Step(n.loop.Time(), from, env, fx) })
 }
 
-// Block implements zmqio.Blocks. A chunk is kept where it came; whatever else is
-// that large is the collector's, for handlers keep their arguments.
+// Block implements zmqio.Blocks. A chunk is kept where it came.
 func (n *node) Block(from wire.Peer, env []byte, b *zmqio.Block) {
 	defer b.Release()
 	if wire.KindOf(env) != wire.KindArgChunk {
-		n.Envelope(from, bytes.Clone(env))
+		n.Envelope(from, env)
 		return
 	}
 	n.step(func(fx *core.Effects) { n.core.StepIn(n.loop.Time(), from, env, chunk.Received{Block: b}, fx) })

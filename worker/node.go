@@ -16,6 +16,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/limpet-rpc/limpet/internal/keep"
 	"github.com/limpet-rpc/limpet/internal/span"
 	"github.com/limpet-rpc/limpet/internal/supervise"
 	"github.com/limpet-rpc/limpet/internal/version"
@@ -33,7 +34,7 @@ const chance = 512
 // Serve makes this process a node: it serves the pools until ctx ends or a
 // broker drains it, then takes nothing new, lets its sessions end or ends them
 // (their Close runs), says good-bye, and returns nil. It blocks. Brokers may come and go meanwhile; only mistakes in
-// the options or pools, and a missing ZeroMQ library, are errors.
+// the options or pools are errors.
 //
 // With SlotsPerProcess it also returns nil when every worker process has ended in
 // good order, drained by brokers or by its own program's ctx: such a one is not
@@ -81,6 +82,7 @@ type node struct {
 	reports  reports       // guarded by mu
 	contexts []callContext // likewise: to be used
 
+	kept  keep.Arena      // owned by the loop
 	fx    core.Effects    // owned by the loop
 	soon  []*core.Session // likewise: memory of Foresee
 	batch bool            // owned by the loop: it holds mu and gathers effects

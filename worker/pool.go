@@ -118,6 +118,7 @@ type Pool[S any] struct {
 	config   Config[S]
 	handlers map[string]handler[S]
 	reads    map[string]bool // methods that take an io.Reader
+	lends    map[string]bool // methods that keep nothing of their argument
 	other    anyHandler[S]   // for every other method, or nil
 	budgets  map[string]time.Duration
 	asides   map[string]asideHandler // what broadcasts run beside the sessions
@@ -167,7 +168,7 @@ func NewPool[S any](c Config[S]) *Pool[S] {
 		c.MaxArgument = DefaultMaxArgument
 	}
 	p := &Pool[S]{
-		config: c, handlers: map[string]handler[S]{}, asides: map[string]asideHandler{}, reads: map[string]bool{}, budgets: map[string]time.Duration{},
+		config: c, handlers: map[string]handler[S]{}, asides: map[string]asideHandler{}, reads: map[string]bool{}, lends: map[string]bool{}, budgets: map[string]time.Duration{},
 	}
 	p.nobody.pool = p
 	return p
@@ -186,7 +187,7 @@ func (p *Pool[S]) Budget(method string, d time.Duration) {
 // Handle adds a method. The argument is decoded from MessagePack into A and
 // the result encoded from R, with the field names of json tags; []byte is
 // passed as it is, and an argument that is []byte must not be changed after
-// the handler has returned. The context ends with the call's deadline, with
+// the handler has returned; see Lent for one that is not kept. The context ends with the call's deadline, with
 // its cancellation, and with its session. An error is the method's own: its
 // text reaches the caller as session.ErrMethod. A panic ends the session.
 //
@@ -197,7 +198,7 @@ func (p *Pool[S]) Budget(method string, d time.Duration) {
 // parts are collected first, up to Config.MaxArgument, and any result that is too
 // large for one message leaves in parts.
 func Handle[S, A, R any](p *Pool[S], method string, f func(ctx context.Context, state S, arg A) (R, error)) {
-	if !p.takes(method, isReader[A]()) {
+	if !takes[A](p, method) {
 		return
 	}
 	p.handlers[method] = func(ctx context.Context, state S, args []byte, raw bool) ([]byte, bool, error) {
@@ -217,7 +218,10 @@ func resulting[R any](ctx context.Context, method string, result R, err error) (
 	if err != nil {
 		return nil, false, err
 	}
-	if b, ok := any(&result).(*[]byte); ok { // an interface holds a pointer without an allocation
+	switch b := any(&result).(type) { // an interface holds a pointer without an allocation
+	case *[]byte:
+		return append(roomOf(ctx), *b...), true, nil
+	case *Lent:
 		return append(roomOf(ctx), *b...), true, nil
 	}
 	return encoded(ctx, method, result)
@@ -253,7 +257,7 @@ func roomOf(ctx context.Context) []byte {
 // cancelled. What is written leaves in chunks of 512 KiB; w is a Flusher for what
 // shall leave before one is full. Otherwise it is as Handle.
 func HandleStream[S, A any](p *Pool[S], method string, f func(ctx context.Context, state S, arg A, w io.Writer) error) {
-	if !p.takes(method, isReader[A]()) {
+	if !takes[A](p, method) {
 		return
 	}
 	p.handlers[method] = func(ctx context.Context, state S, args []byte, raw bool) ([]byte, bool, error) {
@@ -265,8 +269,9 @@ func HandleStream[S, A any](p *Pool[S], method string, f func(ctx context.Contex
 	}
 }
 
-// takes reports whether a handler for method can be added.
-func (p *Pool[S]) takes(method string, reads bool) bool {
+// takes reports whether a handler for method, with an argument of type A, can be
+// added.
+func takes[A, S any](p *Pool[S], method string) bool {
 	switch _, twice := p.handlers[method]; {
 	case method == "" || method == anyMethod || len(method) > wire.MaxMethod:
 		p.mistake(fmt.Errorf("method name %.40q: want 1 to %d bytes, and not %q", method, wire.MaxMethod, anyMethod))
@@ -275,15 +280,32 @@ func (p *Pool[S]) takes(method string, reads bool) bool {
 		p.mistake(fmt.Errorf("method %q is handled twice", method))
 		return false
 	}
-	p.reads[method] = reads
+	p.reads[method], p.lends[method] = isReader[A](), !keeps[A]()
 	return true
+}
+
+// keeps reports that an argument of type A may share the memory that it came in: all
+// others are decoded, which copies, or good until their handler returns.
+func keeps[A any]() bool {
+	switch t := reflect.TypeFor[A](); t {
+	case reflect.TypeFor[[]byte](), reflect.TypeFor[Body]():
+		return true
+	default:
+		return t.Kind() == reflect.Interface && !isReader[A]()
+	}
 }
 
 // decodeArg reads an argument. That of bytes is told apart as in resulting.
 func decodeArg[A any](ctx context.Context, method string, args []byte, raw bool) (arg A, err error) {
-	if b, ok := any(&arg).(*[]byte); ok && raw {
-		*b = args
-		return arg, nil
+	if raw {
+		switch to := any(&arg).(type) {
+		case *[]byte:
+			*to = args
+			return arg, nil
+		case *Lent:
+			*to = args
+			return arg, nil
+		}
 	}
 	return decodeOther[A](ctx, method, args, raw)
 }
@@ -309,6 +331,13 @@ func decodeOther[A any](ctx context.Context, method string, args []byte, raw boo
 // Body is an argument or a result as it travels: bytes, where Raw is set, or
 // one MessagePack value.
 type Body = codec.Body
+
+// Lent is an argument of bytes that a handler has until it returns, as a Write has
+// its p: it keeps no part of it, also not on a goroutine that it leaves behind, for
+// the memory is used again. What it needs longer it copies. A result may share it. A
+// []byte is the handler's to keep, which costs an allocation of that size for every
+// call; with Lent, and client.Session.AppendCall on the other side, calls have none.
+type Lent = codec.Lent
 
 // anyMethod is how a pool with a handler for any method names it to brokers.
 const anyMethod = "*"
@@ -371,7 +400,7 @@ func (p *Pool[S]) describe() (core.Pool, error) {
 		Name: c.Pool, Slots: c.Slots, Methods: p.methods(), Locked: c.LockThread, Lanes: min(c.Lanes, max(c.Slots, c.MaxSlots)), Bare: p.bare(),
 		Policy: c.Policy, Valued: c.Value != nil, Least: c.MinSlots, Most: c.MaxSlots, GrowAfter: c.GrowAfter, ShrinkAfter: c.ShrinkAfter,
 		Limits: session.Limits{Lease: c.Lease, Idle: c.Idle, MaxAge: c.MaxAge, Window: c.Window},
-		Budget: c.Budget, Budgets: p.budgets, Stall: c.Stall,
+		Budget: c.Budget, Budgets: p.budgets, Lends: p.lends, Stall: c.Stall,
 	}, nil
 }
 

@@ -33,8 +33,9 @@ type Config struct {
 type Result struct {
 	Tag     any
 	Session *Session // of an open that succeeded
-	Body    []byte   // of a reply; shares the frame's memory
+	Body    []byte   // of a reply
 	Raw     bool
+	Lent    bool           // Body shares the envelope's memory
 	Flow    *Flow          // a reply that came as chunks, in the place of Body; its Begun has come, or will
 	Sum     bool           // and its worker gives its checksum
 	Next    bool           // the body is a wire.Next: the call goes on elsewhere
@@ -152,8 +153,9 @@ func New(cfg Config, chance io.Reader) *Core {
 	}
 }
 
-// Step takes one envelope from a peer: a broker, or a node on the direct path.
-// Results keep a part of env's memory.
+// Step takes one envelope from a peer: a broker, or a node on the direct path. Of a
+// reply (wire.KindReply) nothing is kept but in a Result's Body, which is Lent; of
+// others a part may be.
 func (c *Core) Step(now time.Time, from wire.Peer, env []byte, fx *Effects) {
 	c.StepIn(now, from, env, nil, fx)
 }
@@ -438,5 +440,5 @@ func infer(code session.Code, o session.Outcome, call uint64, format string, arg
 
 // resultOf is what a reply says.
 func resultOf(h *wire.Header, body []byte) Result {
-	return Result{Body: body, Raw: h.Flags&wire.FlagRaw != 0, Next: h.Flags&wire.FlagNext != 0}
+	return Result{Body: body, Lent: true, Raw: h.Flags&wire.FlagRaw != 0, Next: h.Flags&wire.FlagNext != 0}
 }

@@ -337,7 +337,7 @@ func (c *Core) replied(now time.Time, s *Session, h *wire.Header, body []byte, f
 		return
 	}
 	if end != nil {
-		end.Body, end.Raw, end.Next = body, h.Flags&wire.FlagRaw != 0, h.Flags&wire.FlagNext != 0
+		end.Body, end.Lent, end.Raw, end.Next = body, true, h.Flags&wire.FlagRaw != 0, h.Flags&wire.FlagNext != 0
 	}
 	c.ended(now, s, fx)
 }

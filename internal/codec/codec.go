@@ -22,6 +22,8 @@ func Append(dst []byte, v any) (out []byte, raw bool, err error) {
 	switch v := v.(type) {
 	case []byte:
 		return append(dst, v...), true, nil
+	case Lent:
+		return append(dst, v...), true, nil
 	case Body:
 		if !v.Raw && len(v.Bytes) == 0 {
 			return append(dst, 0xc0), false, nil
@@ -80,6 +82,9 @@ type Body struct {
 	Raw   bool
 }
 
+// Lent is bytes whose memory is somebody else's, and used again.
+type Lent []byte
+
 // Decode reads body into the value that v points to. A *[]byte takes raw
 // bytes, which then share body's memory, as well as a MessagePack string.
 func Decode(body []byte, raw bool, v any) error {
@@ -89,6 +94,9 @@ func Decode(body []byte, raw bool, v any) error {
 	if raw {
 		switch p := v.(type) {
 		case *[]byte:
+			*p = body
+			return nil
+		case *Lent:
 			*p = body
 			return nil
 		case *any:
@@ -131,6 +139,15 @@ func Decode(body []byte, raw bool, v any) error {
 		return mismatch(err)
 	}
 	return nil
+}
+
+// Shares reports that what Decode reads into v may share the body's memory.
+func Shares(v any) bool {
+	switch v.(type) {
+	case *[]byte, *Lent, *any, *Body:
+		return true
+	}
+	return false
 }
 
 // decode keeps a decoder's panic on hostile input from ending the process.

@@ -18,7 +18,7 @@ type brokerPart struct {
 	core      *core.Core
 	fx        core.Effects
 	lastOffer time.Duration
-	arrived   []byte              // the envelope that is looked at, in memory that is used again
+	arrived   fleeting            // the envelope that is looked at
 	links     []*link             // of everybody that ever connected here and still lives
 	peers     map[wire.Peer]*link // of this life
 	dead      map[wire.Peer]bool  // whose connection broke; true once Gone was told
@@ -112,15 +112,12 @@ func (b *brokerPart) receive(from wire.Peer, env []byte) {
 	b.watchWait(env)
 	b.watchSay(from, env)
 	b.fx.Reset()
-	b.arrived = append(b.arrived[:0], env...)
-	b.core.Step(b.now(), from, b.arrived, &b.fx)
+	b.core.Step(b.now(), from, b.arrived.take(env), &b.fx)
 	b.registered(from, env)
 	b.core.Flush(&b.fx)
 	b.watchQueue(env)
 	b.apply()
-	for i := range b.arrived { // the socket loop receives into the same memory next
-		b.arrived[i] = 0xee
-	}
+	b.arrived.spoil()
 }
 
 func (b *brokerPart) turn() {

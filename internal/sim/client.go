@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
@@ -13,12 +14,13 @@ import (
 // clientPart is a client process. One that crashes never comes back.
 type clientPart struct {
 	process
-	id    uuid.UUID
-	core  *core.Core
-	fx    core.Effects
-	links []*link // peer n is links[n-1]
-	users []*user
-	died  time.Duration // when it crashed
+	id      uuid.UUID
+	core    *core.Core
+	fx      core.Effects
+	links   []*link // peer n is links[n-1]
+	users   []*user
+	died    time.Duration // when it crashed
+	arrived fleeting      // the reply that is looked at
 }
 
 func (c *clientPart) proc() *process { return &c.process }
@@ -61,8 +63,12 @@ func (c *clientPart) receive(from wire.Peer, env []byte) {
 		c.w.note("%-8s < %-4d       %s", c.name, from, env)
 	}
 	mem := newFlood(&c.held)
+	defer mem.Drop()
+	if wire.KindOf(env) == wire.KindReply {
+		env = c.arrived.take(env)
+		defer c.arrived.spoil()
+	}
 	c.step(func(fx *core.Effects) { c.core.StepIn(c.now(), from, env, mem, fx) })
-	mem.Drop()
 }
 
 func (c *clientPart) renewed(peer wire.Peer) {
@@ -109,6 +115,9 @@ func (c *clientPart) apply() {
 	}
 	for i := range c.fx.Results {
 		r := c.fx.Results[i]
+		if r.Lent {
+			r.Body = bytes.Clone(r.Body)
+		}
 		r.Tag.(waiter).settle(&r)
 	}
 	for _, step := range c.fx.Steps {

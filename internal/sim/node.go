@@ -12,16 +12,17 @@ import (
 // nodePart is a node process. Started again it is another node.
 type nodePart struct {
 	process
-	id     session.NodeID
-	host   string
-	core   *core.Core
-	fx     core.Effects
-	links  []*link // peer n is links[n-1]
-	direct callers
-	seats  map[seat]*task // who holds a slot, as the slots themselves see it
-	lanes  map[seat]*task // what runs on each lane
-	record *startRecord   // nil where none is kept
-	known  uint64         // the highest epoch that a master has shown it
+	id      session.NodeID
+	host    string
+	core    *core.Core
+	fx      core.Effects
+	links   []*link // peer n is links[n-1]
+	direct  callers
+	seats   map[seat]*task // who holds a slot, as the slots themselves see it
+	lanes   map[seat]*task // what runs on each lane
+	record  *startRecord   // nil where none is kept
+	known   uint64         // the highest epoch that a master has shown it
+	arrived fleeting       // the call that is looked at
 
 	drains  bool
 	changed time.Duration // when a slot was last taken or given back
@@ -46,8 +47,9 @@ func (n *nodePart) boot() {
 	w := n.w
 	n.id = session.NodeID(w.chance.Uint64() | 1)
 	cfg := core.Config{Node: n.id, Name: n.name, Host: n.host, PID: 1, Tick: tick, Endpoint: w.endpointOf(n), Credit: w.flowBound(flowCredit), Road: w.flowBound(flowRoad)}
+	lends := map[string]bool{"work": w.plan.slots%2 == 1} // its argument is one that the core uses again, or not
 	for _, pool := range w.pools() {
-		cfg.Pools = append(cfg.Pools, core.Pool{Name: pool, Slots: w.plan.slots, Lanes: w.plan.lanes, Bare: w.plan.bare, Budget: w.plan.budget, Stall: w.plan.stall, Limits: session.Limits{
+		cfg.Pools = append(cfg.Pools, core.Pool{Name: pool, Slots: w.plan.slots, Lanes: w.plan.lanes, Bare: w.plan.bare, Budget: w.plan.budget, Lends: lends, Stall: w.plan.stall, Limits: session.Limits{
 			Lease: w.plan.lease, Idle: w.plan.idle, MaxAge: w.plan.maxAge, Window: w.plan.window,
 		}})
 	}
@@ -89,12 +91,17 @@ func (n *nodePart) receive(from wire.Peer, env []byte) {
 	older := from < callersFrom && n.heardOf(env)
 	n.fx.Reset()
 	mem := newFlood(&n.held)
-	n.core.StepIn(n.now(), from, env, mem, &n.fx)
+	defer mem.Drop()
+	in := env
+	if wire.KindOf(env) == wire.KindCall {
+		in = n.arrived.take(env)
+		defer n.arrived.spoil()
+	}
+	n.core.StepIn(n.now(), from, in, mem, &n.fx)
 	if older {
 		n.disobeys(env)
 	}
 	n.apply()
-	mem.Drop()
 }
 
 func (n *nodePart) turn() {

@@ -7,10 +7,9 @@ import (
 	"testing"
 )
 
-// What BenchmarkEcho states: a call allocates nothing but its share of two arenas,
-// one on each side. The race detector empties pools on purpose, and
+// What BenchmarkEcho states: a call allocates nothing. The race detector empties pools on purpose, and
 // the one for addresses allocates: they are not asked.
-func TestCallsAllocateArenasOnly(t *testing.T) {
+func TestCallsAllocateNothing(t *testing.T) {
 	const calls = 20_000
 	_, endpoint := echo(t, Options{})
 	c := newCallers(t, 1, endpoint, Options{})
@@ -28,9 +27,7 @@ func TestCallsAllocateArenasOnly(t *testing.T) {
 		call(n)
 	}
 	runtime.ReadMemStats(&after)
-	// Each call is 72 bytes and a head of 2 in both directions.
-	arenas := calls * 2 * (72 + 2) / arenaSize
-	if n := int(after.Mallocs - before.Mallocs); n > 2*arenas+calls/50 {
-		t.Errorf("%d allocations for %d calls, want the %d arenas that they fill and little else", n, calls, arenas)
+	if n := int(after.Mallocs - before.Mallocs); n > calls/50 {
+		t.Errorf("%d allocations for %d calls", n, calls)
 	}
 }

@@ -27,7 +27,7 @@ func newCallers(t testing.TB, n int, endpoint string, o Options) *callers {
 	for i := range c.replies {
 		c.replies[i] = make(chan uint64, 1)
 	}
-	c.loop, _ = start(t, &desk{envelope: func(_ wire.Peer, env []byte) {
+	c.loop, _ = start(t, &desk{lent: true, envelope: func(_ wire.Peer, env []byte) {
 		c.replies[binary.BigEndian.Uint32(env)] <- binary.BigEndian.Uint64(env[4:])
 	}}, o)
 	c.to = connect(t, c.loop, endpoint)

@@ -26,9 +26,7 @@ func (l *Loop) receive() (more bool) {
 	}
 	clear(l.batch)
 	l.batch, l.delivered = l.batch[:0], 0
-	if l.options.Fleeting {
-		l.arena.reuse()
-	}
+	l.arena.reuse()
 	return false
 }
 

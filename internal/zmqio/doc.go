@@ -105,8 +105,9 @@
 // # Receiving
 //
 // A handler that is a Foreseer is shown a portion before it gets it, and may have the
-// memory brought near that it will need (package prefetch). What has come is read into an arena that all connections of a loop share, and
-// handlers may keep slices of it; a frame over 16 KiB that is not there as a whole
+// memory brought near that it will need (package prefetch). What has come is read into
+// an arena that all connections of a loop share, and that is used again once it has
+// been handed over: handlers copy what they keep. A frame over 16 KiB that is not there as a whole
 // is read into memory of its own, or into a block. A message is perhaps the empty
 // delimiter of a REQ, and exactly one body; of everything else nothing is kept, and
 // Handler.Malformed is called once. A peer that used the delimiter gets it back. How

@@ -1,6 +1,7 @@
 package zmqio
 
 import (
+	"bytes"
 	"context"
 	"runtime"
 	"sync"
@@ -17,6 +18,7 @@ const patience = 2 * time.Minute
 
 // desk is a Handler whose reactions a test fills in. Nil ones do nothing.
 type desk struct {
+	lent      bool // envelope gets what the loop has, and keeps nothing of it; else a copy
 	envelope  func(from wire.Peer, env []byte)
 	malformed func(from wire.Peer, err error)
 	gone      func(peer wire.Peer)
@@ -25,6 +27,9 @@ type desk struct {
 
 func (d *desk) Envelope(from wire.Peer, env []byte) {
 	if d.envelope != nil {
+		if !d.lent {
+			env = bytes.Clone(env)
+		}
 		d.envelope(from, env)
 	}
 }
@@ -76,7 +81,7 @@ func start(t testing.TB, h Handler, o Options) (l *Loop, stop func()) {
 // echo starts a loop that listens and returns every envelope to its sender.
 func echo(t testing.TB, o Options) (*Loop, string) {
 	t.Helper()
-	d := &desk{}
+	d := &desk{lent: true}
 	l, _ := start(t, d, o)
 	d.envelope = func(from wire.Peer, env []byte) { _ = l.Send(from, env) }
 	return l, listen(t, l)

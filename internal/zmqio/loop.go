@@ -31,8 +31,8 @@ var ErrInUse = errors.New("the port is in use by another socket")
 // goroutine only, one at a time; while one runs, nothing is received and, but
 // for full frames, nothing is sent.
 type Handler interface {
-	// Envelope brings one envelope. It is the handler's to keep; its memory is
-	// shared with the rest of its frame.
+	// Envelope brings one envelope. Its memory is used again after the End of the
+	// portion (see Batcher), or once Envelope has returned: what is kept is copied.
 	Envelope(from wire.Peer, env []byte)
 	// Malformed brings what was wrong with a message, once a message. Envelopes
 	// that precede the fault in the same frame have been delivered. from is

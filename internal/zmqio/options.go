@@ -24,9 +24,6 @@ type Options struct {
 	// Alone says that handlers answer from within, so that nobody else is about
 	// to send when a batch has been handled: the flush waits for no company.
 	Alone bool
-	// Fleeting says that the handler keeps no part of an envelope beyond Envelope
-	// and Malformed: what is received into is used again.
-	Fleeting bool
 	// Unfinished is how many bytes one TCP connection to a listening socket may
 	// have sent without completing a single message before it is cut.
 	// Default 32 MiB.

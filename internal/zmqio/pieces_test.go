@@ -56,33 +56,30 @@ func TestStreamInPieces(t *testing.T) {
 				stream = message(stream, wire.AppendEnvelope(wire.AppendHead(nil), envelope(i)), false)
 			}
 		}
-		for _, fleeting := range []bool{false, true} {
-			for _, blocks := range []bool{false, true} {
-				t.Run(fmt.Sprint(seed, fleeting, blocks), func(t *testing.T) {
-					d := &desk{}
-					var h Handler = d
-					if blocks {
-						h = &taker{desk: desk{envelope: func(from wire.Peer, env []byte) { d.envelope(from, env) }}, take: func(env []byte) { d.envelope(0, env) }}
-					}
-					l := idleLoopOf(t, h)
-					l.options.Fleeting = fleeting
-					var got []uint64
-					d.envelope = func(_ wire.Peer, env []byte) { got = append(got, sum(env)) }
-					s := listening(l)
-					k, far := standing(t, s)
-					go func() { _, _ = io.Copy(io.Discard, far) }()
-					for rest := stream; len(rest) > 0; {
-						n := min(len(rest), 1+random.IntN([]int{3, 300, 60_000}[random.IntN(3)]))
-						say(t, far, rest[:n])
-						rest = rest[n:]
-						s.read(k)
-						l.receive()
-					}
-					if fmt.Sprint(got) != fmt.Sprint(want) || k.stage != flowing {
-						t.Errorf("%d envelopes, want %d; stage %d, %v", len(got), len(want), k.stage, k.offence)
-					}
-				})
-			}
+		for _, blocks := range []bool{false, true} {
+			t.Run(fmt.Sprint(seed, blocks), func(t *testing.T) {
+				d := &desk{}
+				var h Handler = d
+				if blocks {
+					h = &taker{desk: desk{envelope: func(from wire.Peer, env []byte) { d.envelope(from, env) }}, take: func(env []byte) { d.envelope(0, env) }}
+				}
+				l := idleLoopOf(t, h)
+				var got []uint64
+				d.envelope = func(_ wire.Peer, env []byte) { got = append(got, sum(env)) }
+				s := listening(l)
+				k, far := standing(t, s)
+				go func() { _, _ = io.Copy(io.Discard, far) }()
+				for rest := stream; len(rest) > 0; {
+					n := min(len(rest), 1+random.IntN([]int{3, 300, 60_000}[random.IntN(3)]))
+					say(t, far, rest[:n])
+					rest = rest[n:]
+					s.read(k)
+					l.receive()
+				}
+				if fmt.Sprint(got) != fmt.Sprint(want) || k.stage != flowing {
+					t.Errorf("%d envelopes, want %d; stage %d, %v", len(got), len(want), k.stage, k.offence)
+				}
+			})
 		}
 	}
 	if blocks, _, _ := countBlocks(); blocks != 0 {

@@ -57,36 +57,34 @@ func (c *counter) Malformed(wire.Peer, error) { close(c.faulty) }
 
 // A frame with many envelopes is handed over in portions, in order and each once,
 // with the loop's other work between them; what comes behind a fault in it is not, and
-// the fault is told after what precedes it. Where nothing is kept, the memory is not
-// used again before the last of them.
+// the fault is told after what precedes it. The memory is not used again before the
+// last of them.
 func TestPortions(t *testing.T) {
-	for _, fleeting := range []bool{false, true} {
-		c := &counter{faulty: make(chan struct{})}
-		l, stop := start(t, c, Options{Fleeting: fleeting})
-		const many = 5*portion + 7
-		frame := wire.AppendHead(nil)
-		for n := range uint32(many) {
-			frame = wire.AppendEnvelope(frame, binary.BigEndian.AppendUint32(nil, n))
+	c := &counter{faulty: make(chan struct{})}
+	l, stop := start(t, c, Options{})
+	const many = 5*portion + 7
+	frame := wire.AppendHead(nil)
+	for n := range uint32(many) {
+		frame = wire.AppendEnvelope(frame, binary.BigEndian.AppendUint32(nil, n))
+	}
+	frame = append(frame, 0, 0, 0, 0) // an envelope of no length
+	dealer := raw(t, zmq.DEALER, listen(t, l))
+	if _, err := dealer.SendBytes(frame, 0); err != nil {
+		t.Fatal(err)
+	}
+	await(t, c.faulty, "the fault")
+	stop()
+	if len(c.numbers) != many || c.wrong > 0 {
+		t.Errorf("%d envelopes, want %d; %d were not as they should be", len(c.numbers), many, c.wrong)
+	}
+	for at, n := range c.numbers {
+		if n != uint32(at) {
+			t.Fatalf("number %d at %d", n, at)
 		}
-		frame = append(frame, 0, 0, 0, 0) // an envelope of no length
-		dealer := raw(t, zmq.DEALER, listen(t, l))
-		if _, err := dealer.SendBytes(frame, 0); err != nil {
-			t.Fatal(err)
-		}
-		await(t, c.faulty, "the fault")
-		stop()
-		if len(c.numbers) != many || c.wrong > 0 {
-			t.Errorf("%d envelopes, want %d; %d were not as they should be", len(c.numbers), many, c.wrong)
-		}
-		for at, n := range c.numbers {
-			if n != uint32(at) {
-				t.Fatalf("number %d at %d", n, at)
-			}
-		}
-		for _, n := range c.portions {
-			if n > portion {
-				t.Errorf("a portion of %d", n)
-			}
+	}
+	for _, n := range c.portions {
+		if n > portion {
+			t.Errorf("a portion of %d", n)
 		}
 	}
 }

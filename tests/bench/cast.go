@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -211,6 +212,7 @@ func newCastNodes(broker string, nodes int, chance *rand.ChaCha8) (*castNodes, e
 
 // Envelope implements zmqio.Handler.
 func (h *castNodes) Envelope(from wire.Peer, env []byte) {
+	env = bytes.Clone(env) // of which the core keeps a part
 	h.step(h.byPeer[from], func(n *castNode) { n.core.Step(h.loop.Time(), from, env, &n.fx) })
 }
 

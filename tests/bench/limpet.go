@@ -73,6 +73,7 @@ func serveLimpet(ctx context.Context, p *Process, c worker.Config[struct{}]) err
 	c.Pool, c.Slots, c.Close = limpetPool, p.Sessions, n.closed
 	pool := worker.NewPool(c)
 	worker.Handle(pool, "echo", echo)
+	worker.Handle(pool, "keep", func(_ context.Context, _ struct{}, body []byte) ([]byte, error) { return body, nil })
 	worker.Handle(pool, "work", work)
 	worker.Handle(pool, "hold", n.hold)
 	p.Answer("running", func(json.RawMessage) (any, error) { return n.held.Load(), nil })
@@ -92,7 +93,7 @@ func (n *limpetNode) closed(struct{}, error) {
 	n.mu.Unlock()
 }
 
-func echo(_ context.Context, _ struct{}, body []byte) ([]byte, error) { return body, nil }
+func echo(_ context.Context, _ struct{}, body worker.Lent) (worker.Lent, error) { return body, nil }
 
 // work takes milliseconds and returns them.
 func work(ctx context.Context, _ struct{}, ms int64) (int64, error) {
@@ -128,8 +129,10 @@ func limpetCallersAt(ctx context.Context, broker string, n int, opts ...client.O
 	}
 	callers := make([]Caller, len(sessions))
 	for i, s := range sessions {
-		callers[i] = func(ctx context.Context, body []byte) ([]byte, error) {
-			return client.Call[[]byte](ctx, s, "echo", body)
+		var reply []byte // its calls are one after another
+		callers[i] = func(ctx context.Context, body []byte) (_ []byte, err error) {
+			reply, err = s.AppendCall(ctx, reply[:0], "echo", body)
+			return reply, err
 		}
 	}
 	return callers, nil

@@ -235,13 +235,12 @@ func callAll(ctx context.Context, sessions []*client.Session, window time.Durati
 	began := time.Now()
 	for i := range manyCallers {
 		calling.Go(func() {
-			body := make([]byte, 64)
+			body, reply := make([]byte, 64), []byte(nil)
 			for k := i; time.Since(began) < window; k += manyCallers {
 				if k >= len(sessions) {
 					k = i
 				}
-				if _, err := client.Call[[]byte](ctx, sessions[k], "echo", body); err != nil {
-					errs[i] = err
+				if reply, errs[i] = sessions[k].AppendCall(ctx, reply[:0], "echo", body); errs[i] != nil {
 					return
 				}
 				calls.Add(1)

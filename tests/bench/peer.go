@@ -44,6 +44,7 @@ func peers() []Peer {
 		limpetTwoBrokers{},
 		limpetLocked{},
 		limpetDirect{},
+		limpetKept{},
 		limpetDirectLocked{},
 		limpetLanes{},
 		limpetOpens{},

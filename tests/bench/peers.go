@@ -27,7 +27,7 @@ const standingBase = "nats"
 // peers, and where it has bounds in floors.
 var standingPeers = []string{
 	standingBase,
-	"limpet-direct", "limpet-direct-locked", "limpet-lanes", "limpet-relayed", "limpet-two-brokers", "limpet-relayed-locked", "limpet-once", "zmqio-bare",
+	"limpet-direct", "limpet-direct-kept", "limpet-direct-locked", "limpet-lanes", "limpet-relayed", "limpet-two-brokers", "limpet-relayed-locked", "limpet-once", "zmqio-bare",
 	"c-direct", "c-threads", "c-broker",
 	"tcp-connections", "tcp-multiplexed", "grpc-unary", "grpc-stream", "net-rpc", "naive",
 }

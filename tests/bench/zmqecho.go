@@ -23,12 +23,18 @@ func (zmqEcho) Servers() []Server { return []Server{{"worker", zmqEchoRole}} }
 // echoHandler gives envelopes to a function. What is wrong ends the process's
 // loop.
 type echoHandler struct {
-	envelope func(from wire.Peer, env []byte) error
+	bodies   [][]byte // of each caller the latest
+	envelope func(from wire.Peer, caller int, body []byte) error
 	fail     context.CancelCauseFunc
 }
 
 func (h *echoHandler) Envelope(from wire.Peer, env []byte) {
-	if err := h.envelope(from, env); err != nil {
+	caller, err := callerOf(env, len(h.bodies))
+	if err == nil {
+		h.bodies[caller] = append(h.bodies[caller][:0], env...)
+		err = h.envelope(from, caller, h.bodies[caller])
+	}
+	if err != nil {
 		h.fail(err)
 	}
 }
@@ -50,19 +56,19 @@ func zmqEchoRole(ctx context.Context, p *Process) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	sessions := newPinned(ctx, p.Sessions)
-	h := &echoHandler{fail: fail}
+	h := &echoHandler{bodies: make([][]byte, p.Sessions), fail: fail}
 	loop, err := zmqio.NewLoop(h, zmqio.Options{Tick: zmqEchoTick})
 	if err != nil {
 		return err
 	}
 	clients := map[wire.Peer]*zmqPeer{} // the loop's
-	h.envelope = func(from wire.Peer, env []byte) error {
+	h.envelope = func(from wire.Peer, _ int, body []byte) error {
 		client := clients[from]
 		if client == nil {
 			client = &zmqPeer{loop, from}
 			clients[from] = client
 		}
-		return sessions.give(env, client)
+		return sessions.give(body, client)
 	}
 	at, err := loop.Listen("tcp://127.0.0.1:0")
 	if err != nil {
@@ -79,12 +85,8 @@ func zmqEchoRole(ctx context.Context, p *Process) error {
 func (zmqEcho) Dial(ctx context.Context, p *Process) ([]Caller, error) {
 	ctx, fail := context.WithCancelCause(ctx) // until the process ends
 	replies := newInboxes(p.Sessions)
-	h := &echoHandler{fail: fail, envelope: func(_ wire.Peer, env []byte) error {
-		caller, err := callerOf(env, p.Sessions)
-		if err != nil {
-			return err
-		}
-		return replies.put(caller, env)
+	h := &echoHandler{bodies: make([][]byte, p.Sessions), fail: fail, envelope: func(_ wire.Peer, caller int, body []byte) error {
+		return replies.put(caller, body)
 	}}
 	loop, err := zmqio.NewLoop(h, zmqio.Options{Tick: zmqEchoTick})
 	if err != nil {

@@ -65,6 +65,7 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 		return
 	}
 	call := c.newCall() // field by field: nothing is written twice
+	method, args = c.have(call, s.pool.Lends, method, args)
 	call.Number, call.Method, call.Args, call.Raw, call.Patience = h.Number, method, args, h.Flags&wire.FlagRaw != 0, h.Patience
 	call.from, call.via = from, h.Via
 	if call.Traced = h.Flags&wire.FlagTrace != 0 && h.Trace.Valid(); call.Traced {
@@ -108,8 +109,12 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 	}
 }
 
-// sparesMost is how many calls are kept to be used again.
-const sparesMost = 64
+// sparesMost is how many calls are kept to be used again, sparedMost how much memory
+// with them, in bytes.
+const (
+	sparesMost = 1024
+	sparedMost = 4 << 20
+)
 
 func (c *Core) newCall() *Call {
 	last := len(c.spares) - 1
@@ -118,7 +123,19 @@ func (c *Core) newCall() *Call {
 	}
 	call := c.spares[last]
 	c.spares = c.spares[:last]
+	c.spared -= cap(call.mem)
 	return call
+}
+
+// have copies what an envelope has brought to where it outlives that: to the call's own
+// memory, but for an argument whose handler may keep it.
+func (c *Core) have(call *Call, lends map[string]bool, method, args []byte) (m, a []byte) {
+	if !lends[string(method)] {
+		call.mem = append(call.mem[:0], method...)
+		return call.mem, c.kept.Keep(args)
+	}
+	call.mem = append(append(call.mem[:0], method...), args...)
+	return call.mem[:len(method):len(method)], call.mem[len(method):]
 }
 
 // recycle takes back a call that nobody uses any more: it was never handed out, or
@@ -126,6 +143,10 @@ func (c *Core) newCall() *Call {
 func (c *Core) recycle(call *Call) {
 	if call == nil || len(c.spares) == sparesMost {
 		return
+	}
+	if c.spared += cap(call.mem); c.spared > sparedMost {
+		c.spared -= cap(call.mem)
+		call.mem = nil
 	}
 	call.Method, call.Args, call.Room, call.Stream = nil, nil, nil, nil // what it came in is kept no longer
 	if call.Traced {

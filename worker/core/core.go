@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/limpet-rpc/limpet/heartbeat"
+	"github.com/limpet-rpc/limpet/internal/keep"
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
 	"github.com/limpet-rpc/limpet/worker/core/sizing"
@@ -39,6 +40,7 @@ type Pool struct {
 	Stall   time.Duration            // of a reply of which nothing is taken; 0: DefaultStall, below: for ever
 	Budget  time.Duration            // of a call without progress; 0 or less: for ever
 	Budgets map[string]time.Duration // by method, where it is another
+	Lends   map[string]bool          // methods whose handlers have an argument only while they run; others may keep it
 }
 
 // Capacity is how many slots the pool may have.
@@ -82,6 +84,7 @@ type Call struct {
 
 	from wire.Peer // the way back of its latest copy
 	via  wire.Peer
+	mem  []byte // its own, for what it is given of an envelope, and used again with it
 }
 
 // Run hands one call to its session's goroutine. The call is its to read until it
@@ -207,7 +210,9 @@ type Core struct {
 	flows       []*flow       // oldest first
 	roads       map[wire.Peer]*session.Road
 	spares      []*Call // to be used again
+	spared      int     // bytes of their memory
 	rooms       []byte  // for replies, see room
+	kept        keep.Arena
 	quarantined int
 	draining    bool
 	still       time.Time // since when no broker is there; zero while one is
@@ -256,7 +261,8 @@ func New(now time.Time, cfg Config, chance io.Reader) *Core {
 }
 
 // Step takes one envelope from a peer: a broker, or a holder on the direct
-// path. Calls, also those that come with an offer, keep a part of env's memory.
+// path. Of a call's (wire.KindCall) nothing is kept: its memory is the caller's again.
+// Of others a part may be.
 func (c *Core) Step(now time.Time, from wire.Peer, env []byte, fx *Effects) {
 	c.StepIn(now, from, env, nil, fx)
 }

@@ -241,7 +241,7 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 	if m.Method != "" {
 		s.carried, s.once = true, m.Once
 		s.first = c.newCall()
-		*s.first = Call{Number: 1, Method: p.named(m.Method), Args: m.Args, Raw: m.Raw, from: b.peer, via: m.Via}
+		*s.first = Call{Number: 1, Method: p.named(m.Method), Args: m.Args, Raw: m.Raw, from: b.peer, via: m.Via, mem: s.first.mem}
 		s.first.Patience, s.first.Trace = wire.PatienceOf(m.Patience), wire.TraceOf(m.Trace)
 		s.first.Traced = s.first.Trace.Valid()
 		if m.Budget > 0 {

@@ -68,6 +68,7 @@ type Client struct {
 	still     bool      // the loop has ended: nobody ticks
 
 	kept    keep.Arena      // owned by the loop
+	blocks  []*zmqio.Block  // likewise: to be released at the batch's end
 	fx      core.Effects    // likewise
 	soon    []*core.Session // likewise: memory of Foresee
 	batch   bool            // owned by the loop: it holds mu and gathers effects
@@ -369,6 +370,11 @@ func (c *Client) End() {
 	}
 	c.mu.Unlock()
 	c.apply(&c.fx)
+	for i, b := range c.blocks {
+		b.Release()
+		c.blocks[i] = nil
+	}
+	c.blocks = c.blocks[:0]
 	if !c.greeted && (connected || why != nil) {
 		c.greeted = true
 		close(c.welcome)
@@ -396,11 +402,14 @@ func (c *Client) Envelope(from wire.Peer, env []byte) {
 
 // Block implements zmqio.Blocks. A chunk is kept where it came.
 func (c *Client) Block(from wire.Peer, env []byte, b *zmqio.Block) {
-	defer b.Release()
 	if wire.KindOf(env) != wire.KindReplyChunk {
-		c.Envelope(from, env)
+		c.onLoop(func() {
+			c.Envelope(from, env)
+			c.blocks = append(c.blocks, b) // until what is lent of it has been copied
+		})
 		return
 	}
+	defer b.Release()
 	c.onLoop(func() { c.core.StepIn(c.loop.Time(), from, env, chunk.Received{Block: b}, &c.fx) })
 }
 

@@ -199,3 +199,31 @@ func TestAppendCallGivenUp(t *testing.T) {
 	}
 	callers.Wait()
 }
+
+// Replies that come in blocks, many at once, are each as it was sent.
+func TestRepliesInBlocksAreNotMixed(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	c.serve(t, worker.Options{}, newLibrary().pool)
+	for name, opts := range map[string][]client.Option{"direct": nil, "relayed": {client.WithRelayOnly()}} {
+		t.Run(name, func(t *testing.T) {
+			cl := c.dial(t, opts...)
+			var callers sync.WaitGroup
+			for caller := range 4 {
+				s := open(t, cl, "library")
+				callers.Go(func() {
+					defer closeSession(t, s)
+					var reply []byte
+					for i := range 60 {
+						arg := bytes.Repeat([]byte{byte(caller), byte(i), 0xff}, 25_000+10_000*(i%5))
+						var err error
+						if reply, err = s.AppendCall(t.Context(), reply[:0], "lent", arg); err != nil || !bytes.Equal(reply, arg) {
+							t.Errorf("call %d of %d: another %d bytes than the %d that were sent, %v", i, caller, len(reply), len(arg), err)
+							return
+						}
+					}
+				})
+			}
+			callers.Wait()
+		})
+	}
+}

@@ -109,11 +109,11 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 	}
 }
 
-// sparesMost is how many calls are kept to be used again, sparedMost how much memory
-// with them, in bytes.
+// sparesMost is how many calls are kept to be used again, spareSize how much memory
+// with each, in bytes.
 const (
 	sparesMost = 1024
-	sparedMost = 4 << 20
+	spareSize  = 4096
 )
 
 func (c *Core) newCall() *Call {
@@ -123,7 +123,6 @@ func (c *Core) newCall() *Call {
 	}
 	call := c.spares[last]
 	c.spares = c.spares[:last]
-	c.spared -= cap(call.mem)
 	return call
 }
 
@@ -144,8 +143,7 @@ func (c *Core) recycle(call *Call) {
 	if call == nil || len(c.spares) == sparesMost {
 		return
 	}
-	if c.spared += cap(call.mem); c.spared > sparedMost {
-		c.spared -= cap(call.mem)
+	if cap(call.mem) > spareSize {
 		call.mem = nil
 	}
 	call.Method, call.Args, call.Room, call.Stream = nil, nil, nil, nil // what it came in is kept no longer

@@ -210,7 +210,6 @@ type Core struct {
 	flows       []*flow       // oldest first
 	roads       map[wire.Peer]*session.Road
 	spares      []*Call // to be used again
-	spared      int     // bytes of their memory
 	rooms       []byte  // for replies, see room
 	kept        keep.Arena
 	quarantined int

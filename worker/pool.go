@@ -285,13 +285,15 @@ func takes[A, S any](p *Pool[S], method string) bool {
 }
 
 // keeps reports that an argument of type A may share the memory that it came in: all
-// others are decoded, which copies, or good until their handler returns.
+// others are decoded, which copies, or lent. So does an io.Reader, which is good until
+// its handler returns, but may be in the hands of others who read on, as net/http's
+// transport does: that must not bring what somebody else is called with.
 func keeps[A any]() bool {
 	switch t := reflect.TypeFor[A](); t {
 	case reflect.TypeFor[[]byte](), reflect.TypeFor[Body]():
 		return true
 	default:
-		return t.Kind() == reflect.Interface && !isReader[A]()
+		return t.Kind() == reflect.Interface
 	}
 }
 

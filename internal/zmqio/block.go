@@ -120,8 +120,8 @@ func (l *Loop) SendBlock(to wire.Peer, b *Block) error {
 }
 
 // deliverBlock gives a large frame to a handler that has Blocks, if it holds one
-// envelope. Several are copied, so that each may be kept for as long as it is of
-// use, and are still to be handed over.
+// envelope. Several are copied, for the block is nobody's then, and are still to be
+// handed over.
 func (l *Loop) deliverBlock(a *arrival) (done bool) {
 	envelopes, err := wire.Split(a.body)
 	if err == nil {

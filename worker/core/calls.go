@@ -113,7 +113,7 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 // with each, in bytes.
 const (
 	sparesMost = 1024
-	spareSize  = 4096
+	spareSize  = 16 << 10
 )
 
 func (c *Core) newCall() *Call {

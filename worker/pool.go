@@ -338,7 +338,8 @@ type Body = codec.Body
 // its p: it keeps no part of it, also not on a goroutine that it leaves behind, for
 // the memory is used again. What it needs longer it copies. A result may share it. A
 // []byte is the handler's to keep, which costs an allocation of that size for every
-// call; with Lent, and client.Session.AppendCall on the other side, calls have none.
+// call; with Lent, and client.Session.AppendCall on the other side, calls of up to 4 KiB
+// have none.
 type Lent = codec.Lent
 
 // anyMethod is how a pool with a handler for any method names it to brokers.

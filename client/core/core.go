@@ -66,7 +66,7 @@ type Place struct {
 // Step is one value of a call's progress.
 type Step struct {
 	Tag  any
-	Body []byte // shares the frame's memory
+	Body []byte // shares the envelope's memory
 	Raw  bool
 }
 

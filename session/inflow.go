@@ -183,7 +183,7 @@ func (f *Inflow) Due() bool {
 		return f.told < f.taken
 	}
 	room := max(f.limit, f.read+f.window) - f.limit
-	return room > 0 && (room >= min(f.window/4, MaxChunk) || f.read == f.taken && f.limit-f.taken < MaxChunk) ||
+	return room > 0 && (room >= f.window/4 || f.read == f.taken && f.limit-f.taken < MaxChunk) ||
 		f.taken-f.told >= max(1, min(f.window/2, MaxChunk)) || f.taken == f.limit && f.told < f.taken
 }
 

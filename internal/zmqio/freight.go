@@ -37,9 +37,9 @@ const (
 
 	freightEvery  = int64(10 * time.Second)       // between attempts to have a link for it
 	companyStays  = int64(100 * time.Millisecond) // from what came last
-	sliceAlone    = 512 << 10
-	sliceBeside   = 64 << 10
-	slicesAtATime = 2 // until the writer gives way
+	sliceAlone    = 513 << 10                     // the largest chunk is one, with its heads
+	sliceBeside   = 65 << 10                      // or eight
+	slicesAtATime = 2                             // until the writer gives way
 
 	freightKept = 120 // inspections, a minute, that its DEALER keeps a link for it that is not used
 )

@@ -19,6 +19,13 @@ const (
 	heldMost = 16 << 10
 	// comingFirst is how much memory a large frame gets at first.
 	comingFirst = 256 << 10
+	// headOfNext is how much of what follows a chunk is read with it, or before it: what
+	// is read like that is copied.
+	headOfNext = 64
+	// enoughMost is how much of a large frame is waited for, and waitsMost how many
+	// inspections long.
+	enoughMost = 256 << 10
+	waitsMost  = 2
 	// piecesAtOnce is how many pieces of memory one write sends.
 	piecesAtOnce = 16
 )
@@ -36,18 +43,21 @@ type link struct {
 	stage  linkStage
 	peer   *peer // who speaks here, or nil: not yet, or forgotten
 
-	held    []byte   // read, and no whole frame yet
-	coming  coming   // the frame that is read into memory of its own
-	skip    uint64   // bytes of a frame that nobody wants
-	message assembly // of the frames so far
-	silent  int      // inspections since something was read
-	unused  int      // inspections since a message was read or written
-	pings   bool     // the far side answers a PING
-	control []byte   // what this side says besides messages
-	choked  bool     // the kernel takes nothing; the poller is asked to tell
-	broken  bool     // a write has failed: what can still be read is read
-	offence error    // what the far side has said that cannot be
-	pieces  [][]byte // memory of write
+	held    []byte    // read, and no whole frame yet
+	coming  coming    // the frame that is read into memory of its own
+	skip    uint64    // bytes of a frame that nobody wants
+	message assembly  // of the frames so far
+	silent  int       // inspections since something was read
+	unused  int       // inspections since a message was read or written
+	pings   bool      // the far side answers a PING
+	control []byte    // what this side says besides messages
+	choked  bool      // the kernel takes nothing; the poller is asked to tell
+	broken  bool      // a write has failed: what can still be read is read
+	offence error     // what the far side has said that cannot be
+	pieces  [][]byte  // memory of write
+	rooms   [2][]byte // memory of receive
+	large   bool      // freight, and the last frame was read into memory of its own
+	enough  int       // bytes without which the poller does not tell of input; 0: any
 
 	token   *token // by which a link for this one's freight says that it is; nil: none is to be had
 	main    *link  // whose freight this one carries; nil: it is no such link
@@ -77,32 +87,68 @@ type coming struct {
 func (k *link) receive() (n int, more bool, err error) {
 	arena := &k.socket.loop.arena
 	if k.coming.bytes != nil {
-		n, more, err = readStream(k.watch.fd, k.room())
-		k.coming.filled += n
-		k.fill()
-		return n, more, err
+		return k.receiveComing(arena)
 	}
 	room := arena.room(len(k.held) + readLeast)
 	before := copy(room, k.held)
-	n, more, err = readStream(k.watch.fd, room[before:])
+	if room = room[before:]; k.large && before == 0 {
+		room = room[:headOfNext]
+	}
+	n, more, err = readStream(k.watch.fd, room)
 	if n == 0 {
 		return 0, false, err
 	}
-	data := room[:before+n]
+	return n, more, k.understand(arena, before+n)
+}
+
+// receiveComing reads what there is of a large frame into its memory, and of freight
+// the head of what follows it too.
+func (k *link) receiveComing(arena *arena) (n int, more bool, err error) {
+	c := &k.coming
+	room := c.bytes[c.filled:]
+	if k.main == nil || len(c.bytes) < c.size {
+		n, more, err = readStream(k.watch.fd, room)
+		c.filled += n
+		k.fill()
+		return n, more, err
+	}
+	if slice := k.socket.loop.slice(); len(room) > slice {
+		n, more, err = readStream(k.watch.fd, room[:slice])
+		c.filled += n
+		return n, more, err
+	}
+	k.rooms = [2][]byte{room, arena.room(readLeast)[:headOfNext]}
+	n, more, err = scatterStream(k.watch.fd, k.rooms[:])
+	k.rooms = [2][]byte{}
+	beyond := max(0, n-len(room))
+	c.filled += n - beyond
+	if k.fill(); beyond > 0 {
+		err = k.understand(arena, beyond)
+	}
+	return n, more, err
+}
+
+// understand takes what has been read into the arena, and holds what is no whole
+// frame.
+func (k *link) understand(arena *arena, n int) (err error) {
+	data := arena.rest[:n]
 	taken, err := k.take(data)
 	k.offence = err
 	arena.use(taken)
 	k.hold(data[taken:])
-	return n, more, err
+	return err
 }
 
-// room is where the next bytes of a large frame go.
-func (k *link) room() []byte {
-	room := k.coming.bytes[k.coming.filled:]
-	if k.main != nil {
-		room = room[:min(len(room), k.socket.loop.slice())]
+// await has the poller tell of a large frame only once there is enough of it to be
+// worth the trouble. Where that does not come soon, see inspect, any will do.
+func (k *link) await() {
+	enough := 0
+	if c := &k.coming; c.bytes != nil && k.silent < waitsMost {
+		enough = min(c.size-c.filled, enoughMost)
 	}
-	return room
+	if enough != k.enough && waitFor(k.watch.fd, enough) {
+		k.enough = enough
+	}
 }
 
 // hold keeps what is no whole frame yet until the next read.
@@ -112,6 +158,24 @@ func (k *link) hold(rest []byte) {
 		return
 	}
 	k.held = append(k.held[:0], rest...)
+}
+
+// scatterStream is readStream into two pieces.
+func scatterStream(fd int, into [][]byte) (n int, more bool, err error) {
+	for {
+		n, err = unix.Readv(fd, into)
+		switch {
+		case n > 0:
+			return n, n == len(into[0])+len(into[1]), nil
+		case err == nil:
+			return 0, false, io.EOF
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
+			return 0, false, nil
+		default:
+			return 0, false, err
+		}
+	}
 }
 
 // readStream reads what is there. It returns no error where that is nothing.
@@ -241,6 +305,7 @@ func (k *link) frame(data []byte) (n int, err error) {
 	there := min(size, len(rest))
 	switch {
 	case whole:
+		k.large = false
 		k.add(part{bytes: rest[:size:size], more: h.More})
 	case !wanted:
 		k.skip = uint64(size - there)
@@ -262,6 +327,7 @@ func (k *link) expect(size int, there []byte) {
 		k.coming.bytes = make([]byte, min(size, max(len(there), comingFirst)))
 	}
 	k.coming.size = size
+	k.large = k.main != nil
 	k.coming.filled = copy(k.coming.bytes, there)
 	k.fill()
 }
@@ -371,6 +437,7 @@ func (k *link) write(next *frame) (frames, bytes, envelopes int, rest *frame) {
 // between them.
 func (k *link) collect(next *frame) (pieces [][]byte, size int) {
 	pieces = k.pieces[:0]
+	waits := 0
 	if next != nil && next.sent > 0 {
 		pieces = next.pieces(pieces)
 		next = nil // what follows it, after what is said
@@ -379,6 +446,9 @@ func (k *link) collect(next *frame) (pieces [][]byte, size int) {
 	}
 	for f := next; f != nil && len(pieces) < piecesAtOnce-1; f = f.next {
 		f.address(k.peer.delimiter)
+		if waits += f.left(); k.main != nil && waits > k.socket.loop.slice() && len(pieces) > 0 {
+			break // it begins a slice of its own
+		}
 		pieces = f.pieces(pieces)
 	}
 	k.pieces = pieces

@@ -167,6 +167,7 @@ func (s *socket) read(k *link) {
 			return
 		}
 	}
+	k.await()
 	if len(k.control) > 0 || flowed != (k.stage == flowing) {
 		s.push(k)
 	}
@@ -326,6 +327,8 @@ func (s *socket) inspect() {
 			s.cut(k, io.EOF)
 		case k.stage != flowing && k.silent > shakeWithin, k.silent > cutAfter && (k.pings || k.halfway()):
 			s.cut(k, os.ErrDeadlineExceeded)
+		case k.enough > 0 && k.silent >= waitsMost:
+			k.await()
 		case k.stage == flowing && k.pings && k.silent%pingAfter == 0 && len(k.control) == 0:
 			k.control = zmtp.AppendPing(k.control, pingTTL)
 			s.push(k)

@@ -19,6 +19,15 @@ func probe(fd int) {
 	}
 }
 
+// waits says that waitFor does something.
+const waits = true
+
+// waitFor has the poller tell of input only where there are so many bytes, 0: any. An
+// end or an error it tells of always. It reports whether the kernel has taken it.
+func waitFor(fd, bytes int) bool {
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVLOWAT, max(1, bytes)) == nil
+}
+
 // yield lets other threads have the processor, if any waits for it.
 func yield() {
 	_, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) //nolint:dogsled // it never fails

@@ -39,5 +39,11 @@ func inherited(open func() (int, error)) (int, error) {
 // probe leaves the intervals of the kernel's probes as they are here.
 func probe(int) {}
 
+// waits says that waitFor does nothing.
+const waits = false
+
+// waitFor leaves it to the system here when it tells of input.
+func waitFor(int, int) bool { return false }
+
 // yield is left to the system here.
 func yield() {}

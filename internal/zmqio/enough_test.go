@@ -1,0 +1,102 @@
+package zmqio
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/limpet-rpc/limpet/internal/wire"
+)
+
+// The poller tells of the rest of a large frame once there is enough of it; of one
+// that is slow to come it tells as of anything else, and so it does behind it.
+func TestRestOfALargeFrameIsWaitedFor(t *testing.T) {
+	if !waits {
+		t.Skip("the system tells of all input here")
+	}
+	noBlocks(t)
+	l := idleLoopOf(t, &yard{block: func(_ wire.Peer, _ []byte, b *Block) { b.Release() }})
+	s := listening(l)
+	k, far := standing(t, s)
+	whole := message(nil, body(string(make([]byte, 2*enoughMost))), false)
+	least := func(at, want int) {
+		t.Helper()
+		if k.enough != want {
+			t.Fatalf("behind %d bytes of %d the poller waits for %d, want %d", at, len(whole), k.enough, want)
+		}
+	}
+	at := 0
+	hear := func(n int) {
+		t.Helper()
+		say(t, far, whole[at:at+n])
+		at += n
+		s.read(k)
+	}
+	hear(1000)
+	least(at, enoughMost)
+	for range waitsMost {
+		s.inspect()
+	}
+	least(at, 0)
+	hear(1000)
+	least(at, enoughMost)
+	for len(whole)-at > 1000 {
+		hear(min(50_000, len(whole)-at-1000))
+	}
+	least(at, 1000)
+	hear(1000)
+	least(at, 0)
+	if l.receive() || k.stage != flowing || l.count.envelopesIn.Load() != 1 {
+		t.Errorf("%d envelopes have come, want 1", l.count.envelopesIn.Load())
+	}
+}
+
+// Freight is what was sent wherever the kernel cuts it: what is read with the end of a
+// chunk begins the next frame, large or small.
+func TestFreightIsWholeWhereverItIsCut(t *testing.T) {
+	noBlocks(t)
+	var came []string
+	d := desk{envelope: func(_ wire.Peer, env []byte) { came = append(came, string(env)) }}
+	y := &yard{desk: d, block: func(_ wire.Peer, env []byte, b *Block) { came = append(came, string(env)); b.Release() }}
+	for _, h := range []Handler{y, &d} {
+		freightIsWhole(t, idleLoopOf(t, h), &came)
+	}
+}
+
+func freightIsWhole(t *testing.T, l *Loop, came *[]string) {
+	t.Helper()
+	var want []string
+	var said []byte
+	for i, size := range []int{sliceBeside, 10, BlockMin, BlockMin + 1, 300, headOfNext, 3 * BlockMin, 1, 2, comingFirst + 100_000, heldMost + 1, BlockMin, 2*BlockMin + 5} {
+		env := make([]byte, size)
+		fill(env, byte(i))
+		want = append(want, string(env))
+		said = message(said, body(string(env)), false)
+	}
+	for _, step := range []int{BlockMin - 1, BlockMin, BlockMin + 9, BlockMin + headOfNext/2, 100_003, len(said)} {
+		*came = nil
+		s := listening(l)
+		k, far := standing(t, s)
+		k.main = &link{}
+		told := make(chan struct{})
+		go func() {
+			defer close(told)
+			for piece := range slices.Chunk(said, step) {
+				if _, err := far.Write(piece); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+		until(t, fmt.Sprintf("all has come that was said by %d bytes", step), func() bool {
+			s.read(k)
+			for l.receive() {
+			}
+			return len(*came) >= len(want)
+		})
+		<-told
+		k.main = nil // of whom there is nothing to be given back
+		if !slices.Equal(*came, want) {
+			t.Errorf("said by %d bytes, it is not what was said", step)
+		}
+	}
+}

@@ -32,7 +32,8 @@ var ErrBlocks = fmt.Errorf("zmqio: blocks already hold %d MiB", maxBlockBytes>>2
 //	           ├→ held ⟲ Retain ─┤
 //	received ──┘       SendBlock └── (the loop has its own until it has sent)
 type Block struct {
-	frame      []byte // head, length, envelope; nil once given back
+	memory     []byte
+	frame      []byte // in it: head, length, envelope; nil once given back
 	references atomic.Int32
 }
 

@@ -343,7 +343,7 @@ func TestBlocksHaveALimit(t *testing.T) {
 		}
 		break
 	}
-	if n := l.Stats().BlockBytes; n > maxBlockBytes || n < maxBlockBytes-BlockMin-blockHead {
+	if n := l.Stats().BlockBytes; n > maxBlockBytes || n < maxBlockBytes-2*blockGrain {
 		t.Errorf("%d bytes are held, the limit is %d", n, maxBlockBytes)
 	}
 	// Beside so many, what is received comes as it comes to those without Blocks.

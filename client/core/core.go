@@ -2,7 +2,6 @@ package core
 
 import (
 	"cmp"
-	"container/heap"
 	"fmt"
 	"io"
 	"maps"
@@ -122,7 +121,7 @@ type Core struct {
 	directAt map[wire.Peer]*direct
 	roads    map[wire.Peer]*session.Road
 	inflows  int // replies that come as chunks
-	retries  wakeHeap
+	retries  retries
 	beats    *heartbeat.Monitor[wire.Peer]
 	spare    [][]byte // envelopes to use again
 	reader   wire.Reader
@@ -308,9 +307,7 @@ func (c *Core) Tick(now time.Time, fx *Effects) {
 	c.watchOpens(now, fx)
 	c.watchAttaches(now, fx)
 	c.watchCasts(now, fx)
-	for len(c.retries) > 0 && !now.Before(c.retries[0].wake) {
-		c.again(now, c.retries[0], fx)
-	}
+	c.look(now, fx)
 	c.watchLeases(now, fx)
 }
 
@@ -366,45 +363,6 @@ func (c *Core) relay(s *Session) (wire.Peer, bool) {
 		}
 	}
 	return 0, false
-}
-
-// arm makes sure that a session is looked at by wake.
-func (c *Core) arm(s *Session, wake time.Time) {
-	switch {
-	case s.place < 0:
-		s.wake = wake
-		heap.Push(&c.retries, s)
-	case wake.Before(s.wake):
-		s.wake = wake
-		heap.Fix(&c.retries, s.place)
-	}
-}
-
-// wakeHeap orders sessions by when something of theirs is sent again.
-type wakeHeap []*Session
-
-func (h wakeHeap) Len() int           { return len(h) }
-func (h wakeHeap) Less(i, j int) bool { return h[i].wake.Before(h[j].wake) }
-func (h wakeHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].place, h[j].place = i, j
-}
-
-// Push adds a session.
-func (h *wakeHeap) Push(x any) {
-	s := x.(*Session)
-	s.place = len(*h)
-	*h = append(*h, s)
-}
-
-// Pop removes the last session.
-func (h *wakeHeap) Pop() any {
-	old := *h
-	s := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	s.place = -1
-	return s
 }
 
 // Sessions returns the sessions that are not over, in the order of their ids.

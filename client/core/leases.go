@@ -16,6 +16,8 @@ import (
 type node struct {
 	id       session.NodeID
 	sessions map[session.ID]*Session
+	first    *Session // any of them, and the same for as long as it is there; nil: to be chosen
+	denied   bool     // a broker says of some of them that the node is gone
 	digest   uint64
 	asked    bool          // a beat is not answered yet
 	lease    time.Duration // the shortest of theirs
@@ -29,7 +31,9 @@ func (c *Core) hold(now time.Time, s *Session) {
 		n = &node{id: s.route.Node, sessions: map[session.ID]*Session{}}
 		c.nodes[s.route.Node] = n
 	}
-	s.node = n
+	if s.node = n; len(n.sessions) == 0 {
+		n.first = s
+	}
 	n.sessions[s.route.Session] = s
 	n.digest ^= session.Digest(s.route.Session)
 	if n.lease == 0 || s.limits.Lease < n.lease {
@@ -45,7 +49,9 @@ func (c *Core) unhold(s *Session) {
 	if n == nil {
 		return
 	}
-	s.node = nil
+	if s.node = nil; n.first == s {
+		n.first = nil
+	}
 	delete(n.sessions, s.route.Session)
 	n.digest ^= session.Digest(s.route.Session)
 	if len(n.sessions) == 0 {
@@ -72,18 +78,24 @@ func (c *Core) watchLeases(now time.Time, fx *Effects) {
 // renew sends one beat for all sessions on a node, with the list of them where
 // the node asked for it.
 func (c *Core) renew(n *node, list []byte, fx *Effects) {
-	var first *Session // any of them leads there; the same one every time
-	for _, s := range n.sessions {
-		if first == nil || slices.Compare(s.route.Session[:], first.route.Session[:]) < 0 {
-			first = s
-		}
+	if n.first == nil {
+		n.choose()
 	}
-	if first == nil {
+	if n.first == nil {
 		return
 	}
-	if way, ok := c.way(first); ok {
+	if way, ok := c.way(n.first); ok {
 		h := wire.Header{Kind: wire.KindLease, Node: n.id, Session: c.cfg.ID, Number: uint64(len(n.sessions)), Ack: n.digest}
 		fx.Session(way, &h, list)
+	}
+}
+
+// choose has the session lead there that has the lowest id.
+func (n *node) choose() {
+	for _, s := range n.sessions {
+		if n.first == nil || slices.Compare(s.route.Session[:], n.first.route.Session[:]) < 0 {
+			n.first = s
+		}
 	}
 }
 
@@ -114,8 +126,11 @@ func (c *Core) leased(now time.Time, from wire.Peer, h *wire.Header, body []byte
 	if n == nil || h.Code != 0 {
 		return
 	}
-	for _, s := range n.sessions {
-		s.denied = nil // by whoever has passed this on, and they know more by now
+	if n.denied { // by whoever has passed this on, and they know more by now
+		n.denied = false
+		for _, s := range n.sessions {
+			s.denied = nil
+		}
 	}
 	if h.Flags&wire.FlagAgain != 0 {
 		list := make([]byte, 0, 16*len(n.sessions))

@@ -1,7 +1,6 @@
 package core
 
 import (
-	"container/heap"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -33,8 +32,9 @@ type Session struct {
 	close   time.Time // when Close is sent again
 	giveUp  time.Time // when Close has been tried for long enough
 
-	wake  time.Time // in Core.retries, at place; -1 while not in it
-	place int
+	wake          time.Time // in Core.retries, where it is at place
+	place         int
+	ahead, behind *Session // while it stands in line there
 }
 
 // flight is one call in flight.
@@ -90,7 +90,7 @@ func (c *Core) begin(now time.Time, broker wire.Peer, m *wire.Opened, first uint
 	r.Broker, r.Node, r.NodeName, r.PID, r.Worker = m.Broker, m.Node, m.NodeName, m.PID, m.Worker
 	r.Incarnation, r.Session, r.Epoch, r.Endpoint, r.Pool = m.Incarnation, m.Session, m.Epoch, m.Endpoint, m.Pool
 	s.head.Node, s.head.Session, s.head.Key, s.head.Epoch = m.Node, m.Session, m.Key, m.Epoch
-	s.limits, s.broker, s.place = m.Limits.Session().WithDefaults(), broker, -1
+	s.limits, s.broker, s.place = m.Limits.Session().WithDefaults(), broker, placeNone
 	s.calls.Open(s.limits.Window, session.DefaultBytes, first)
 	c.sessions[m.Session] = s
 	c.nearby.Fit(len(c.sessions))
@@ -183,7 +183,7 @@ func (c *Core) start(now time.Time, s *Session, a *Ask, fx *Effects, sent bool) 
 	} else {
 		s.calls.Postpone(n, now) // as soon as there is one
 	}
-	c.arm(s, now.Add(session.RetryFirst))
+	c.armInLine(s, now.Add(session.RetryFirst))
 	return true
 }
 
@@ -237,7 +237,7 @@ func (c *Core) Tags(f func(tag any)) {
 			f(is.tag)
 		}
 	}
-	for _, s := range c.retries { // whoever has calls in flight is there; who has none has none that wait
+	c.retries.each(func(s *Session) { // whoever has calls in flight is there; who has none has none that wait
 		s.calls.Each(each)
 		for i := range s.pending {
 			f(s.pending[i].Tag)
@@ -245,7 +245,7 @@ func (c *Core) Tags(f func(tag any)) {
 		for _, tag := range s.closers {
 			f(tag)
 		}
-	}
+	})
 	for _, o := range c.opens {
 		if o.tag != nil {
 			f(o.tag)
@@ -273,9 +273,7 @@ func (c *Core) again(now time.Time, s *Session, fx *Effects) {
 const lostWay = 50 * time.Millisecond
 
 func (c *Core) rearm(now time.Time, s *Session, there bool) {
-	if s.place >= 0 {
-		heap.Remove(&c.retries, s.place)
-	}
+	c.retries.quit(s)
 	wake, due := s.calls.NextDue()
 	if s.closing && len(c.sessions) > 0 && c.sessions[s.route.Session] == s && (!due || s.close.Before(wake)) {
 		wake, due = s.close, true
@@ -436,6 +434,9 @@ func (c *Core) elsewhere(now time.Time, from wire.Peer, s *Session) bool {
 		s.denied = map[wire.Peer]bool{}
 	}
 	s.denied[from] = true
+	if s.node != nil {
+		s.node.denied = true
+	}
 	for _, b := range c.order {
 		if b.welcomed && !s.denied[b.peer] {
 			s.broker = b.peer
@@ -605,9 +606,7 @@ func (c *Core) forget(s *Session) {
 	if s.Ended() == nil || s.closing || s.calls.InFlight() > 0 || c.sessions[s.route.Session] != s {
 		return
 	}
-	if s.place >= 0 {
-		heap.Remove(&c.retries, s.place)
-	}
+	c.retries.quit(s)
 	c.unhold(s)
 	c.part(s)
 	delete(c.sessions, s.route.Session)

@@ -24,7 +24,7 @@ type Sizes struct {
 func (c *Core) Sizes() Sizes {
 	return Sizes{
 		Opens: len(c.opens), Casts: len(c.casts), Attaches: len(c.attaches), Sessions: len(c.sessions), Leases: len(c.nodes), Directs: len(c.directs),
-		Inflows: c.inflows, Roads: len(c.roads), Retries: len(c.retries), Spare: len(c.spare),
+		Inflows: c.inflows, Roads: len(c.roads), Retries: c.retries.len(), Spare: len(c.spare),
 	}
 }
 
@@ -52,10 +52,27 @@ func (c *Core) Audit() error {
 	if err := c.auditFlows(); err != nil {
 		return err
 	}
-	for i, s := range c.retries {
+	return c.auditRetries()
+}
+
+func (c *Core) auditRetries() error {
+	for i, s := range c.retries.heap {
 		if s.place != i || c.sessions[s.route.Session] != s {
 			return fmt.Errorf("session %s at place %d of the retries says place %d, or is over", s.route.Session, i, s.place)
 		}
+	}
+	lined, ahead := 0, (*Session)(nil)
+	for s := c.retries.first; s != nil; ahead, s = s, s.behind {
+		if s.place != placeLine || s.ahead != ahead || c.sessions[s.route.Session] != s {
+			return fmt.Errorf("session %s in the line of the retries says place %d, or is over", s.route.Session, s.place)
+		}
+		if ahead != nil && s.wake.Before(ahead.wake) {
+			return fmt.Errorf("session %s stands in line behind one whose moment comes later", s.route.Session)
+		}
+		lined++
+	}
+	if lined != c.retries.lined || ahead != c.retries.last {
+		return fmt.Errorf("%d sessions stand in line, %d are counted", lined, c.retries.lined)
 	}
 	return nil
 }
@@ -65,7 +82,7 @@ func (c *Core) auditSessions() error {
 		if s.route.Session != id {
 			return fmt.Errorf("session %s is listed under %s", s.route.Session, id)
 		}
-		if s.place < 0 && (s.closing || s.calls.InFlight() > 0) {
+		if s.place == placeNone && (s.closing || s.calls.InFlight() > 0) {
 			return fmt.Errorf("session %s has something to send again and nobody to look at it", id)
 		}
 		if len(s.pending) > 0 && s.calls.InFlight() == 0 {

@@ -376,8 +376,8 @@ func (c *Core) Tick(now time.Time, fx *Effects) {
 	c.watchCalls(now, fx)
 	c.resize(now, fx)
 	c.watchErrands(now, fx)
-	for len(c.due) > 0 && !now.Before(c.due[0].due) {
-		c.expire(now, c.due[0], fx)
+	for len(c.due) > 0 && !now.Before(c.due[0].at) {
+		c.expire(now, c.due[0].of, fx)
 	}
 	c.past.expire(now)
 	c.declined.expire(now)
@@ -410,36 +410,42 @@ func (c *Core) schedule(s *Session) {
 		s.due = due
 		heap.Push(&c.due, s)
 	default:
-		s.due = due
+		s.due, c.due[s.place].at = due, due
 		heap.Fix(&c.due, s.place)
 	}
 }
 
+// clock is a session's next one.
+type clock struct {
+	at time.Time // its due; here too, or to compare two would take the memory of both
+	of *Session
+}
+
 // dueHeap orders sessions by their next clock.
-type dueHeap []*Session
+type dueHeap []clock
 
 func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+func (h dueHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
 func (h dueHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].place, h[j].place = i, j
+	h[i].of.place, h[j].of.place = i, j
 }
 
 // Push adds a session.
 func (h *dueHeap) Push(x any) {
 	s := x.(*Session)
 	s.place = len(*h)
-	*h = append(*h, s)
+	*h = append(*h, clock{s.due, s})
 }
 
-// Pop removes the last session.
+// Pop removes the last one.
 func (h *dueHeap) Pop() any {
 	old := *h
-	s := old[len(old)-1]
-	old[len(old)-1] = nil
+	k := old[len(old)-1]
+	old[len(old)-1] = clock{}
 	*h = old[:len(old)-1]
-	s.place = -1
-	return s
+	k.of.place = -1
+	return nil
 }
 
 // Sessions returns every session that lives or closes here, in the order of

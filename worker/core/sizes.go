@@ -93,9 +93,9 @@ func (c *Core) Audit() error {
 	if err := c.auditClients(held); err != nil {
 		return err
 	}
-	for i, s := range c.due {
-		if s.place != i || s.state != stateOpen {
-			return fmt.Errorf("session %s at place %d of the clocks says place %d, state %d", s.id, i, s.place, s.state)
+	for i, k := range c.due {
+		if s := k.of; s.place != i || s.state != stateOpen || !s.due.Equal(k.at) {
+			return fmt.Errorf("session %s at place %d of the clocks says place %d, state %d", k.of.id, i, k.of.place, k.of.state)
 		}
 	}
 	if err := c.auditErrands(); err != nil {

@@ -62,8 +62,11 @@ func (c *Client) Gather() {
 // while mu is held.
 func (c *Client) take(latest *parcel, fx *core.Effects) {
 	var next *parcel
+	many := c.core.Many()
 	for p := latest; p != nil; {
-		p.of.Soon()
+		if many {
+			p.of.Soon()
+		}
 		behind := p.behind
 		p.behind = next
 		p, next = behind, p

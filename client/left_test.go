@@ -1,6 +1,7 @@
 package client
 
 import (
+	"crypto/rand"
 	"errors"
 	"slices"
 	"testing"
@@ -26,7 +27,7 @@ func TestLeftIsTakenInOrder(t *testing.T) {
 		g.parcel = parcel{give: g, behind: latest}
 		latest = &g.parcel
 	}
-	c := new(Client)
+	c := &Client{core: core.New(core.Config{}, rand.Reader)}
 	c.take(latest, new(core.Effects))
 	c.take(nil, new(core.Effects))
 	if !slices.Equal(order, []int{0, 1, 2, 3, 4}) {

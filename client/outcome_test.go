@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"testing"
 
@@ -12,7 +13,7 @@ import (
 // A call of a closed client ends in an error of its own: what one caller's
 // context adds to it is no other caller's.
 func TestErrorOfAClosedClientIsNobodyElses(t *testing.T) {
-	c := &Client{closed: true}
+	c := &Client{closed: true, core: core.New(core.Config{}, rand.Reader)}
 	c.spare.New = func() any { return new(core.Effects) }
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

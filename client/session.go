@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/limpet-rpc/limpet/client/core"
 	"github.com/limpet-rpc/limpet/internal/codec"
 	"github.com/limpet-rpc/limpet/internal/span"
@@ -84,7 +86,10 @@ func Call[R, A any](ctx context.Context, s *Session, method string, arg A, opts 
 // callBytes is Call for an argument that goes as it is, in one message: nothing
 // is put into an interface, which would be an allocation each.
 func callBytes[R any](ctx context.Context, s *Session, method string, arg []byte, opts []CallOption) (R, error) {
-	ctx, own := s.client.span(ctx, s.core.Pool(), method)
+	var own trace.Span
+	if s.client.tracer != nil { // else nothing of the core's session is touched before its memory was asked for
+		ctx, own = s.client.span(ctx, s.core.Pool(), method)
+	}
 	a, parts, err := s.exchange(ctx, method, arg, opts)
 	if parts == nil && err == nil {
 		var result R
@@ -200,7 +205,9 @@ func (s *Session) exchange(ctx context.Context, method string, arg []byte, opts 
 	if err := s.wait(ctx, w, w); err != nil {
 		return answer{}, nil, err
 	}
-	w.on = onward{client: s.client, pool: s.core.Pool(), method: method, hops: hopsOf(opts)}
+	if w.next || w.seen != nil {
+		w.on = onward{client: s.client, pool: s.core.Pool(), method: method, hops: hopsOf(opts)}
+	}
 	if w.seen != nil {
 		return answer{}, w, nil
 	}

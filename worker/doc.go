@@ -95,6 +95,19 @@
 // that there is news: that touches less than a condition with a lock of its own, which it was for
 // a while. Whoever does not need the thread for himself is served three times as fast by lanes.
 //
+// # Very many sessions
+//
+// With 100,000 sessions a call costs more than with 100, for nothing that it touches has
+// been touched of late: some 35 lines of memory on the node, and 20 on the client.
+// Both ask for them ahead (package prefetch), and what a call needs of a session stands
+// together. What is left, where the CPU of a call grows from 3.8 us to 5.3 on the node,
+// is for the greater part the runtime's: the channel, who waits at it, the goroutine's
+// structure and its stack (chansend, send, gopark, chanrecv), which miss the caches and
+// the TLB. The collector comes next: a cycle takes 0.3 to 0.6 s of CPU here, about a third
+// of that for stacks, of which it walks each frame, so that a session waits in no more
+// than two functions of its own (run, finish). It comes once in as many bytes as are held; a
+// call leaves it some 130 bytes on the node and 70 on the client.
+//
 // # Where a call goes on
 //
 // A handler that returns an Onward (worker.Next, worker.Fan) as its error ends its

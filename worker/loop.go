@@ -20,9 +20,13 @@ func (n *node) Begin() {
 // End implements zmqio.Batcher.
 func (n *node) End() {
 	n.batch = false
+	many := n.core.Many()
 	n.take(&n.fx)
 	told := n.reports.take()
 	n.mu.Unlock()
+	if many {
+		n.wake(&n.fx)
+	}
 	n.tell(told)
 	n.apply(&n.fx, n.loop.Send)
 }

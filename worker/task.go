@@ -12,6 +12,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/limpet-rpc/limpet/internal/prefetch"
 	"github.com/limpet-rpc/limpet/internal/startrec"
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
@@ -47,7 +48,8 @@ type task struct {
 
 	// Of the goroutine while a call runs, of the node from done until the core has
 	// been told.
-	follows bool // the call before had been followed at once
+	follows bool               // the call before had been followed at once
+	where   prefetch.Goroutine // it was when its latest call began
 	ended   ended
 
 	// owned by the goroutine
@@ -106,21 +108,25 @@ func (t *task) run() {
 	if t.lock {
 		runtime.LockOSThread()
 	}
-	t.live()
-}
-
-// live is run, on the goroutine that is the session's.
-func (t *task) live() {
 	if t.stock != nil {
 		defer t.stock.back()
 	}
+	if t.starts() {
+		t.finish()
+	}
+}
+
+// starts has the session begin, on its goroutine, and reports whether there is more
+// for that to do: finish.
+func (t *task) starts() (more bool) {
 	switch {
 	case !t.opens():
 	case t.brief:
 		t.only()
 	default:
-		t.finish()
+		return true
 	}
+	return false
 }
 
 // only serves a session of one call. Nobody waits for the end of one whose goroutine
@@ -151,9 +157,17 @@ func (t *task) opens() bool {
 	return t.bare || t.open()
 }
 
-// finish serves the session until it ends, and ends its state.
+// finish runs calls until the session ends, and ends its state. A call that was handed
+// over before the end, and cancelled by it, comes to its own end first. Here a session
+// waits: each frame below is one that the collector walks for every open session.
 func (t *task) finish() {
-	if t.serve(); !t.over {
+	for range t.news {
+		if t.call == nil {
+			break
+		}
+		t.turn()
+	}
+	if !t.over {
 		t.close(t.stop)
 	}
 }
@@ -231,21 +245,10 @@ func (t *task) rise() {
 	}
 }
 
-// serve runs calls until the session ends. A call that was handed over before
-// the end, and cancelled by it, comes to its own end first.
-func (t *task) serve() {
-	for range t.news {
-		if t.call == nil {
-			return
-		}
-		t.turn()
-	}
-}
-
 // turn runs the call that was handed over.
 func (t *task) turn() {
 	call, errand, ctx := t.call, t.errand, t.current
-	t.call = nil
+	t.call, t.where = nil, prefetch.Here()
 	n := call.Number
 	t.handle(ctx, call, errand)
 	t.node.done(t, n, errand)

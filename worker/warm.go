@@ -181,8 +181,11 @@ func (w *spare) run(ctx context.Context) {
 	}
 	if t := <-w.next; t != nil {
 		defer t.node.tasks.Done()
+		defer t.stock.back()
 		t.info.prepared = w.state
-		t.live()
+		if t.starts() {
+			t.finish()
+		}
 		return
 	}
 	w.discard()

@@ -223,10 +223,10 @@ func (c *Core) fromWorker(now time.Time, from wire.Peer, h *wire.Header, body []
 		c.onlyAnswer(h, body, fx)
 		return
 	}
-	if s == nil || s.route.Node != h.Node {
+	if s == nil || s.head.Node != h.Node {
 		return // of a session that is over here
 	}
-	if h.Epoch != s.route.Epoch {
+	if h.Epoch != s.head.Epoch {
 		return // to another holder, or to this client when it was one before, with the same numbers
 	}
 	switch h.Kind {

@@ -10,31 +10,33 @@ import (
 	"github.com/limpet-rpc/limpet/session"
 )
 
-// Session is one open session.
+// Session is one open session. What a call touches stands together, for with many
+// sessions it has to come from afar: from the beginning to route.
 type Session struct {
-	// fixed after the open
-	route  session.Route
-	limits session.Limits
-	head   wire.Header // what every frame of it begins with
-	node   *node
-	direct *direct // nil: it has none
-
-	broker  wire.Peer          // by which it is reached
-	denied  map[wire.Peer]bool // the brokers that say its node is gone
-	calls   session.Caller[flight]
-	pending []Ask                         // calls that wait for the window
-	waiting int                           // their bytes
+	head    wire.Header                   // what every frame of it begins with; fixed after the open
+	direct  *direct                       // likewise; nil: it has none
 	ended   atomic.Pointer[session.Error] // why it is over; whoever likes may look
+	broker  wire.Peer                     // by which it is reached
+	denied  map[wire.Peer]bool            // the brokers that say its node is gone
 	once    bool                          // it ends with call 1
 	closing bool
-	closers []any
-	closer  [1]any    // the memory of closers, where there is one
-	close   time.Time // when Close is sent again
-	giveUp  time.Time // when Close has been tried for long enough
+	calls   session.Caller[flight]
+	pending []Ask // calls that wait for the window
+	waiting int   // their bytes
 
 	wake          time.Time // in Core.retries, where it is at place
 	place         int
 	ahead, behind *Session // while it stands in line there
+
+	// fixed after the open
+	route  session.Route
+	limits session.Limits
+	node   *node
+
+	closers []any
+	closer  [1]any    // the memory of closers, where there is one
+	close   time.Time // when Close is sent again
+	giveUp  time.Time // when Close has been tried for long enough
 }
 
 // flight is one call in flight.
@@ -103,7 +105,7 @@ func (c *Core) begin(now time.Time, broker wire.Peer, m *wire.Opened, first uint
 // session is the one of that id, nil if there is none.
 func (c *Core) session(id *session.ID) *Session {
 	at := c.nearby.Place(id)
-	if s := *at; s != nil && s.route.Session == *id {
+	if s := *at; s != nil && s.head.Session == *id {
 		return s
 	}
 	s := c.sessions[*id]

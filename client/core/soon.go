@@ -5,6 +5,13 @@ import (
 	"github.com/limpet-rpc/limpet/internal/wire"
 )
 
+// manyLeast is of how many sessions not everything is near anyway.
+const manyLeast = 256
+
+// Many reports that what a call needs is not near by itself, so that it is worth asking
+// for.
+func (c *Core) Many() bool { return len(c.sessions) >= manyLeast }
+
 // Soon has the memory of the sessions brought near whose replies are about to be
 // stepped, the first most of next, and appends those sessions to them. It only guesses:
 // where it is wrong, nothing was won.
@@ -23,7 +30,7 @@ func (c *Core) Soon(next wire.Envelopes, most int, them []*Session) []*Session {
 	}
 	for _, at := range places {
 		if s := *at; s != nil {
-			prefetch.Of(s)
+			prefetch.Upto(s, &s.route)
 			them = append(them, s)
 		}
 	}
@@ -34,7 +41,7 @@ func (c *Core) Soon(next wire.Envelopes, most int, them []*Session) []*Session {
 // Soon has the session's memory brought near, if it is one.
 func (s *Session) Soon() {
 	if s != nil {
-		prefetch.Of(s)
+		prefetch.Upto(s, &s.route)
 	}
 }
 

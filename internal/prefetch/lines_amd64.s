@@ -11,3 +11,11 @@ next:
 	DECQ CX
 	JNE  next
 	RET
+
+// func here() (self, stack uintptr)
+TEXT ·here(SB), NOSPLIT, $0-16
+	MOVQ (TLS), AX
+	MOVQ AX, self+0(FP)
+	LEAQ self+0(FP), AX
+	MOVQ AX, stack+8(FP)
+	RET

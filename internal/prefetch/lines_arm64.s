@@ -11,3 +11,10 @@ next:
 	SUBS $1, R1
 	BNE  next
 	RET
+
+// func here() (self, stack uintptr)
+TEXT ·here(SB), NOSPLIT, $0-16
+	MOVD g, self+0(FP)
+	MOVD $self+0(FP), R0
+	MOVD R0, stack+8(FP)
+	RET

@@ -27,6 +27,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/limpet-rpc/limpet/internal/prefetch"
 	"github.com/limpet-rpc/limpet/session"
 )
 
@@ -137,6 +138,13 @@ func (s Slot) Begin(id session.ID) {
 	clear(s.mem[:16]) // a death in between leaves a slot of nobody's
 	s.Start(0)
 	copy(s.mem, id[:])
+}
+
+// Soon has its memory brought near.
+func (s Slot) Soon() {
+	if len(s.mem) > 0 {
+		prefetch.Of(&s.mem[0])
+	}
 }
 
 // Start notes that call n is about to run.

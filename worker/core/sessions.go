@@ -22,47 +22,45 @@ const (
 	stateClosing // the last call, or Close, runs
 )
 
-// Session is one session on its slot.
+// Session is one session on its slot. What a call touches stands together, for with
+// many sessions it has to come from afar: from the beginning to tenancy.open.
 type Session struct {
 	// Task is whatever runs the session's goroutine; the core never looks at it.
 	Task any
 
+	client      *client
+	lane        *lane // nil in a pool without lanes
+	state       state
+	reported    bool                     // some broker may know of it
+	quarantined bool                     // it was found to hang; the slot is lost until its handler returns
+	queued      bool                     // it waits for its turn on its lane
+	yields      bool                     // the last turn was an errand's: the next is a call's, if there is one
+	closed      bool                     // and a call of it has ended of which nothing has been told yet
+	orphan      *orphan                  // the call that ran for the holder before, nil before there was one
+	flows       map[uint64]*flow         // by call, of what travels as chunks; nil while nothing does
+	ward        heartbeat.Ward[*Session] // over the call that runs
+	budget      time.Duration            // that it has
+	exam        *exam                    // of the call that hangs, nil while none does
+	errands     []*Errand                // of broadcasts, that wait for their turn between two calls
+	errand      *Errand                  // that runs
+	callee      session.Callee[*Call]
+	clocks      session.Clocks
+	from        wire.Peer // the holder's last way back
+	via         wire.Peer
+
 	tenancy
-	client *client
 
 	first    *Call     // the call that came along with the open
 	attached [4]uint64 // the nonces of the last attaches, the latest first
 	moves    []uint64  // for the latest holders before this one: the first number of theirs that had not started
-	orphan   *orphan   // the call that ran for the holder before, nil before there was one
-
-	flows map[uint64]*flow // by call, of what travels as chunks; nil while nothing does
-
-	ward   heartbeat.Ward[*Session] // over the call that runs
-	budget time.Duration            // that it has
-	exam   *exam                    // of the call that hangs, nil while none does
-
-	errands []*Errand // of broadcasts, that wait for their turn between two calls
-	errand  *Errand   // that runs
-
-	callee session.Callee[*Call]
-	clocks session.Clocks
-	from   wire.Peer // the holder's last way back
-	via    wire.Peer
-	why    *session.Error
+	why      *session.Error
 
 	due   time.Time // in Core.due, at place; -1 while not in it
 	place int
 
-	lane          *lane // nil in a pool without lanes
-	ahead, behind *Session
+	ahead, behind *Session // on its lane
 
-	try         uint32 // of the offer that it was taken by
-	state       state
-	reported    bool // some broker may know of it
-	quarantined bool // it was found to hang; the slot is lost until its handler returns
-	queued      bool // it waits for its turn on its lane
-	yields      bool // the last turn was an errand's: the next is a call's, if there is one
-	closed      bool // and a call of it has ended of which nothing has been told yet
+	try uint32 // of the offer that it was taken by
 }
 
 // orphan is a call that ran for the holder before when another attached.
@@ -74,19 +72,19 @@ type orphan struct {
 
 // tenancy is who has which slot.
 type tenancy struct {
-	// fixed after the offer
-	node        session.NodeID
+	// fixed after the offer, but for the epoch and the holder
 	id          session.ID
 	key         session.Key
-	open        session.OpenKey
 	pool        *pool
+	limits      session.Limits
+	once        bool   // the session ends with call 1
+	carried     bool   // call 1 came along with the open
+	epoch       uint32 // of the holder
+	open        session.OpenKey
+	node        session.NodeID
 	slot        int
 	incarnation uint64
-	limits      session.Limits
-	once        bool // the session ends with call 1
-	carried     bool // call 1 came along with the open
 
-	epoch  uint32    // of the holder
 	holder uuid.UUID // the client that attached to it, zero while it is the one that opened it
 }
 

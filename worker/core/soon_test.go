@@ -45,3 +45,17 @@ func TestSoon(t *testing.T) {
 		t.Errorf("an envelope without a session is for %v", got)
 	}
 }
+
+// Where there are few sessions, all of them are near.
+func TestMany(t *testing.T) {
+	c := New(time.Unix(0, 0), Config{}, bytes.NewReader(nil))
+	for i := range manyLeast {
+		if c.Many() {
+			t.Fatalf("%d sessions are many", i)
+		}
+		c.sessions[session.ID{byte(i), byte(i >> 8)}] = &Session{}
+	}
+	if !c.Many() {
+		t.Errorf("%d sessions are few", manyLeast)
+	}
+}

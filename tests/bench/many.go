@@ -31,8 +31,12 @@ type Many struct {
 	NodeOpened      float64   // bytes a session on the node, before any call
 	NodeCalled      float64   // and after one call in each
 	FewRate, Rate   []float64 // calls/s, window by window in turn
+	FewCPU, CPU     []PerCall // likewise
 	Broker, Clients float64   // bytes a session, after the calls
 }
+
+// PerCall is what a call takes of each process, in microseconds of CPU.
+type PerCall struct{ Broker, Node, Client float64 }
 
 // runMany opens very many sessions on one node.
 func runMany(ctx context.Context, args []string, out io.Writer) error {
@@ -99,12 +103,13 @@ func measureMany(ctx context.Context, n, windows int, window time.Duration, verb
 		for _, w := range []struct {
 			of   *manyFamily
 			rate *[]float64
-		}{{few, &m.FewRate}, {all, &m.Rate}} {
-			var rate float64
-			if err := w.of.client().Ask(ctx, "calls", window, &rate, manyReplyWait); err != nil {
+			cpu  *[]PerCall
+		}{{few, &m.FewRate, &m.FewCPU}, {all, &m.Rate, &m.CPU}} {
+			rate, cpu, err := w.of.call(ctx, window)
+			if err != nil {
 				return m, err
 			}
-			*w.rate = append(*w.rate, rate)
+			*w.rate, *w.cpu = append(*w.rate, rate), append(*w.cpu, cpu)
 		}
 	}
 	return m, nil
@@ -129,6 +134,33 @@ func startMany(ctx context.Context, n int, verbose bool) (*manyFamily, error) {
 
 func (f *manyFamily) client() *Child { return f.Members[2] }
 
+// call has the client call for a window.
+func (f *manyFamily) call(ctx context.Context, window time.Duration) (rate float64, each PerCall, err error) {
+	before, err := f.used()
+	if err != nil {
+		return 0, each, err
+	}
+	if err := f.client().Ask(ctx, "calls", window, &rate, manyReplyWait); err != nil {
+		return 0, each, err
+	}
+	after, err := f.used()
+	calls := rate * window.Seconds()
+	for i, to := range []*float64{&each.Broker, &each.Node, &each.Client} {
+		*to = float64((after[i] - before[i]).Microseconds()) / calls
+	}
+	return rate, each, err
+}
+
+// used is the CPU time of each process so far.
+func (f *manyFamily) used() (list [3]time.Duration, err error) {
+	for i, c := range f.Members {
+		if list[i], err = cpuTime(c.Pid); err != nil {
+			return list, err
+		}
+	}
+	return list, nil
+}
+
 func (f *manyFamily) weigh(ctx context.Context) ([]Memory, error) {
 	list := make([]Memory, len(f.Members))
 	for i, c := range f.Members {
@@ -146,6 +178,7 @@ func perSession(before, after Memory, n int) float64 {
 func reportMany(o *options, n int, runs []Many, out io.Writer) error {
 	m := thisMachine()
 	var opened, called, broker, clients, slower, callsSlower, first, last, few, all []float64
+	var fewCPU, allCPU []PerCall
 	for _, r := range runs {
 		opened, called = append(opened, r.NodeOpened), append(called, r.NodeCalled)
 		broker, clients = append(broker, r.Broker), append(clients, r.Clients)
@@ -153,6 +186,7 @@ func reportMany(o *options, n int, runs []Many, out io.Writer) error {
 		first, last = append(first, float64(n/manyTenth)/a), append(last, float64(n/manyTenth)/z)
 		slower = append(slower, z/a)
 		few, all = append(few, r.FewRate...), append(all, r.Rate...)
+		fewCPU, allCPU = append(fewCPU, r.FewCPU...), append(allCPU, r.CPU...)
 		callsSlower = append(callsSlower, ratios(r.FewRate, r.Rate)...)
 	}
 	fmt.Fprintf(out, "%d open sessions on one node, no thread lock, relayed, %d openers and callers; %d run(s)\n%v\n\n", n, manyCallers, o.repeats, m)
@@ -172,6 +206,16 @@ func reportMany(o *options, n int, runs []Many, out io.Writer) error {
 	} {
 		fmt.Fprintf(out, "%-46s %s\n", line.what, spreadOf(line.figure).text(line.digits))
 	}
+	for _, p := range []struct {
+		what string
+		of   func(PerCall) float64
+	}{
+		{"broker", func(c PerCall) float64 { return c.Broker }},
+		{"node", func(c PerCall) float64 { return c.Node }},
+		{"client", func(c PerCall) float64 { return c.Client }},
+	} {
+		fmt.Fprintf(out, "%-46s %s; %s\n", p.what+", CPU us/call, with few and with all", spreadBy(fewCPU, p.of).text(2), spreadBy(allCPU, p.of).text(2))
+	}
 	fmt.Fprintln(out)
 	if err := o.write(struct {
 		Machine  Machine
@@ -190,6 +234,14 @@ func reportMany(o *options, n int, runs []Many, out io.Writer) error {
 		within("the last tenth of the opens ÷ the first", slower, manyOpensSlow, 2),
 		within(fmt.Sprintf("calls/s with %d sessions ÷ with all", fewSessions), callsSlower, manyCallsSlow, 2),
 	)
+}
+
+func spreadBy(all []PerCall, of func(PerCall) float64) Spread {
+	figures := make([]float64, len(all))
+	for i, c := range all {
+		figures[i] = of(c)
+	}
+	return spreadOf(figures)
 }
 
 // manyClientRole opens sessions when it is told to, and calls in all of them.

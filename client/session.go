@@ -154,7 +154,10 @@ func (s *Session) call(ctx context.Context, method string, arg, result any, opts
 // call's. With an error dst is returned as it was; what is behind its length may have
 // changed.
 func (s *Session) AppendCall(ctx context.Context, dst []byte, method string, arg []byte, opts ...CallOption) ([]byte, error) {
-	ctx, own := s.client.span(ctx, s.core.Pool(), method)
+	var own trace.Span
+	if s.client.tracer != nil { // as in callBytes
+		ctx, own = s.client.span(ctx, s.core.Pool(), method)
+	}
 	longer, err := s.appendCall(ctx, dst, method, arg, opts)
 	endSpan(own, err)
 	if err != nil {
@@ -178,7 +181,9 @@ func (s *Session) appendCall(ctx context.Context, dst []byte, method string, arg
 	if err := s.wait(ctx, w, w); err != nil {
 		return nil, err
 	}
-	w.on = onward{client: s.client, pool: s.core.Pool(), method: method, hops: hopsOf(opts)}
+	if w.next || w.seen != nil {
+		w.on = onward{client: s.client, pool: s.core.Pool(), method: method, hops: hopsOf(opts)}
+	}
 	if w.seen != nil {
 		err = s.receive(ctx, w, w, &result)
 		return append(dst, result...), err

@@ -237,7 +237,10 @@ func (c tallied) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func newProxy(t *testing.T, to string) *proxy { return newNarrow(t, to, 0) }
+func newProxy(t *testing.T, to string) *proxy {
+	t.Helper()
+	return newNarrow(t, to, 0)
+}
 
 // newNarrow passes so many connections on, 0: all.
 func newNarrow(t *testing.T, to string, most int) *proxy {

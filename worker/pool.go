@@ -168,7 +168,8 @@ func NewPool[S any](c Config[S]) *Pool[S] {
 		c.MaxArgument = DefaultMaxArgument
 	}
 	p := &Pool[S]{
-		config: c, handlers: map[string]handler[S]{}, asides: map[string]asideHandler{}, reads: map[string]bool{}, lends: map[string]bool{}, budgets: map[string]time.Duration{},
+		config: c, handlers: map[string]handler[S]{}, asides: map[string]asideHandler{},
+		reads: map[string]bool{}, lends: map[string]bool{}, budgets: map[string]time.Duration{},
 	}
 	p.nobody.pool = p
 	return p

@@ -55,9 +55,16 @@ type stringer interface{ String() string }
 func TestSharesNothing(t *testing.T) {
 	inner := &whole{Bytes: []byte("inner bytes"), Text: "inner", Any: []byte("any"), Of: &[]byte{1, 2, 3}}
 	values := []any{
-		nil, true, 7, 1.5, "a text", []byte("some bytes"), time.Unix(1, 2), []any{"a", []byte("b")}, []string{"a", "b"},
-		map[string]any{"a": []byte("b"), "c": "d"}, map[string]string{"a": "b"}, map[string][]byte{"a": []byte("b")},
-		&whole{Bytes: []byte("bytes"), Text: "text", Raw: msgpack.RawMessage{0xa1, 'x'}, JSON: json.RawMessage("{}"), Any: "any", Some: map[string]any{"k": []byte("v")}, Inner: inner},
+		nil, true, 7, 1.5, "a text", []byte("some bytes"), time.Unix(1, 2),
+		[]any{"a", []byte("b")},
+		[]string{"a", "b"},
+		map[string]any{"a": []byte("b"), "c": "d"},
+		map[string]string{"a": "b"},
+		map[string][]byte{"a": []byte("b")},
+		&whole{
+			Bytes: []byte("bytes"), Text: "text", Raw: msgpack.RawMessage{0xa1, 'x'}, JSON: json.RawMessage("{}"),
+			Any: "any", Some: map[string]any{"k": []byte("v")}, Inner: inner,
+		},
 	}
 	into := []func() any{
 		func() any { return new(string) }, func() any { return new(named) }, func() any { return new(json.RawMessage) },

@@ -24,7 +24,7 @@ func Chan[T any](c chan T) {
 func Behind[I any](p *I) {
 	var two [2]uintptr // the type, and where the value is
 	if unsafe.Sizeof(*p) == unsafe.Sizeof(two) {
-		At((*(*[2]uintptr)(unsafe.Pointer(p)))[1], 1) //nolint:gosec // likewise
+		At((*[2]uintptr)(unsafe.Pointer(p))[1], 1) //nolint:gosec // likewise
 	}
 }
 

@@ -67,7 +67,9 @@ func freightIsWhole(t *testing.T, l *Loop, came *[]string) {
 	t.Helper()
 	var want []string
 	var said []byte
-	for i, size := range []int{sliceBeside, 10, BlockMin, BlockMin + 1, 300, headOfNext, 3 * BlockMin, 1, 2, comingFirst + 100_000, heldMost + 1, BlockMin, 2*BlockMin + 5} {
+	for i, size := range []int{
+		sliceBeside, 10, BlockMin, BlockMin + 1, 300, headOfNext, 3 * BlockMin, 1, 2, comingFirst + 100_000, heldMost + 1, BlockMin, 2*BlockMin + 5,
+	} {
 		env := make([]byte, size)
 		fill(env, byte(i))
 		want = append(want, string(env))

@@ -17,7 +17,8 @@ import (
 func TestSmallCallsHoldLittle(t *testing.T) {
 	const large, slots = 1 << 20, 32
 	now := time.Now()
-	c := New(now, Config{Node: 7, Name: "n", Pools: []Pool{{Name: "p", Slots: slots, Bare: true, Lends: map[string]bool{"m": true}}}}, rand.NewChaCha8([32]byte{1}))
+	pool := Pool{Name: "p", Slots: slots, Bare: true, Lends: map[string]bool{"m": true}}
+	c := New(now, Config{Node: 7, Name: "n", Pools: []Pool{pool}}, rand.NewChaCha8([32]byte{1}))
 	fx := &Effects{}
 	step := func(env []byte) {
 		fx.Reset()

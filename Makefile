@@ -31,12 +31,11 @@ build: deps ## bin/limpet, with its version from git
 	$(GO) build -buildvcs=false -ldflags '-X github.com/limpet-rpc/limpet/internal/version.stamped=$(VERSION)' -o bin/limpet ./cmd/limpet
 
 .PHONY: test
-test: deps ## what CI tests: vet, build and test every module with the race detector
+test: deps ## what CI tests: vet, build and test every module, all but the benchmark with the race detector
 	$(call each,$(GO) vet ./...)
 	$(call each,$(GO) build -buildvcs=false ./...)
-	$(call each,$(GO) test $(RACE) -timeout $(TIMEOUT) `$(GO) list ./... | grep -v /internal/sim`)
-	cd tests/bench && $(GO) test -timeout $(TIMEOUT) -run MemoryIsFlat . # what it weighs, the race detector would weigh too
-	$(GO) test -timeout $(TIMEOUT) -run CallAllocations ./tests # likewise
+	$(call each,$(GO) test `[ $$module = tests/bench ] || echo $(RACE)` -timeout $(TIMEOUT) `$(GO) list ./... | grep -v /internal/sim`) # what the benchmark weighs, the race detector would weigh too
+	$(GO) test -timeout $(TIMEOUT) -run 'CallAllocat|CallsAllocate' ./tests ./internal/zmqio # likewise
 	$(GO) test -timeout $(TIMEOUT) ./internal/sim # its worlds share nothing, and are ten times as fast without the race detector
 
 .PHONY: vet

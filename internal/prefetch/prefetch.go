@@ -5,6 +5,9 @@ import "unsafe"
 // line is how many bytes memory comes in.
 const line = 64
 
+// Worth is of how many sessions not everything is near anyway, so that asking is worth it.
+const Worth = 256
+
 // Of asks for what p points to. It does not wait.
 func Of[T any](p *T) { At(uintptr(unsafe.Pointer(p)), unsafe.Sizeof(*p)) } //nolint:gosec // an address, and nothing else
 

@@ -41,7 +41,7 @@ func TestHere(t *testing.T) {
 		t.Errorf("it is at %+v and then at %+v", mine, again)
 	}
 	if mine.self == 0 {
-		t.Skip("this processor is not written for")
+		t.Skip("there is no assembly for this processor, where Here is nowhere")
 	}
 	var local byte
 	near := uintptr(unsafe.Pointer(&local))

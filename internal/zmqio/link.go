@@ -164,16 +164,8 @@ func (k *link) hold(rest []byte) {
 func scatterStream(fd int, into [][]byte) (n int, more bool, err error) {
 	for {
 		n, err = unix.Readv(fd, into)
-		switch {
-		case n > 0:
-			return n, n == len(into[0])+len(into[1]), nil
-		case err == nil:
-			return 0, false, io.EOF
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EAGAIN):
-			return 0, false, nil
-		default:
-			return 0, false, err
+		if done, err := settled(n, err); done {
+			return max(n, 0), n == len(into[0])+len(into[1]), err
 		}
 	}
 }
@@ -182,18 +174,25 @@ func scatterStream(fd int, into [][]byte) (n int, more bool, err error) {
 func readStream(fd int, into []byte) (n int, more bool, err error) {
 	for {
 		n, err = unix.Read(fd, into)
-		switch {
-		case n > 0:
-			return n, n == len(into), nil
-		case err == nil:
-			return 0, false, io.EOF
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EAGAIN):
-			return 0, false, nil
-		default:
-			return 0, false, err
+		if done, err := settled(n, err); done {
+			return max(n, 0), n == len(into), err
 		}
 	}
+}
+
+// settled judges what a read has returned; where it is not done it was interrupted.
+func settled(n int, failed error) (done bool, err error) {
+	switch {
+	case n > 0:
+		return true, nil
+	case failed == nil:
+		return true, io.EOF
+	case errors.Is(failed, unix.EINTR):
+		return false, nil
+	case errors.Is(failed, unix.EAGAIN):
+		return true, nil
+	}
+	return true, failed
 }
 
 // take understands as much of data as it can and returns how much that was.

@@ -5,12 +5,9 @@ import (
 	"github.com/limpet-rpc/limpet/internal/wire"
 )
 
-// manyLeast is of how many sessions not everything is near anyway.
-const manyLeast = 256
-
 // Many reports that what a call needs is not near by itself, so that it is worth asking
 // for.
-func (c *Core) Many() bool { return len(c.sessions) >= manyLeast }
+func (c *Core) Many() bool { return len(c.sessions) >= prefetch.Worth }
 
 // Soon has the memory of the sessions brought near whose calls are about to be
 // stepped, the first most of next, and appends those sessions to them. It only guesses:

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/limpet-rpc/limpet/internal/prefetch"
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
 )
@@ -49,13 +50,13 @@ func TestSoon(t *testing.T) {
 // Where there are few sessions, all of them are near.
 func TestMany(t *testing.T) {
 	c := New(time.Unix(0, 0), Config{}, bytes.NewReader(nil))
-	for i := range manyLeast {
+	for i := range prefetch.Worth {
 		if c.Many() {
 			t.Fatalf("%d sessions are many", i)
 		}
 		c.sessions[session.ID{byte(i), byte(i >> 8)}] = &Session{}
 	}
 	if !c.Many() {
-		t.Errorf("%d sessions are few", manyLeast)
+		t.Errorf("%d sessions are few", prefetch.Worth)
 	}
 }

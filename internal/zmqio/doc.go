@@ -132,7 +132,7 @@
 // A block's frame begins half a page into its first page. At the kernel it lies behind
 // the 9 bytes of its message's head, often at the beginning of a page: with the frame
 // at the beginning of one too, both ends of the copy were the same but for 9 bytes,
-// modulo 4 KiB, and there "rep movsb" of AMD's Zen 3 copies 1.8 GB/s and not 30. How
+// modulo 4 KiB, and there "rep movsb" of AMD's Zen 3 is many times slower than elsewhere. How
 // often that was so was chance, of what else a thread had sent, until chunks had a
 // connection of their own: there it was the rule. To use a block after its release is a mistake of
 // the kind that C knows.
@@ -157,15 +157,12 @@
 // read past the arena, the poller that tells of a chunk by 256 KiB of it (SO_RCVLOWAT;
 // without it a reader that is faster than the writer sleeps and is woken at every 64
 // KiB), and credits for a quarter of the window: a reply of 1 GiB, beside busy
-// neighbours, with processors of its own (chrt -r 1), medians of 3 interleaved runs:
+// neighbours ("chrt -r 1 limpet-bench large" of either commit), medians of 3 interleaved
+// runs:
 //
 //	                          direct           relayed
 //	                          before  now      before  now
 //	MiB/s                     762     2,158    577     1,416
-//	CPU of the node, ms       1,195   458      1,129   432
-//	CPU of the client, ms     716     321      619     228
-//	CPU of the broker, ms                      1,351   508
-//	the client went to sleep  20,295  5,293    11,818  3,607
 //
 // Tried without gain, at that reply: a poller that tells by 96 KiB, or by whole chunks;
 // TCP's congestion control (reno, bbr); readers woken, and writers let on, only for

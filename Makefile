@@ -57,8 +57,8 @@ bench-once: deps ## every benchmark for one iteration: shows that they run, not 
 	$(call each,$(GO) test -run '^$$' -bench . -benchtime 1x ./...)
 
 .PHONY: bench
-bench: deps ## Limpet beside its peers, about ten minutes on a quiet machine: writes docs/benchmarks.md and its chart
-	cd tests/bench && $(GO) build -buildvcs=false -o limpet-bench . && ./limpet-bench peers --page ../../docs/benchmarks.md
+bench: deps ## Limpet beside its peers, about ten minutes on a quiet machine, and where the CPU goes: writes docs/benchmarks.md, its chart and docs/profile.md
+	cd tests/bench && $(GO) build -buildvcs=false -o limpet-bench . && ./limpet-bench peers --page ../../docs/benchmarks.md && ./limpet-bench where --page ../../docs/profile.md
 
 .PHONY: bench-quick
 bench-quick: deps ## the same in half a minute, printed only: shows that it runs, not how fast

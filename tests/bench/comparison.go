@@ -22,6 +22,8 @@ type Comparison struct {
 	Size    int // bytes of a body
 	Runs    []Run
 	verbose bool
+
+	takeProfiles func(run Run, dir string) error // of the processes of a run, which have ended; nil: they are not profiled
 }
 
 // Run is one peer under one number of callers in one repetition.
@@ -44,6 +46,20 @@ func (r Run) cpu() float64 {
 		sum += d
 	}
 	return sum.Seconds() / float64(r.Calls) * 1e6
+}
+
+// choose takes the peers' names, comma-separated, and checks the size of bodies.
+func (c *Comparison) choose(names string) error {
+	c.Peers = strings.Split(names, ",")
+	for _, name := range c.Peers {
+		if _, ok := peerNamed(name); !ok {
+			return usageError{fmt.Errorf("no peer %q; there are %s", name, peerNames())}
+		}
+	}
+	if c.Size < minBody {
+		return usageError{fmt.Errorf("-size must be at least %d", minBody)}
+	}
+	return nil
 }
 
 // measure fills Runs; it tells progress about each.
@@ -74,6 +90,22 @@ func (c *Comparison) repeat(ctx context.Context, repetition int, progress io.Wri
 }
 
 func (c *Comparison) one(ctx context.Context, name string, callers int) (Run, error) {
+	if c.takeProfiles == nil {
+		return c.run(ctx, name, callers)
+	}
+	dir, stop, err := orderProfiles()
+	if err != nil {
+		return Run{}, err
+	}
+	defer stop()
+	run, err := c.run(ctx, name, callers)
+	if err != nil {
+		return run, err
+	}
+	return run, c.takeProfiles(run, dir)
+}
+
+func (c *Comparison) run(ctx context.Context, name string, callers int) (Run, error) {
 	run := Run{Peer: name, Callers: callers}
 	peer, ok := peerNamed(name)
 	if !ok {

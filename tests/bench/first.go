@@ -29,14 +29,8 @@ func runFirst(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	c.Repeats, c.verbose = o.repeats, o.verbose
-	c.Peers = strings.Split(*names, ",")
-	for _, name := range c.Peers {
-		if _, ok := peerNamed(name); !ok {
-			return usageError{fmt.Errorf("no peer %q; there are %s", name, peerNames())}
-		}
-	}
-	if c.Size < minBody {
-		return usageError{fmt.Errorf("-size must be at least %d", minBody)}
+	if err := c.choose(*names); err != nil {
+		return err
 	}
 	if err := c.measure(ctx, o.progress); err != nil {
 		return err

@@ -5,6 +5,7 @@ go 1.26.0
 replace github.com/limpet-rpc/limpet => ../..
 
 require (
+	github.com/google/pprof v0.0.0-20261016150608-1facf8f91b50
 	github.com/limpet-rpc/limpet v0.0.0-00010101000000-000000000000
 	github.com/nats-io/nats-server/v2 v2.15.2
 	github.com/nats-io/nats.go v1.55.0

@@ -39,6 +39,7 @@ func commands() []command {
 	return []command{
 		{"first", "calls/s, p50, p99, CPU: Limpet relayed beside a plain poller broker", runFirst},
 		{"peers", "all of Limpet beside NATS, gRPC, net/rpc, raw TCP and C over libzmq, and the floors it is held to", runPeers},
+		{"where", "what the CPU of a call goes to, by process and part: Limpet beside its own transport and plain Go", runWhere},
 		{"memory", "resident memory of an open idle session on the node and on the broker", runMemory},
 		{"many", "100,000 open sessions on one node: memory, opens and calls beside few sessions", runMany},
 		{"handover", "time from a slot's release to the waiting client's Open", runHandover},

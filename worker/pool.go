@@ -119,6 +119,7 @@ type Pool[S any] struct {
 	handlers map[string]handler[S]
 	reads    map[string]bool // methods that take an io.Reader
 	lends    map[string]bool // methods that keep nothing of their argument
+	inOrder  []handler[S]    // of methods(); fixed by describe
 	other    anyHandler[S]   // for every other method, or nil
 	budgets  map[string]time.Duration
 	asides   map[string]asideHandler // what broadcasts run beside the sessions
@@ -146,7 +147,7 @@ type Served interface {
 
 // served is one session's state with its handlers.
 type served interface {
-	call(ctx context.Context, method, args []byte, raw bool) (body []byte, rawReply bool, err error)
+	call(ctx context.Context, call *core.Call, args []byte, raw bool) (body []byte, rawReply bool, err error)
 	close(why error)
 }
 
@@ -400,8 +401,12 @@ func (p *Pool[S]) describe() (core.Pool, error) {
 			return core.Pool{}, fmt.Errorf("pool %q: a budget for %q, which it does not handle", c.Pool, method)
 		}
 	}
+	names := p.methods()
+	if len(p.inOrder) != len(names) { // it is served for the first time; methods are added, and never taken away
+		p.inOrder = p.handlersOf(names)
+	}
 	return core.Pool{
-		Name: c.Pool, Slots: c.Slots, Methods: p.methods(), Locked: c.LockThread, Lanes: min(c.Lanes, max(c.Slots, c.MaxSlots)), Bare: p.bare(),
+		Name: c.Pool, Slots: c.Slots, Methods: names, Locked: c.LockThread, Lanes: min(c.Lanes, max(c.Slots, c.MaxSlots)), Bare: p.bare(),
 		Policy: c.Policy, Valued: c.Value != nil, Least: c.MinSlots, Most: c.MaxSlots, GrowAfter: c.GrowAfter, ShrinkAfter: c.ShrinkAfter,
 		Limits: session.Limits{Lease: c.Lease, Idle: c.Idle, MaxAge: c.MaxAge, Window: c.Window},
 		Budget: c.Budget, Budgets: p.budgets, Lends: p.lends, Stall: c.Stall,
@@ -425,6 +430,15 @@ func (p *Pool[S]) methods() []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// handlersOf are the handlers of these methods; anyMethod has none.
+func (p *Pool[S]) handlersOf(names []string) []handler[S] {
+	all := make([]handler[S], len(names))
+	for i, name := range names {
+		all[i] = p.handlers[name]
+	}
+	return all
 }
 
 func (p *Pool[S]) locks() (lock, check bool) { return p.config.LockThread, p.config.CheckThread }
@@ -498,16 +512,15 @@ type tenant[S any] struct {
 	state S
 }
 
-func (t *tenant[S]) call(ctx context.Context, method, args []byte, raw bool) ([]byte, bool, error) {
-	h := t.pool.handlers[string(method)]
-	switch {
-	case h != nil:
-		return h(ctx, t.state, args, raw)
-	case t.pool.other != nil:
-		return t.pool.other(ctx, t.state, method, args, raw)
-	default:
-		return nil, false, t.pool.unknown(method)
+// call runs the handler of a call, whose argument may have been collected meanwhile.
+func (t *tenant[S]) call(ctx context.Context, call *core.Call, args []byte, raw bool) ([]byte, bool, error) {
+	if at := call.At(); at >= 0 && t.pool.inOrder[at] != nil {
+		return t.pool.inOrder[at](ctx, t.state, args, raw)
 	}
+	if t.pool.other != nil {
+		return t.pool.other(ctx, t.state, call.Method, args, raw)
+	}
+	return nil, false, t.pool.unknown(call.Method)
 }
 
 //go:noinline

@@ -280,7 +280,7 @@ func (t *task) handle(ctx *callContext, call *core.Call, errand *core.Errand) {
 		t.note.Start(call.Number)
 		t.ended.reply.Body = call.Room // for a result that is encoded
 	}
-	body, raw, err := t.tenant.call(ctx, call.Method, args, raw)
+	body, raw, err := t.tenant.call(ctx, call, args, raw)
 	inside = false
 	t.concluded(ctx, errand, body, raw, err)
 }

@@ -43,7 +43,7 @@ func (c *Core) startAside(now time.Time, e *Errand, place int, fx *Effects) {
 }
 
 func (k *casting) budget() time.Duration {
-	return k.pool.budgetOf(&Call{Method: []byte(k.method), Patience: k.patience})
+	return k.pool.method([]byte(k.method)).budgetOf(k.patience)
 }
 
 func (c *Core) asideDone(now time.Time, e *Errand, r session.Reply, fx *Effects) {

@@ -64,10 +64,15 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 		c.failTo(from, h, session.ErrBadMessage, session.NotRun, err.Error(), fx)
 		return
 	}
-	call := c.newCall() // field by field: nothing is written twice
-	method, args = c.have(call, s.pool.Lends, method, args)
-	call.Number, call.Method, call.Args, call.Raw, call.Patience = h.Number, method, args, h.Flags&wire.FlagRaw != 0, h.Patience
-	call.from, call.via = from, h.Via
+	call, of := c.newCall(), s.pool.method(method) // field by field: nothing is written twice
+	call.Number, call.Method, call.Raw, call.Patience = h.Number, of.name, h.Flags&wire.FlagRaw != 0, h.Patience
+	call.of, call.from, call.via = of, from, h.Via
+	if of.lends {
+		call.mem = append(call.mem[:0], args...)
+		call.Args = call.mem
+	} else {
+		call.Args = c.kept.Keep(args)
+	}
 	if call.Traced = h.Flags&wire.FlagTrace != 0 && h.Trace.Valid(); call.Traced {
 		call.Trace = h.Trace
 	}
@@ -75,7 +80,7 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 		call.Deadline = now.Add(h.Budget)
 	}
 	if h.Flags&wire.FlagStream != 0 {
-		d, err := wire.ParseStream(args)
+		d, err := wire.ParseStream(call.Args)
 		if err != nil {
 			c.recycle(call)
 			c.failTo(from, h, session.ErrBadMessage, session.NotRun, err.Error(), fx)
@@ -126,17 +131,6 @@ func (c *Core) newCall() *Call {
 	return call
 }
 
-// have copies what an envelope has brought to where it outlives that: to the call's own
-// memory, but for an argument whose handler may keep it.
-func (c *Core) have(call *Call, lends map[string]bool, method, args []byte) (m, a []byte) {
-	if !lends[string(method)] {
-		call.mem = append(call.mem[:0], method...)
-		return call.mem, c.kept.Keep(args)
-	}
-	call.mem = append(append(call.mem[:0], method...), args...)
-	return call.mem[:len(method):len(method)], call.mem[len(method):]
-}
-
 // recycle takes back a call that nobody uses any more: it was never handed out, or
 // its end has come. Nil is none.
 func (c *Core) recycle(call *Call) {
@@ -146,7 +140,7 @@ func (c *Core) recycle(call *Call) {
 	if cap(call.mem) > spareSize {
 		call.mem = nil
 	}
-	call.Method, call.Args, call.Room, call.Stream = nil, nil, nil, nil // what it came in is kept no longer
+	call.Args, call.Room, call.Stream = nil, nil, nil // what it came in is kept no longer
 	if call.Traced {
 		call.Traced, call.Trace = false, wire.Trace{}
 	}

@@ -82,10 +82,14 @@ type Call struct {
 
 	Room []byte // where its reply may be written, of no length
 
+	of   *method
 	from wire.Peer // the way back of its latest copy
 	via  wire.Peer
 	mem  []byte // its own, for what it is given of an envelope, and used again with it
 }
+
+// At is the place of its method in Pool.Methods; -1: it is none of them.
+func (c *Call) At() int { return c.of.at }
 
 // Run hands one call to its session's goroutine. The call is its to read until it
 // reports the end.

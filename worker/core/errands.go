@@ -65,7 +65,8 @@ type Errand struct {
 // Call is what the errand's handler gets; it has no number.
 func (e *Errand) Call() Call {
 	k := e.of
-	return Call{Method: []byte(k.method), Args: k.args, Raw: k.raw, Deadline: k.deadline, Patience: k.patience, Trace: k.trace, Traced: k.trace.Valid()}
+	of := k.pool.method([]byte(k.method))
+	return Call{Method: of.name, of: of, Args: k.args, Raw: k.raw, Deadline: k.deadline, Patience: k.patience, Trace: k.trace, Traced: k.trace.Valid()}
 }
 
 // Pool is the name of its pool.

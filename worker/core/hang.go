@@ -49,20 +49,18 @@ type exam struct {
 	over    bool // acquitted or condemned
 }
 
-// budgetOf is how long a call may run without progress; 0 or less: for ever.
-func (p *pool) budgetOf(call *Call) time.Duration {
-	if call.Patience != 0 {
-		return call.Patience
+// budgetOf is how long a call of m may run without progress, of which its caller asks
+// for patience, where that is not 0; 0 or less: for ever.
+func (m *method) budgetOf(patience time.Duration) time.Duration {
+	if patience != 0 {
+		return patience
 	}
-	if own, has := p.Budgets[string(call.Method)]; has {
-		return own
-	}
-	return p.Budget
+	return m.budget
 }
 
 // guard watches over the call that is handed to its goroutine now.
 func (c *Core) guard(now time.Time, s *Session, call *Call) {
-	if s.budget = s.pool.budgetOf(call); s.budget > 0 {
+	if s.budget = call.of.budgetOf(call.Patience); s.budget > 0 {
 		s.budget = max(s.budget, c.dog.Least())
 		c.dog.Begin(now, &s.ward, s, s.budget)
 	}

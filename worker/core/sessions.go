@@ -143,7 +143,8 @@ type pool struct {
 	last  sizing.Change
 	since time.Time // of that
 
-	method []byte // that an offer has named last
+	methods map[string]*method // that are known by name
+	latest  *method            // that was asked for
 }
 
 func newPool(p Pool) *pool {
@@ -152,6 +153,7 @@ func newPool(p Pool) *pool {
 	for i := range all {
 		q.shut = append(q.shut, i)
 	}
+	q.methods = methodsOf(&p)
 	q.Slots = 0
 	q.resize(p.Slots)
 	q.last = sizing.Change{Pool: p.Name, Slots: p.Slots, Why: p.Why}
@@ -159,14 +161,6 @@ func newPool(p Pool) *pool {
 		q.lanes = append(q.lanes, &lane{number: i})
 	}
 	return q
-}
-
-// named is a method's name as calls have it. Most are the one that came last.
-func (p *pool) named(method string) []byte {
-	if string(p.method) != method {
-		p.method = []byte(method)
-	}
-	return p.method
 }
 
 // offer judges an offer. A repeated one gets the answer that the first got.
@@ -239,7 +233,8 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 	if m.Method != "" {
 		s.carried, s.once = true, m.Once
 		s.first = c.newCall()
-		*s.first = Call{Number: 1, Method: p.named(m.Method), Args: m.Args, Raw: m.Raw, from: b.peer, via: m.Via, mem: s.first.mem}
+		of := p.method([]byte(m.Method))
+		*s.first = Call{Number: 1, Method: of.name, of: of, Args: m.Args, Raw: m.Raw, from: b.peer, via: m.Via, mem: s.first.mem}
 		s.first.Patience, s.first.Trace = wire.PatienceOf(m.Patience), wire.TraceOf(m.Trace)
 		s.first.Traced = s.first.Trace.Valid()
 		if m.Budget > 0 {

@@ -11,12 +11,18 @@ import (
 // sender is one of the loop's ways to send.
 type sender func(to wire.Peer, env []byte) error
 
-// sender of a task: a goroutine that is locked to its thread must not yield.
-func (t *task) sender() sender {
-	if t.lock {
-		return t.node.loop.SendPinned
+// senderOf is how the goroutine of a task, or another one, sends what a step asked for:
+// who is locked to a thread must not yield, and a lane that has its next turn leaves it to
+// the loop, for that may take any time.
+func (n *node) senderOf(t *task, fx *core.Effects) sender {
+	switch {
+	case t == nil || !t.lock:
+		return n.loop.Send
+	case t.laned && len(fx.Run) > 0:
+		return n.loop.SendSoon
+	default:
+		return n.loop.SendPinned
 	}
-	return t.node.loop.Send
 }
 
 // apply carries out what the core asked for, once take has. Nothing here waits: a session's

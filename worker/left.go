@@ -37,7 +37,7 @@ func (n *node) done(t *task, number uint64, errand *core.Errand) {
 	if t.brief {
 		spread()
 	}
-	n.lockedFor(t.sender(), func(fx *core.Effects) { n.tellEnded(first, fx) })
+	n.lockedFor(t, func(fx *core.Effects) { n.tellEnded(first, fx) })
 }
 
 // spread has the stack grow once, and not three times under the step to come: of a

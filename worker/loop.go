@@ -107,10 +107,10 @@ func (n *node) closed(t *task) {
 
 // locked runs one step of the core from outside the loop and carries out what
 // it asks for.
-func (n *node) locked(step func(fx *core.Effects)) { n.lockedFor(n.loop.Send, step) }
+func (n *node) locked(step func(fx *core.Effects)) { n.lockedFor(nil, step) }
 
-// lockedFor does so for a goroutine that sends in a way of its own.
-func (n *node) lockedFor(send sender, step func(fx *core.Effects)) {
+// lockedFor does so for the goroutine of a task; nil: another one.
+func (n *node) lockedFor(t *task, step func(fx *core.Effects)) {
 	fx := n.spare.Get().(*core.Effects)
 	fx.Reset()
 	n.mu.Lock()
@@ -118,6 +118,6 @@ func (n *node) lockedFor(send sender, step func(fx *core.Effects)) {
 	n.take(fx)
 	n.report(fx)
 	n.mu.Unlock()
-	n.apply(fx, send)
+	n.apply(fx, n.senderOf(t, fx))
 	n.spare.Put(fx)
 }

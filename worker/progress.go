@@ -64,7 +64,7 @@ func (c *callContext) beat() error {
 
 func (t *task) progress(call *callContext, body []byte, raw bool) error {
 	sent := false
-	t.node.lockedFor(t.sender(), func(fx *core.Effects) {
+	t.node.lockedFor(t, func(fx *core.Effects) {
 		call.steps++
 		step := call.steps
 		sent = t.node.core.Progress(t.node.loop.Time(), t.session, call.number, step, body, raw, fx)

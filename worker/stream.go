@@ -54,7 +54,7 @@ type incoming struct {
 // Take implements chunk.Source.
 func (in *incoming) Take(bell chunk.Bell) (part session.Chunk, look chunk.Look, err error) {
 	t := in.task
-	t.node.lockedFor(t.sender(), func(fx *core.Effects) {
+	t.node.lockedFor(t, func(fx *core.Effects) {
 		var what core.Flow
 		var broken *session.Error
 		part, what, broken = t.node.core.Take(time.Now(), t.session, in.number, bell, fx)
@@ -97,7 +97,7 @@ type outgoing struct {
 // Give implements chunk.Sink.
 func (out *outgoing) Give(b *chunk.Block, bell chunk.Bell) (look chunk.Look, err error) {
 	t := out.task
-	t.node.lockedFor(t.sender(), func(fx *core.Effects) {
+	t.node.lockedFor(t, func(fx *core.Effects) {
 		what, broken := t.node.core.Give(time.Now(), t.session, out.number, b.Body(), b, bell, fx)
 		if look = lookOf(what); broken != nil {
 			err = flowError{broken}

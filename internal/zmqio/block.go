@@ -113,11 +113,11 @@ func (l *Loop) SendBlock(to wire.Peer, b *Block) error {
 		if f == nil {
 			p.wantFreight()
 		} else if first, waiting, err := f.enqueueBlock(b, l.options.PeerBuffer); !errors.Is(err, ErrPeerGone) {
-			return l.queuedOr(err, f, first, waiting, false)
+			return l.queuedOr(err, f, first, waiting, atOnce)
 		}
 	}
 	first, waiting, err := p.enqueueBlock(b, l.options.PeerBuffer)
-	return l.queuedOr(err, p, first, waiting, false)
+	return l.queuedOr(err, p, first, waiting, atOnce)
 }
 
 // deliverBlock gives a large frame to a handler that has Blocks, if it holds one

@@ -38,6 +38,8 @@
 //	                dirty list once more          the dirty list once more
 //	                                              after unlocking
 //
+// Who has more to do (SendSoon) wakes a parked loop and has it send.
+//
 // A peer that does not take its frames is stalled: they wait, up to
 // Options.PeerBuffer, until the poller says that its connection takes more. That
 // costs nobody else anything. What a connection that breaks had not taken is lost

@@ -292,14 +292,27 @@ func (l *Loop) part() {
 //
 // Errors: ErrPeerGone, ErrFull (Options.PeerBuffer bytes wait for this peer),
 // ErrClosed, ErrSize. Without an error the envelope is queued, not delivered.
-func (l *Loop) Send(to wire.Peer, env []byte) error { return l.send(to, env, true) }
+func (l *Loop) Send(to wire.Peer, env []byte) error { return l.send(to, env, inCompany) }
 
 // SendPinned is Send for callers that are locked to an OS thread: it never
 // yields the processor to gather company, which would cost them two thread
 // switches.
-func (l *Loop) SendPinned(to wire.Peer, env []byte) error { return l.send(to, env, false) }
+func (l *Loop) SendPinned(to wire.Peer, env []byte) error { return l.send(to, env, atOnce) }
 
-func (l *Loop) send(to wire.Peer, env []byte, yield bool) error {
+// SendSoon is Send for callers that go on to something else, of whatever length: they
+// leave it to the loop, which is woken where it sleeps.
+func (l *Loop) SendSoon(to wire.Peer, env []byte) error { return l.send(to, env, byLoop) }
+
+// haste is how somebody who sends while the loop sleeps goes about it.
+type haste int
+
+const (
+	inCompany haste = iota // he gives others the chance to add theirs, and sends it all
+	atOnce                 // he sends
+	byLoop                 // he wakes the loop
+)
+
+func (l *Loop) send(to wire.Peer, env []byte, how haste) error {
 	if l.closing.Load() {
 		return ErrClosed
 	}
@@ -312,35 +325,40 @@ func (l *Loop) send(to wire.Peer, env []byte, yield bool) error {
 	}
 	if f := p.freight.Load(); f != nil && wire.Freight(env) {
 		if first, waiting, err := f.enqueue(env, l.options.PeerBuffer); !errors.Is(err, ErrPeerGone) {
-			return l.queuedOr(err, f, first, waiting, yield)
+			return l.queuedOr(err, f, first, waiting, how)
 		}
 	}
 	first, waiting, err := p.enqueue(env, l.options.PeerBuffer)
-	return l.queuedOr(err, p, first, waiting, yield)
+	return l.queuedOr(err, p, first, waiting, how)
 }
 
 // queuedOr is queued, unless nothing was.
-func (l *Loop) queuedOr(err error, p *peer, first bool, waiting int, yield bool) error {
+func (l *Loop) queuedOr(err error, p *peer, first bool, waiting int, how haste) error {
 	if err != nil {
 		l.count.dropped.Add(1)
 		return err
 	}
-	l.queued(p, first, waiting, yield)
+	l.queued(p, first, waiting, how)
 	return nil
 }
 
 // queued sees to it that somebody sends what has been added to p's outbox. first
 // says that nobody does yet.
-func (l *Loop) queued(p *peer, first bool, waiting int, yield bool) {
+func (l *Loop) queued(p *peer, first bool, waiting int, how haste) {
 	if first {
 		p.socket.markDirty(p)
 	}
-	full := waiting >= frameFull
-	if full || first && !l.awake.Load() {
-		if yield && !full {
+	switch full := waiting >= frameFull; {
+	case full:
+		p.socket.flushAsSender(true)
+	case !first || l.awake.Load():
+	case how == byLoop:
+		l.wakeIfParked()
+	default:
+		if how == inCompany {
 			runtime.Gosched()
 		}
-		p.socket.flushAsSender(full)
+		p.socket.flushAsSender(false)
 	}
 }
 

@@ -39,10 +39,7 @@ func TestEveryEnvelopeArrivesOnceAndInOrder(t *testing.T) {
 	var all sync.WaitGroup
 	for sender := range senders {
 		all.Go(func() {
-			send := l.Send
-			if sender%2 == 0 {
-				send = l.SendPinned
-			}
+			send := [...]func(wire.Peer, []byte) error{l.Send, l.SendPinned, l.SendSoon}[sender%3]
 			for number := range uint64(each) {
 				env := make([]byte, 12+number%200)
 				binary.BigEndian.PutUint32(env, uint32(sender))
@@ -67,6 +64,26 @@ func TestEveryEnvelopeArrivesOnceAndInOrder(t *testing.T) {
 	}
 	if s.FramesOut >= s.EnvelopesOut/2 {
 		t.Errorf("%d envelopes took %d frames: no coalescing", s.EnvelopesOut, s.FramesOut)
+	}
+}
+
+// TestSendSoonWakesTheLoop would wait for an hour if the loop slept on.
+func TestSendSoonWakesTheLoop(t *testing.T) {
+	_, endpoint := echo(t, Options{Tick: time.Hour})
+	got := make(chan string, 1)
+	l, _ := start(t, &desk{envelope: func(_ wire.Peer, env []byte) { got <- string(env) }}, Options{Tick: time.Hour})
+	to := connect(t, l, endpoint)
+	for i := range 20 {
+		for l.Awake() {
+			runtime.Gosched()
+		}
+		want := fmt.Sprint("number ", i)
+		if err := l.SendSoon(to, []byte(want)); err != nil {
+			t.Fatal(err)
+		}
+		if back := await(t, got, "the echo"); back != want {
+			t.Errorf("%q came back for %q", back, want)
+		}
 	}
 }
 

@@ -37,6 +37,7 @@ func (n *node) apply(fx *core.Effects, send sender) {
 	for _, r := range fx.Run {
 		r.Session.Task.(*task).give()
 	}
+	n.peal(fx.Run)
 	for i := range fx.Chunks { // which may take a while
 		n.sendChunk(&fx.Chunks[i])
 	}
@@ -71,6 +72,16 @@ func (n *node) apply(fx *core.Effects, send sender) {
 	}
 	for i := range fx.Events {
 		n.noise.event(n.log, &fx.Events[i])
+	}
+}
+
+// peal wakes the threads that have been given calls, as many at once as share a tower.
+func (n *node) peal(given []core.Run) {
+	if n.towers == nil {
+		return
+	}
+	for _, r := range given {
+		r.Session.Task.(*task).peal()
 	}
 }
 

@@ -70,6 +70,7 @@ type node struct {
 	badges  badges
 	lanes   map[string][]*lane // by pool
 	laned   sync.WaitGroup
+	towers  *towers           // nil: threads wait as any goroutine does
 	stocks  map[string]*stock // by pool
 	says    sayings
 	coroner *coroner
@@ -130,6 +131,7 @@ func newNode(o Options, pools []Served) (*node, error) {
 	cfg.Node = n.id
 	n.badges = newBadges(n.id, cfg.Pools)
 	n.lanes = newLanes(n, cfg.Pools)
+	n.towers = newTowers(cfg.Pools)
 	n.stocks = newStocks(n)
 	n.coroner = newCoroner(n, o.Debugger)
 	var err error

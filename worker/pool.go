@@ -46,7 +46,10 @@ type Config[S any] struct {
 	Value func() string
 
 	// LockThread keeps a session's goroutine on one OS thread of its own for
-	// its whole life: Open, every call, Close. The thread ends with it.
+	// its whole life: Open, every call, Close. The thread ends with it. A call costs
+	// two thread switches; one, and half the CPU, where GOMAXPROCS is at least four
+	// more than all such slots of the program (MaxSlots where they grow), or 68 where
+	// that is less, when Serve begins. See docs/operations.md, "Threads and lanes".
 	LockThread bool
 	// Lanes, above 0, has the sessions share that many OS threads: each session
 	// belongs to one of them for its whole life, and Open, its calls and Close run

@@ -26,7 +26,9 @@ func (n *node) Foresee(next wire.Envelopes, most int) {
 func (n *node) wake(fx *core.Effects) {
 	for i := range fx.Run {
 		if t := fx.Run[i].Session.Task.(*task); !t.laned {
-			prefetch.Chan(t.news)
+			if prefetch.Chan(t.news); t.bell != nil {
+				prefetch.Of(t.bell)
+			}
 			prefetch.Behind(&t.tenant)
 			t.note.Soon()
 			t.where.Soon()

@@ -55,7 +55,8 @@ type task struct {
 	// owned by the goroutine
 	tenant served
 
-	news   chan struct{}  // one for a call and one for the end: it has room for both; nil on a lane, and of a brief one
+	news   chan struct{}  // one for a call and one for the end: it has room for both; nil on a lane, of a brief one, and with a bell
+	bell   *bell          // instead of news, see newTowers; nil: none
 	stop   *session.Error // it is to end, for that; fixed before its news, or before parted
 	over   bool           // it has ended for the core already; likewise
 	parted atomic.Bool    // of a brief one: its goroutine has left, or is told the end; see leaves
@@ -76,7 +77,10 @@ func newTask(n *node, s *core.Session, pool Served) *task {
 	switch {
 	case t.laned:
 		t.lock = true
-	case !t.brief:
+	case t.brief:
+	case t.lock && n.towers != nil:
+		t.bell = n.towers.bell(s.Pool(), s.Worker())
+	default:
 		t.news = make(chan struct{}, 2)
 	}
 	if t.bare {
@@ -161,7 +165,12 @@ func (t *task) opens() bool {
 // over before the end, and cancelled by it, comes to its own end first. Here a session
 // waits: each frame below is one that the collector walks for every open session.
 func (t *task) finish() {
-	for range t.news {
+	for {
+		if t.bell == nil {
+			<-t.news
+		} else {
+			t.bell.wait()
+		}
 		if t.call == nil {
 			break
 		}
@@ -203,16 +212,32 @@ func (t *task) takes(call *core.Call, errand *core.Errand) {
 }
 
 // give hands over the call that the session has taken. It does not wait: the core
-// hands over one call at a time.
+// hands over one call at a time. Who has a bell hears of it by the next peal.
 func (t *task) give() {
 	if t.laned {
 		t.node.laneOf(t.session).orders <- turn{task: t}
 		return
 	}
 	if t.given = true; !t.brief {
-		t.news <- struct{}{}
+		t.tell()
 	}
 	t.rise()
+}
+
+// tell has the goroutine look what there is for it.
+func (t *task) tell() {
+	if t.bell != nil {
+		t.bell.ring()
+		return
+	}
+	t.news <- struct{}{}
+}
+
+// peal wakes the thread that has been told.
+func (t *task) peal() {
+	if t.bell != nil {
+		t.bell.tower.peal()
+	}
 }
 
 // halt tells the session to end, once. It does not wait either. Over says that it
@@ -232,7 +257,8 @@ func (t *task) halt(why *session.Error, over bool) {
 		}
 	default:
 		t.stop, t.over = why, over
-		t.news <- struct{}{}
+		t.tell()
+		t.peal()
 		t.rise()
 	}
 }

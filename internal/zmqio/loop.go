@@ -71,7 +71,7 @@ type Renewer interface {
 
 // Gatherer is a Handler for whom other goroutines leave work, which the loop does
 // together with its own where it is awake. Who leaves some looks at Awake
-// afterwards, and does it himself where the loop is not.
+// afterwards, and where the loop is not does it himself, or has it woken (Rouse).
 type Gatherer interface {
 	// Gather does what has been left. The loop calls it once a round, before it
 	// sends.
@@ -416,6 +416,14 @@ func (l *Loop) Time() time.Time { return l.base.Add(time.Duration(l.elapsed.Load
 // Awake reports whether the loop will look at what others have left for it, see
 // Gatherer, before it sleeps. Any goroutine may call it.
 func (l *Loop) Awake() bool { return l.awake.Load() && !l.ended.Load() }
+
+// Rouse wakes the loop where it sleeps, for what others have left for it, see Gatherer.
+// It reports false where the loop has ended: who has left something does it himself then.
+// Any goroutine may call it.
+func (l *Loop) Rouse() bool {
+	l.wakeIfParked()
+	return !l.ended.Load()
+}
 
 // turn is one round: receive what there is, work, flush, and sleep if that was
 // all. Where there is a lot it is a portion of that.

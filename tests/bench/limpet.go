@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -51,13 +52,14 @@ type limpetNode struct {
 }
 
 // limpetLocked is limpetRelayed with every session locked to an OS thread of its
-// own.
+// own, and so many processors of the runtime that these wait at bells.
 type limpetLocked struct{ limpetRelayed }
 
 func (limpetLocked) Name() string { return "limpet-relayed-locked" }
 
 func (limpetLocked) Servers() []Server {
 	return []Server{{"broker", limpetBrokerRole}, {"node", func(ctx context.Context, p *Process) error {
+		runtime.GOMAXPROCS(min(p.Sessions, 64) + 4) // as docs/operations.md has it
 		return serveLimpet(ctx, p, worker.Config[struct{}]{LockThread: true})
 	}}}
 }

@@ -24,8 +24,10 @@ const (
 // bell is where the thread of a session waits that has a processor of the runtime to
 // itself: inside one system call, out of which it comes back to its processor. No other
 // thread hands it one over. What is rung is never lost: the ringer counts news first and
-// looks at sleeps second, the thread does the reverse; and between that look and the
-// thread's sleep the tower's rings change, whereupon the kernel lets nobody sleep.
+// looks at sleeps second, the thread says that it sleeps first and looks for news second, so
+// that one of the two sees the other. And who peals changes the tower's rings before he
+// wakes: a thread that has read them before its look for news, and found none, is either
+// asleep by then, and woken, or the kernel sees that they have changed and lets it look again.
 type bell struct {
 	tower  *tower        // fixed
 	bit    uint32        // likewise: among those of the tower
@@ -42,8 +44,8 @@ type tower struct {
 
 // towers are those of the pools with locked slots, by pool.
 type towers struct {
-	byPool map[string][]tower
-	crowd  atomic.Bool // the loop has handed over several calls at once of late
+	byPool map[string][]tower // fixed
+	crowd  atomic.Bool        // the loop has handed over several calls at once of late
 }
 
 // newTowers returns nil where threads wait as any goroutine does: the program has not
@@ -74,13 +76,16 @@ func (ts *towers) bell(pool string, worker int) *bell {
 	return &bell{tower: &ts.byPool[pool][worker/bellsInTower], bit: 1 << (worker % bellsInTower)}
 }
 
-// gathers has many wake the loop, rather than send one by one, if it sleeps when they
-// have ended: as long as several calls were handed over at once. The loop calls it.
-func (ts *towers) gathers(handed int) {
-	if crowd := handed > 1; ts != nil && handed > 0 && ts.crowd.Load() != crowd {
+// handed takes note of how many calls the loop has handed over at once; nil does not.
+func (ts *towers) handed(n int) {
+	if crowd := n > 1; ts != nil && n > 0 && ts.crowd.Load() != crowd {
 		ts.crowd.Store(crowd)
 	}
 }
+
+// crowded says that the loop is to send for all that end their calls, and is worth waking:
+// there were several of late. A lone call is answered sooner by its own thread.
+func (ts *towers) crowded() bool { return ts.crowd.Load() }
 
 // ring counts one piece of news. Its thread hears of it with the next peal, or before.
 func (b *bell) ring() {

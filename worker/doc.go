@@ -51,8 +51,7 @@
 // # A thread for each session, and what a hand-off costs
 //
 // The goroutine of a LockThread session waits for its call as any goroutine does, unless
-// the program has given the runtime many processors (below). A
-// processor of the runtime passes from locked thread to locked thread only by way of
+// the program has given the runtime many processors, see below. A processor of the runtime passes from locked thread to locked thread only by way of
 // one that is not: that thread finds the session's goroutine in the queue, wakes its
 // thread, gives it the processor and sleeps; the session's thread, when its call has
 // ended, wakes such a one, gives it the processor and sleeps. Under load a call takes
@@ -61,11 +60,12 @@
 // spends on such a call, 6.9 are in futex, 2.0 elsewhere in the kernel, and 4.6 in Go, most of
 // it the scheduler's: there is nothing in this package to save.
 //
-// What was tried where GOMAXPROCS is as many as there are cores, or few more, over the transport that speaks ZMTP itself, at 64 callers of 64
-// bytes on the direct path, on a noisy machine of 2 cores: medians of 8 interleaved runs of
-// 0.7 s with the range, of 11 in the first two lines; tests ran beside some of them. GOMAXPROCS
-// is the node's alone. The chain is the best of some twenty variants, its loop reads and writes without telling
-// the runtime, and its last thread tells of all ends.
+// What was tried where GOMAXPROCS is as many as there are cores, or few more, over the
+// transport that speaks ZMTP itself, at 64 callers of 64 bytes on the direct path, on a noisy
+// machine of 2 cores: medians of 8 interleaved runs of 0.7 s with the range, of 11 in the first
+// two lines; tests ran beside some of them. GOMAXPROCS is the node's alone. The chain is the
+// best of some twenty variants, its loop reads and writes without telling the runtime, and its
+// last thread tells of all ends.
 //
 //	                                                         calls/s            CPU a call
 //	the channel                                              1.00 (103,000)     1.00 (14 us)
@@ -90,18 +90,18 @@
 // others of their queue stand behind them; and with as many processors as there are cores,
 // which is what programs have, it brings little. So the runtime's own waiting stays there.
 //
-// With as many processors as there are threads with news at once, a thread keeps its processor
-// while it waits in its futex, for the runtime takes away only what others want, or what
-// has been in a system call for 10 ms; and it comes back to Go without anybody's help. Then one
-// switch is all that a call takes. Such threads wait at bells (bell_linux.go), of which 32 share a futex: one
-// system call wakes those of them that a portion is for (FUTEX_WAKE_BITSET). Who has ended a call and
-// finds the loop asleep wakes it, where there are others that have had theirs with his, so that it
-// sends for all. GOMAXPROCS is the program's to choose: newTowers looks whether it has, once.
+// With as many processors as there are threads with news at once, a thread keeps its
+// processor while it waits in its futex, for the runtime takes away only what others want, or
+// what has been in a system call for 10 ms; and it comes back to Go without anybody's help.
+// Then a call takes one switch. Such threads wait at bells (bell_linux.go), of which 32 share
+// a futex: one system call wakes those of them that a portion is for (FUTEX_WAKE_BITSET). Who
+// has ended a call and finds the loop asleep wakes it, where several calls were handed over at
+// once, and it sends for all. GOMAXPROCS is the program's to choose: newTowers looks, once,
+// whether it has. What that brings, measured as above later on, with a newer kernel (6.18) on
+// a noisier machine: medians of 5 interleaved runs of 0.8 s with the range. GOMAXPROCS is 68
+// where nothing else is said; CPU is that of client and broker too:
 //
-// What that brings, as above, medians of 5 interleaved runs of 0.8 s with the range, on a noisier machine with a
-// newer kernel (6.18). GOMAXPROCS is 68 where nothing else is said:
-//
-//	                                                         calls/s            CPU a call, client too
+//	                                                         calls/s            CPU a call
 //	the channel, GOMAXPROCS 2                                1.00 (48,000)      1.00 (35 us)
 //	C with a thread for each session                         2.32 (2.05-3.10)   0.39
 //	bells                                                    1.70 (1.51-2.37)   0.61
@@ -115,15 +115,22 @@
 //	a futex each, the loop looks once before it sleeps       1.75 (1.12-2.86)   0.66
 //	a futex each, 1,024 buckets of them (PR_FUTEX_HASH)      1.73 (1.34-2.85)   0.60
 //
-// The collector needs none of these threads to stop the world, as with any system call. A processor that was
-// taken from a waiting thread costs that a look for another, and where all are taken its turn in line, as above: which is slow, and no
-// worse. What the runtime has of the thread is a goroutine in a system call, so that hung ones are found by the
-// stacks of their handlers as before; and a session's end is rung like a call. The bells' own argument is at bell.
+// With 1 caller bells and the channel are as quick (1.10, 0.69-1.24), with 128 bells are worth
+// 2.4 (2.37-2.44), with 1,024 3.1 (2.0-3.1).
 //
-// The call itself
-// is handed over under the node's lock, which is held then anyway, and a channel says no more than
-// that there is news: that touches less than a condition with a lock of its own, which it was for
-// a while. Whoever does not need the thread for himself is served three times as fast by lanes.
+// System calls of the node, those of futex among them, and switches, a call: with bells
+// 1.5, 1.1 and 1.25, with the channel 4.25, 3.9 and 2.5, of C 3.0, 1.7 and 1.3.
+//
+// With more sessions than 64 and no more than 68 processors, threads hold processors that
+// others want, and the runtime's monitor takes them: with 1,024 callers that was as quick as a
+// processor for each. A thread whose processor is gone looks for another, and where there is none waits
+// in line, as above. The collector stops the world without these threads, as with any system
+// call. To whoever looks for calls that hang, a waiting thread is a goroutine in a system call,
+// and no handler's; a session's end is rung like a call.
+//
+// The call itself is handed over under the node's lock, which is held then anyway, and a
+// channel or a bell says no more than that there is news: that touches less than a condition with a lock of its own, which it was for
+// a while. Whoever does not need the thread for himself is served faster still by lanes.
 //
 // # Very many sessions
 //

@@ -17,17 +17,17 @@ type ended struct {
 }
 
 // done reports the end of a call, or of a broadcast's errand, whose reply handle has
-// left. While the loop is
-// awake it is left for the loop, which tells the core of all that have ended at
-// once. The thread of a session with a bell wakes it where there are several such. Otherwise, or where the session has had its next call before this one's
-// end, the calling goroutine does so, and goes straight on with what comes next. A
-// lane always does: another session has waited for its thread.
+// left. While the loop is awake it is left for the loop, which tells the core of all that
+// have ended at once; a thread that waits at a bell wakes the loop for that, where there are
+// others like it. Otherwise, or where the session has had its next call before this one's
+// end, the calling goroutine does so, and goes straight on with what comes next. A lane
+// always does: another session has waited for its thread.
 func (n *node) done(t *task, number uint64, errand *core.Errand) {
 	t.ended.number, t.ended.errand = number, errand
 	first := t
 	if !t.follows && !t.laned {
 		n.leave(t)
-		if n.loop.Awake() || t.bell != nil && n.towers.crowd.Load() && n.loop.Rouse() {
+		if n.loop.Awake() || t.bell != nil && n.towers.crowded() && n.loop.Rouse() {
 			return
 		}
 		if first = n.left.Swap(nil); first == nil {

@@ -28,7 +28,7 @@ func (n *node) End() {
 		n.wake(&n.fx)
 	}
 	n.tell(told)
-	n.towers.gathers(len(n.fx.Run))
+	n.towers.handed(len(n.fx.Run))
 	n.apply(&n.fx, n.loop.Send)
 }
 

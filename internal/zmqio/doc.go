@@ -52,7 +52,7 @@
 // either: a Gatherer's goroutines put it on a list of its own and look at Awake. The
 // loop takes the whole list once a round, after the yield and before the flush, so
 // that one lock, one step of a state machine and one frame serve all of it; who
-// finds the loop asleep takes the list himself. The order is that of sending: the
+// finds the loop asleep takes the list himself, or has the loop woken (Rouse). The order is that of sending: the
 // work is published first and Awake looked at second.
 //
 // # Portions

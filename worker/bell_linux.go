@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"math"
 	"runtime"
 	"sync/atomic"
 	"syscall"
@@ -145,11 +146,12 @@ func (t *tower) sleep(seen, bit uint32) (again syscall.Errno) {
 	return again
 }
 
-// wake does not wait, so that the runtime need not know. It cannot fail.
+// wake wakes all whose bits these are: more than there are bits, where two bells have
+// one. It does not wait, so that the runtime need not know, and cannot fail.
 func (t *tower) wake(bits uint32) {
 	at := unsafe.Pointer(&t.rings) //nolint:gosec // likewise
 
-	_, _, _ = syscall.RawSyscall6(unix.SYS_FUTEX, uintptr(at), futexWakeBits, bellsInTower, 0, 0, uintptr(bits)) //nolint:dogsled // see above
+	_, _, _ = syscall.RawSyscall6(unix.SYS_FUTEX, uintptr(at), futexWakeBits, math.MaxInt32, 0, 0, uintptr(bits)) //nolint:dogsled // see above
 }
 
 // futexes reports that the kernel has what bells need: it is asked to sleep on what

@@ -110,6 +110,36 @@ func TestBellsOfOneSlot(t *testing.T) {
 	<-heard
 }
 
+// One peal wakes all bells that have been rung, also where there are more of them than
+// bits.
+func TestPealWakesAll(t *testing.T) {
+	const many = 3 * bellsInTower
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(many + spareProcessors))
+	ts := newTowers([]core.Pool{{Name: "p", Slots: bellsInTower, Locked: true}})
+	if ts == nil {
+		t.Skip("no futex that tells bells apart")
+	}
+	bells := make([]*bell, many)
+	var all sync.WaitGroup
+	for i := range bells {
+		bells[i] = ts.bell("p", i%bellsInTower)
+		all.Go(func() {
+			runtime.LockOSThread()
+			bells[i].wait()
+		})
+	}
+	for _, b := range bells {
+		for b.sleeps.Load() == 0 {
+			runtime.Gosched()
+		}
+	}
+	for _, b := range bells {
+		b.ring()
+	}
+	bells[0].tower.peal()
+	all.Wait()
+}
+
 // Threads wait at bells where the program has processors of the runtime for them.
 func TestWhoHasBells(t *testing.T) {
 	if !futexes() {

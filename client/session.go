@@ -167,10 +167,8 @@ func (s *Session) AppendCall(ctx context.Context, dst []byte, method string, arg
 }
 
 func (s *Session) appendCall(ctx context.Context, dst []byte, method string, arg []byte, opts []CallOption) (longer []byte, err error) {
-	var result []byte
 	if len(arg) > argMost || summed(opts) {
-		err = s.call(ctx, method, arg, &result, opts)
-		return append(dst, result...), err
+		return appended(dst, func(result *[]byte) error { return s.call(ctx, method, arg, result, opts) })
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, gaveUp(err)
@@ -185,17 +183,24 @@ func (s *Session) appendCall(ctx context.Context, dst []byte, method string, arg
 		w.on = onward{client: s.client, pool: s.core.Pool(), method: method, hops: hopsOf(opts)}
 	}
 	if w.seen != nil {
-		err = s.receive(ctx, w, w, &result)
-		return append(dst, result...), err
+		return appended(dst, func(result *[]byte) error { return s.receive(ctx, w, w, result) })
 	}
 	defer w.release()
 	a, err := w.result(ctx)
-	if err == nil && a.raw && !w.next {
+	if err != nil {
+		return nil, err
+	}
+	if a.raw && !w.next {
 		return w.again.got, nil
 	}
-	if err == nil {
-		err = a.decode(&result)
-	}
+	return appended(dst, func(result *[]byte) error { return a.decode(result) })
+}
+
+// appended appends to dst what a call has as its result that did not come there by
+// itself.
+func appended(dst []byte, of func(result *[]byte) error) ([]byte, error) {
+	var result []byte
+	err := of(&result)
 	return append(dst, result...), err
 }
 

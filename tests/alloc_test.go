@@ -68,6 +68,9 @@ func TestAppendCallAllocatesNoBody(t *testing.T) {
 			if got := (after.TotalAlloc - before.TotalAlloc) / calls; got > size/4 { // contexts, beats and ticks
 				t.Errorf("%d bytes a call of %d", got, size)
 			}
+			if got := after.Mallocs - before.Mallocs; got > calls/2 { // likewise
+				t.Errorf("%d allocations in %d calls", got, calls)
+			}
 		})
 	}
 }

@@ -368,7 +368,11 @@ func (c *Client) End() {
 	if !c.greeted {
 		connected, why = c.core.Connected()
 	}
+	many := c.core.Many()
 	c.mu.Unlock()
+	if many {
+		awake(c.fx.Results)
+	}
 	c.apply(&c.fx)
 	for i, b := range c.blocks {
 		b.Release()

@@ -8,30 +8,33 @@ import (
 	"github.com/limpet-rpc/limpet/client/core"
 	"github.com/limpet-rpc/limpet/internal/bounded"
 	"github.com/limpet-rpc/limpet/internal/keep"
+	"github.com/limpet-rpc/limpet/internal/prefetch"
 	"github.com/limpet-rpc/limpet/session"
 )
 
-// replyTo waits for one call.
+// replyTo waits for one call. What its end touches, on the loop, comes first, and is
+// asked for as one (soon.go).
 type replyTo struct {
 	done  chan *core.Flow // holds three: the flow of a reply that has begun; alone; nil: the end
 	ended chan struct{}   // closed at the end; nil where nobody needs it
-	again *usedAgain      // nil for a waiter that is not
-	body  []byte
-	raw   bool
 	to    place
-	flow  *core.Flow // of a reply that came in parts: done has brought it, or will
-	sums  bool       // its caller wants checksums
-	sum   bool       // and its worker gives its checksum
-	seen  *core.Flow // owned by who waits, as the next two: done has brought it
-	over  bool       // done has brought the end
-	feed  *feeder    // of an argument that goes in parts
-	next  bool       // the body says where the work goes on
+	raw   bool
+	next  bool               // the body says where the work goes on
+	sum   bool               // its worker gives its checksum
+	sums  bool               // and its caller wants checksums
+	over  bool               // owned by who waits, as seen: done has brought the end
+	where prefetch.Goroutine // who waits was when the call began; zero where that is not said
+	flow  *core.Flow         // of a reply that came in parts: done has brought it, or will
 	err   *session.Error
+	body  []byte
+	got   []byte     // what the result is decoded from, or where it is appended
+	again *usedAgain // nil for a waiter that is not
+	seen  *core.Flow // done has brought it
 
-	failure error // of a call whose way was gone apart
-
-	on   onward                      // how it does
-	told func(body []byte, raw bool) // gets the progress of a call that came with its open, or nil
+	feed    *feeder                     // of an argument that goes in parts
+	failure error                       // of a call whose way was gone apart
+	on      onward                      // how it does
+	told    func(body []byte, raw bool) // gets the progress of a call that came with its open, or nil
 }
 
 // place is where the body of a reply goes that comes in one message.
@@ -48,26 +51,22 @@ func (w *replyTo) keep(body []byte, kept *keep.Arena) []byte {
 	if w == nil || w.to == toKeep {
 		return kept.Keep(body)
 	}
-	u := w.again
-	before := len(u.got)
-	u.got = append(u.got, body...)
-	return u.got[before:]
+	before := len(w.got)
+	w.got = append(w.got, body...)
+	return w.got[before:]
 }
 
 // usedAgain is what a waiter keeps from one call for the next.
 type usedAgain struct {
-	args []byte       // what the argument was encoded into
-	got  []byte       // what the result is decoded from, or where it is appended
-	fx   core.Effects // of the step that sends the call
-
 	// The call, until the core has it; see Client.leave.
-	ask    core.Ask
-	s      *Session
 	parcel parcel
+	ask    core.Ask
 
 	vigil
 
-	timer *time.Timer // of a wait, or nil
+	args  []byte       // what the argument was encoded into
+	timer *time.Timer  // of a wait, or nil
+	fx    core.Effects // of the step that sends the call, where the loop sleeps
 }
 
 // newReply returns a waiter that is not used again.
@@ -80,7 +79,12 @@ func (w *replyTo) withEnd() *replyTo {
 }
 
 var replies = sync.Pool{New: func() any {
-	w := &replyTo{done: make(chan *core.Flow, 3), again: new(usedAgain)}
+	both := new(struct { // side by side
+		replyTo
+		usedAgain
+	})
+	w := &both.replyTo
+	w.done, w.again = make(chan *core.Flow, 3), &both.usedAgain
 	w.again.parcel.give = w
 	return w
 }}
@@ -89,7 +93,7 @@ func (w *replyTo) give(c *Client, fx *core.Effects) {
 	refused := errDone
 	if !c.closed {
 		w.again.under(c, w.done)
-		refused = c.core.Call(c.loop.Time(), w.again.s.core, &w.again.ask, fx)
+		refused = c.core.Call(c.loop.Time(), w.again.parcel.of, &w.again.ask, fx)
 	}
 	if refused != nil {
 		own := *refused
@@ -175,14 +179,14 @@ func (w *replyTo) step(body []byte, raw bool) {
 func (w *replyTo) release() {
 	if w.again != nil {
 		u := w.again
-		u.s, u.parcel.of, u.ask = nil, nil, core.Ask{}
+		u.parcel.of, u.ask = nil, core.Ask{}
 		u.rest()
-		if u.got = u.got[:0]; w.to == toAppend || cap(u.got) > argKeep {
-			u.got = nil
+		done, got := w.done, w.got[:0]
+		if w.to == toAppend || cap(got) > argKeep {
+			got = nil
 		}
-		done := w.done
 		*w = replyTo{}
-		w.done, w.again = done, u
+		w.done, w.got, w.again = done, got, u
 		replies.Put(w)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/limpet-rpc/limpet/client/core"
 	"github.com/limpet-rpc/limpet/internal/codec"
+	"github.com/limpet-rpc/limpet/internal/prefetch"
 	"github.com/limpet-rpc/limpet/internal/span"
 	"github.com/limpet-rpc/limpet/session"
 )
@@ -174,7 +175,7 @@ func (s *Session) appendCall(ctx context.Context, dst []byte, method string, arg
 		return nil, gaveUp(err)
 	}
 	w := replies.Get().(*replyTo)
-	w.to, w.again.got = toAppend, dst
+	w.to, w.got = toAppend, dst
 	s.begin(ctx, w, method, arg, true, opts)
 	if err := s.wait(ctx, w, w); err != nil {
 		return nil, err
@@ -191,7 +192,7 @@ func (s *Session) appendCall(ctx context.Context, dst []byte, method string, arg
 		return nil, err
 	}
 	if a.raw && !w.next {
-		return w.again.got, nil
+		return w.got, nil
 	}
 	return appended(dst, func(result *[]byte) error { return a.decode(result) })
 }
@@ -229,9 +230,10 @@ func (s *Session) exchange(ctx context.Context, method string, arg []byte, opts 
 // begin makes a call whose end, also that it was refused, comes to w. The
 // arguments are the call's until then.
 func (s *Session) begin(ctx context.Context, w *replyTo, method string, args []byte, raw bool, opts []CallOption) {
+	w.where = prefetch.Here()
 	u := w.again
 	a := &u.ask // zero
-	u.s, a.Method, a.Args, a.Raw, a.Tag = s, method, args, raw, w
+	a.Method, a.Args, a.Raw, a.Tag = method, args, raw, w
 	u.parcel.of = s.core
 	is := s.watched(ctx)
 	if is == nil {

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"github.com/limpet-rpc/limpet/client/core"
 	"github.com/limpet-rpc/limpet/internal/prefetch"
 	"github.com/limpet-rpc/limpet/internal/wire"
 )
@@ -14,9 +15,20 @@ func (c *Client) Foresee(next wire.Envelopes, most int) {
 	sessions := c.core.Soon(next, most, c.soon[:0])
 	for _, s := range sessions {
 		if w, ok := s.First().(*replyTo); ok {
-			prefetch.Of(w)
+			prefetch.Upto(w, &w.feed)
 		}
 	}
 	clear(sessions)
 	c.soon = sessions[:0]
+}
+
+// awake has the memory brought near that is touched when those go on whose calls have
+// ended.
+func awake(results []core.Result) {
+	for i := range results {
+		if w, ok := results[i].Tag.(*replyTo); ok {
+			prefetch.Chan(w.done)
+			w.where.Soon()
+		}
+	}
 }

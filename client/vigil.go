@@ -11,14 +11,15 @@ import (
 // under it watchFrom times in a row, for whomever: so it is for opens, and for
 // sessions that are too short to have it done.
 type vigil struct {
-	watch *watch // or nil
-	brief bool   // the tick does
+	watch *watch // that tells him, or nil
 	round uint64 // when the core got what he waits for, where brief, 0 once that was told; the client's, guarded by mu
 
 	// owned by the waiter, from one use to the next
 	latest *watch  // that he was under, some client's
 	last   uintptr // where his last context was, of which he keeps nothing else
-	row    int     // how often in a row
+	row    uint32  // how often in a row
+
+	brief bool // the tick tells him
 }
 
 // begin has somebody tell him who is to wait under ctx, if that can be had.

@@ -21,7 +21,7 @@ type Caller[F any] struct {
 
 type flight[F any] struct {
 	open  bool
-	tries int
+	tries uint8 // up to triesMost
 	size  int
 	due   time.Time // when it is sent again
 	what  F
@@ -33,6 +33,9 @@ const (
 	RetryFirst = time.Second
 	RetryMost  = 5 * time.Second
 )
+
+// triesMost is how many tries are counted: with so many the back-off is RetryMost.
+const triesMost = 8
 
 // NewCaller returns the client's half of a session whose first number is
 // first (1 for a fresh one).
@@ -105,8 +108,8 @@ func (c *Caller[F]) Overdue(now time.Time, again func(n uint64, what *F)) {
 		if !f.open || now.Before(f.due) {
 			continue
 		}
-		f.tries++
-		f.due = now.Add(min(RetryFirst<<min(f.tries, 8), RetryMost))
+		f.tries = min(f.tries+1, triesMost)
+		f.due = now.Add(min(RetryFirst<<f.tries, RetryMost))
 		again(n, &f.what)
 	}
 }

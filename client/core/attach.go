@@ -107,5 +107,5 @@ func (c *Core) attached(now time.Time, a *attaching, h *wire.Header, body []byte
 
 // Token is what another client needs to attach to a session.
 func (s *Session) Token() session.Token {
-	return session.Token{Node: s.route.Node, Session: s.route.Session, Key: s.head.Key}
+	return session.Token{Node: s.route.Node, Session: s.route.Session, Key: s.head.key}
 }

@@ -223,15 +223,17 @@ func (c *Core) fromWorker(now time.Time, from wire.Peer, h *wire.Header, body []
 		c.onlyAnswer(h, body, fx)
 		return
 	}
-	if s == nil || s.head.Node != h.Node {
+	if s == nil || s.head.node != h.Node {
 		return // of a session that is over here
 	}
-	if h.Epoch != s.head.Epoch {
+	if h.Epoch != s.head.epoch {
 		return // to another holder, or to this client when it was one before, with the same numbers
 	}
 	switch h.Kind {
 	case wire.KindReply:
-		s.denied = nil
+		if s.denied != nil { // else nothing is written
+			s.denied = nil
+		}
 		if h.Flags&wire.FlagStream != 0 {
 			c.streamed(now, s, h, body, fx)
 			return

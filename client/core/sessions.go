@@ -13,16 +13,15 @@ import (
 // Session is one open session. What a call touches stands together, for with many
 // sessions it has to come from afar: from the beginning to route.
 type Session struct {
-	head    wire.Header                   // what every frame of it begins with; fixed after the open
-	direct  *direct                       // likewise; nil: it has none
+	head    heading // fixed after the open
+	once    bool    // it ends with call 1
+	closing bool
+	direct  *direct                       // fixed after the open; nil: it has none
 	ended   atomic.Pointer[session.Error] // why it is over; whoever likes may look
 	broker  wire.Peer                     // by which it is reached
 	denied  map[wire.Peer]bool            // the brokers that say its node is gone
-	once    bool                          // it ends with call 1
-	closing bool
 	calls   session.Caller[flight]
 	pending []Ask // calls that wait for the window
-	waiting int   // their bytes
 
 	wake          time.Time // in Core.retries, where it is at place
 	place         int
@@ -33,10 +32,24 @@ type Session struct {
 	limits session.Limits
 	node   *node
 
+	waiting int // bytes of pending
 	closers []any
 	closer  [1]any    // the memory of closers, where there is one
 	close   time.Time // when Close is sent again
 	giveUp  time.Time // when Close has been tried for long enough
+}
+
+// heading is what every frame of a session begins with.
+type heading struct {
+	node    session.NodeID
+	session session.ID
+	key     session.Key
+	epoch   uint32
+}
+
+// header is the header of one frame, with nothing in it but what is in all.
+func (s *Session) header() wire.Header {
+	return wire.Header{Node: s.head.node, Session: s.head.session, Key: s.head.key, Epoch: s.head.epoch}
 }
 
 // flight is one call in flight.
@@ -44,22 +57,22 @@ type flight struct {
 	env       []byte // as it was sent
 	tag       any
 	deadline  time.Time
-	sent      int
-	cancelled session.Code // why Cancel is sent instead, 0: it is not
-	step      uint64       // of its progress, the last that came
 	flow      *Flow        // nil: nothing of it travels as chunks
+	step      uint64       // of its progress, the last that came
+	sent      uint32       // how often
+	cancelled session.Code // why Cancel is sent instead, 0: it is not
 }
 
 // Ask is what one call asks for.
 type Ask struct {
 	Method   string
 	Args     []byte
-	Raw      bool
 	Flow     *Flow         // the argument comes as chunks, Args describes it; nil: Args is it
 	Deadline time.Time     // zero: none
 	Patience time.Duration // how long it may run without progress, as wire.Header has it
 	Trace    wire.Trace    // the span that it is made under, where Valid
-	Tag      any           // comes back with its end
+	Raw      bool
+	Tag      any // comes back with its end
 }
 
 // Bounds of the calls of one session that wait for its window. One alone may be
@@ -91,7 +104,7 @@ func (c *Core) begin(now time.Time, broker wire.Peer, m *wire.Opened, first uint
 	r := &s.route
 	r.Broker, r.Node, r.NodeName, r.PID, r.Worker = m.Broker, m.Node, m.NodeName, m.PID, m.Worker
 	r.Incarnation, r.Session, r.Epoch, r.Endpoint, r.Pool = m.Incarnation, m.Session, m.Epoch, m.Endpoint, m.Pool
-	s.head.Node, s.head.Session, s.head.Key, s.head.Epoch = m.Node, m.Session, m.Key, m.Epoch
+	s.head = heading{m.Node, m.Session, m.Key, m.Epoch}
 	s.limits, s.broker, s.place = m.Limits.Session().WithDefaults(), broker, placeNone
 	s.calls.Open(s.limits.Window, session.DefaultBytes, first)
 	c.sessions[m.Session] = s
@@ -105,7 +118,7 @@ func (c *Core) begin(now time.Time, broker wire.Peer, m *wire.Opened, first uint
 // session is the one of that id, nil if there is none.
 func (c *Core) session(id *session.ID) *Session {
 	at := c.nearby.Place(id)
-	if s := *at; s != nil && s.head.Session == *id {
+	if s := *at; s != nil && s.head.session == *id {
 		return s
 	}
 	s := c.sessions[*id]
@@ -158,7 +171,7 @@ func (c *Core) start(now time.Time, s *Session, a *Ask, fx *Effects, sent bool) 
 	if !ok {
 		return false
 	}
-	h := s.head
+	h := s.header()
 	h.Number, h.Ack, h.Patience = n, s.calls.Ack(), a.Patience
 	if a.Raw {
 		h.Flags |= wire.FlagRaw
@@ -299,7 +312,7 @@ func (c *Core) resend(now time.Time, s *Session, n uint64, f *flight, way wire.P
 		c.endFlow(f.flow, false, fx)
 	}
 	if f.cancelled != 0 {
-		h := s.head
+		h := s.header()
 		h.Kind, h.Code, h.Number, h.Ack = wire.KindCancel, f.cancelled, n, s.calls.Ack()
 		fx.Session(way, &h, nil)
 	} else if !c.flowAgain(f.flow, fx) {
@@ -566,7 +579,7 @@ func (c *Core) sendClose(now time.Time, s *Session, fx *Effects) {
 		return
 	}
 	if way, ok := c.way(s); ok {
-		h := s.head
+		h := s.header()
 		h.Kind, h.Number, h.Ack = wire.KindClose, s.calls.Next(), s.calls.Ack()
 		fx.Session(way, &h, nil)
 	}

@@ -23,7 +23,7 @@ func (d *desk) opened(window uint16, w Wish) (*Session, wire.Header) {
 		Request: o.request, Node: 7, Pool: w.Pool, Session: uuid.UUID{15: 3}, Key: session.Key{1}, Epoch: 1, Limits: wire.Limits{Window: window},
 	})
 	s := d.fx.Results[0].Session
-	h := s.head
+	h := s.header()
 	h.Number = 1
 	return s, h
 }

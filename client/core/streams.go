@@ -164,7 +164,7 @@ func (c *Core) leaveRoad(f *Flow) {
 }
 
 func (f *Flow) header(kind wire.Kind) wire.Header {
-	h := f.s.head
+	h := f.s.header()
 	h.Kind, h.Number = kind, f.n
 	return h
 }
@@ -367,7 +367,7 @@ func (c *Core) whole(now time.Time, w *Flow, fx *Effects) {
 func (c *Core) badStream(now time.Time, s *Session, h *wire.Header, text string, fx *Effects) {
 	c.bad(0, h.Kind, session.ErrStream, text, fx)
 	if way, ok := c.way(s); ok {
-		stop := s.head
+		stop := s.header()
 		stop.Kind, stop.Code, stop.Number, stop.Ack = wire.KindCancel, session.ErrCancelled, h.Number, s.calls.Ack()
 		fx.Session(way, &stop, nil)
 	}

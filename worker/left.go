@@ -11,7 +11,6 @@ import (
 // told of.
 type ended struct {
 	number uint64
-	errand *core.Errand // nil: a call
 	reply  session.Reply
 	next   *task
 }
@@ -22,8 +21,8 @@ type ended struct {
 // others like it. Otherwise, or where the session has had its next call before this one's
 // end, the calling goroutine does so, and goes straight on with what comes next. A lane
 // always does: another session has waited for its thread.
-func (n *node) done(t *task, number uint64, errand *core.Errand) {
-	t.ended.number, t.ended.errand = number, errand
+func (n *node) done(t *task, number uint64) {
+	t.ended.number = number
 	first := t
 	if !t.follows && !t.laned {
 		n.leave(t)
@@ -76,10 +75,10 @@ func (n *node) tellEnded(t *task, fx *core.Effects) {
 	for t != nil {
 		e, runs := &t.ended, len(fx.Run)
 		next := e.next
-		if e.errand == nil {
+		if t.errand == nil {
 			n.core.Done(now, t.session, e.number, &e.reply, fx)
 		} else {
-			n.core.ErrandDone(now, e.errand, e.reply, fx)
+			n.core.ErrandDone(now, t.errand, e.reply, fx)
 		}
 		t.errand, t.current, *e = nil, nil, ended{} // an idle session keeps nothing of its last call
 		t.follows = len(fx.Run) > runs

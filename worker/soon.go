@@ -15,7 +15,7 @@ func (n *node) Foresee(next wire.Envelopes, most int) {
 	sessions := n.core.Soon(next, most, n.soon[:0])
 	for _, s := range sessions {
 		if t, ok := s.Task.(*task); ok {
-			prefetch.Of(t)
+			prefetch.Upto(t, &t.pool)
 		}
 	}
 	clear(sessions)

@@ -58,7 +58,7 @@ type Record struct {
 func Path(dir string, node session.NodeID) string { return filepath.Join(dir, node.String()+suffix) }
 
 // Slot is one slot's note. It is one goroutine's at a time.
-type Slot struct{ mem []byte }
+type Slot struct{ mem *[slotSize]byte }
 
 // Create makes and locks the record of a node, in a folder that is made if
 // need be and readable by its owner only.
@@ -126,7 +126,7 @@ func (r *Record) File() *os.File { return r.file }
 // Slot returns the note of slot i.
 func (r *Record) Slot(i int) Slot {
 	at := headerSize + i*slotSize
-	return Slot{r.mem[at : at+slotSize]}
+	return Slot{(*[slotSize]byte)(r.mem[at:])}
 }
 
 // Begin notes that the slot serves this session and has started none of its
@@ -137,13 +137,13 @@ func (s Slot) Begin(id session.ID) {
 	}
 	clear(s.mem[:16]) // a death in between leaves a slot of nobody's
 	s.Start(0)
-	copy(s.mem, id[:])
+	copy(s.mem[:], id[:])
 }
 
 // Soon has its memory brought near.
 func (s Slot) Soon() {
-	if len(s.mem) > 0 {
-		prefetch.Of(&s.mem[0])
+	if s.mem != nil {
+		prefetch.Of(s.mem)
 	}
 }
 

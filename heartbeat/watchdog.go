@@ -31,7 +31,7 @@ type Ward[K any] struct {
 	budget  time.Duration
 	last    time.Duration // the last beat, or the beginning
 	due     time.Duration // when to look: never later than last + budget, while it works
-	place   int           // in Watchdog.looks, from 1; 0: not there
+	place   int32         // in Watchdog.looks, from 1; 0: not there
 	working bool
 }
 
@@ -50,6 +50,9 @@ func NewWatchdog[K any](tick time.Duration) *Watchdog[K] {
 // Least is the shortest budget: twice what counts as a gap, 480 ms at ticks of
 // 20 ms. Shorter ones are taken as that.
 func (d *Watchdog[K]) Least() time.Duration { return 2 * d.limit }
+
+// Budget is that of its latest work.
+func (w *Ward[K]) Budget() time.Duration { return w.budget }
 
 // Begin notes that who begins a piece of work under w, with that budget.
 func (d *Watchdog[K]) Begin(now time.Time, w *Ward[K], who K, budget time.Duration) {
@@ -71,11 +74,11 @@ func (d *Watchdog[K]) beat(now time.Time, w *Ward[K]) {
 	case w.place == 0:
 		w.due = due
 		d.looks = append(d.looks, w)
-		w.place = len(d.looks)
-		d.up(w.place - 1)
+		w.place = int32(len(d.looks))
+		d.up(int(w.place) - 1)
 	case due < w.due:
 		w.due = due
-		d.up(w.place - 1)
+		d.up(int(w.place) - 1)
 	}
 }
 
@@ -129,7 +132,7 @@ func (d *Watchdog[K]) Silent(w *Ward[K]) time.Duration {
 func (d *Watchdog[K]) Len() int { return len(d.looks) }
 
 func (d *Watchdog[K]) drop(w *Ward[K]) {
-	i, last := w.place-1, len(d.looks)-1
+	i, last := int(w.place)-1, len(d.looks)-1
 	d.swap(i, last)
 	d.looks[last] = nil
 	d.looks = d.looks[:last]
@@ -170,5 +173,5 @@ func (d *Watchdog[K]) down(i int) {
 
 func (d *Watchdog[K]) swap(i, j int) {
 	d.looks[i], d.looks[j] = d.looks[j], d.looks[i]
-	d.looks[i].place, d.looks[j].place = i+1, j+1
+	d.looks[i].place, d.looks[j].place = int32(i+1), int32(j+1)
 }

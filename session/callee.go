@@ -1,6 +1,9 @@
 package session
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Verdict is what a Callee decides of a call that arrives.
 type Verdict uint8
@@ -37,8 +40,8 @@ const (
 type callEntry[C any] struct {
 	state     callState
 	cancelled bool
+	size      uint32 // bytes held for the call while it waits or runs
 	hash      uint64
-	size      int // bytes held for the call while it waits or runs
 	deadline  time.Time
 	call      C
 	reply     Reply
@@ -54,8 +57,8 @@ type callEntry[C any] struct {
 // It is not safe for concurrent use; its owner locks. Once it is used it must not
 // be copied.
 type Callee[C any] struct {
-	window   uint64
-	maxBytes int
+	window   uint32
+	maxBytes int32
 
 	acked   uint64          // everything up to here is settled and forgotten
 	turn    uint64          // the lowest number that has not started or been settled
@@ -76,7 +79,7 @@ func NewCallee[C any](window, maxBytes int) *Callee[C] {
 
 // Open is NewCallee in memory of the caller's, which is zero.
 func (c *Callee[C]) Open(window, maxBytes int) {
-	c.window, c.maxBytes, c.turn = uint64(window), maxBytes, 1
+	c.window, c.maxBytes, c.turn = uint32(window), int32(min(maxBytes, math.MaxInt32)), 1
 }
 
 // Arrive takes call n, which acknowledges everything up to ack, carries size
@@ -101,11 +104,11 @@ func (c *Callee[C]) Arrive(n, ack, hash uint64, size int, deadline time.Time, ca
 		}
 		return Repeated, Reply{}, 0
 	}
-	if n != c.turn && c.bytes > 0 && c.bytes+size > c.maxBytes { // the next in turn makes room by running
+	if n != c.turn && c.bytes > 0 && c.bytes+size > int(c.maxBytes) { // the next in turn makes room by running
 		return Refused, Reply{}, ErrOverloaded
 	}
 	e := c.grow(n)
-	e.state, e.hash, e.size, e.deadline, e.call = callWaiting, hash, size, deadline, call
+	e.state, e.hash, e.size, e.deadline, e.call = callWaiting, hash, uint32(size), deadline, call
 	c.bytes += size
 	c.top = max(c.top, n)
 	return Queued, Reply{}, 0
@@ -113,8 +116,8 @@ func (c *Callee[C]) Arrive(n, ack, hash uint64, size int, deadline time.Time, ca
 
 // check judges the numbers of a frame before anything is changed by it.
 func (c *Callee[C]) check(n, ack uint64) Code {
-	if n == 0 || n > c.acked+c.window {
-		if n != 0 && ack < n && c.answered(ack) && n <= ack+c.window {
+	if n == 0 || n > c.acked+uint64(c.window) {
+		if n != 0 && ack < n && c.answered(ack) && n <= ack+uint64(c.window) {
 			return 0 // beyond the window as it was, within it as this very frame acknowledges
 		}
 		return ErrFuture
@@ -243,7 +246,7 @@ func (c *Callee[C]) Lose(n uint64, r Reply) {
 
 func (c *Callee[C]) settle(e *callEntry[C], r *Reply) {
 	var none C
-	c.bytes += len(r.Body) - e.size
+	c.bytes += len(r.Body) - int(e.size)
 	e.state, e.size, e.call, e.reply = callDone, 0, none, *r
 	c.trim(e)
 }
@@ -252,7 +255,7 @@ func (c *Callee[C]) settle(e *callEntry[C], r *Reply) {
 // too many bytes together: of those it is known that they were done, and no
 // more. The latest one is kept whatever its size, for its first sending.
 func (c *Callee[C]) trim(latest *callEntry[C]) {
-	for n := c.acked + 1; c.bytes > c.maxBytes && n < c.turn; n++ {
+	for n := c.acked + 1; c.bytes > int(c.maxBytes) && n < c.turn; n++ {
 		if e := c.at(n); e != nil && e != latest && e.state == callDone && len(e.reply.Body) > 0 {
 			c.bytes -= len(e.reply.Body)
 			if e.reply.Body = nil; e.reply.Code == 0 {
@@ -285,7 +288,7 @@ const (
 
 // Cancel ends number n with code if it has not started.
 func (c *Callee[C]) Cancel(n uint64, code Code) Cancelled {
-	if n == 0 || n > c.acked+c.window {
+	if n == 0 || n > c.acked+uint64(c.window) {
 		return CancelRefused
 	}
 	if n <= c.acked {

@@ -6,11 +6,11 @@ import "time"
 // the holder's lease, the idle limit, the absolute limit. A limit of zero does
 // not run.
 type Clocks struct {
-	limits Limits
 	opened time.Time
 	beat   time.Duration // the holder's last sign of life, since opened
 	call   time.Duration // the last call's arrival or end, likewise
 	busy   bool
+	limits Limits
 }
 
 // The names of the three clocks, as an ended session's error gives them.

@@ -176,7 +176,7 @@ func (c *Core) outcomeOf(code session.Code) session.Outcome {
 func (c *Core) explain(s *Session, h *wire.Header, code session.Code) string {
 	switch code {
 	case session.ErrFuture:
-		return fmt.Sprintf("call %d, acknowledged to %d, window %d", h.Number, s.callee.Acked(), s.limits.Window)
+		return fmt.Sprintf("call %d, acknowledged to %d, window %d", h.Number, s.callee.Acked(), s.limits().Window)
 	case session.ErrPast:
 		return fmt.Sprintf("call %d, acknowledged to %d", h.Number, s.callee.Acked())
 	case session.ErrAcknowledged:
@@ -345,7 +345,7 @@ func (s *Session) spent() bool { return s.once && s.callee.Running() == 0 && s.c
 // rest starts a session's idle clock, which may be the next to run out.
 func (c *Core) rest(now time.Time, s *Session) {
 	s.clocks.Rest(now)
-	if s.limits.Idle > 0 && now.Add(s.limits.Idle).Before(s.due) {
+	if idle := s.limits().Idle; idle > 0 && now.Add(idle).Before(s.due) {
 		c.schedule(s)
 	}
 }

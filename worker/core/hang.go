@@ -60,9 +60,8 @@ func (m *method) budgetOf(patience time.Duration) time.Duration {
 
 // guard watches over the call that is handed to its goroutine now.
 func (c *Core) guard(now time.Time, s *Session, call *Call) {
-	if s.budget = call.of.budgetOf(call.Patience); s.budget > 0 {
-		s.budget = max(s.budget, c.dog.Least())
-		c.dog.Begin(now, &s.ward, s, s.budget)
+	if budget := call.of.budgetOf(call.Patience); budget > 0 {
+		c.dog.Begin(now, &s.ward, s, budget)
 	}
 }
 
@@ -143,7 +142,7 @@ func (c *Core) condemn(now time.Time, e *exam, fx *Effects) {
 	s := e.session
 	e.silent = c.dog.Silent(&s.ward)
 	c.dog.Forget(&s.ward)
-	text, stack := e.verdict(s.budget), e.found.stacks()
+	text, stack := e.verdict(s.ward.Budget()), e.found.stacks()
 	why := &session.Error{Code: session.ErrWorkerHung, Call: e.number, Text: text, Stack: stack, Remote: true}
 	c.quarantined++
 	s.quarantined = true
@@ -215,7 +214,7 @@ func (s *Session) autopsy() *wire.Autopsy {
 	e := s.exam
 	return &wire.Autopsy{
 		Session: s.id, Pool: s.pool.Name, Worker: s.slot, Incarnation: s.incarnation, Call: e.number, Method: e.method,
-		Budget: wire.Millis(s.budget), Silent: wire.Millis(e.silent), Thread: e.found.Thread,
+		Budget: wire.Millis(s.ward.Budget()), Silent: wire.Millis(e.silent), Thread: e.found.Thread,
 		Stack: wire.Stack(cmp.Or(e.found.Stack, "not found yet")), Native: wire.Stack(e.found.Native),
 		Done:  "its client was told, the session has ended, and the slot is quarantined until the handler has returned",
 		Trace: e.trace.Field(),

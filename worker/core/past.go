@@ -48,8 +48,8 @@ func (p *pastSession) keep(s *Session) {
 	p.open, p.id, p.key, p.pool, p.why = s.open, s.id, s.key, s.pool, s.why
 	p.incarnation, p.slot, p.epoch, p.once, p.carried = s.incarnation, int32(s.slot), s.epoch, s.once, s.carried
 	s.callee.Remain(&p.replies)
-	if s.limits != s.pool.Limits || s.holder != uuid.Nil || len(s.moves) > 0 {
-		p.more = &pastMore{s.limits, s.holder, s.moves}
+	if s.limits() != s.pool.Limits || s.holder != uuid.Nil || len(s.moves) > 0 {
+		p.more = &pastMore{s.limits(), s.holder, s.moves}
 	}
 }
 

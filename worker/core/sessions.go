@@ -39,14 +39,13 @@ type Session struct {
 	orphan      *orphan                  // the call that ran for the holder before, nil before there was one
 	flows       map[uint64]*flow         // by call, of what travels as chunks; nil while nothing does
 	ward        heartbeat.Ward[*Session] // over the call that runs
-	budget      time.Duration            // that it has
 	exam        *exam                    // of the call that hangs, nil while none does
 	errands     []*Errand                // of broadcasts, that wait for their turn between two calls
 	errand      *Errand                  // that runs
 	callee      session.Callee[*Call]
-	clocks      session.Clocks
 	from        wire.Peer // the holder's last way back
 	via         wire.Peer
+	clocks      session.Clocks
 
 	tenancy
 
@@ -76,7 +75,6 @@ type tenancy struct {
 	id          session.ID
 	key         session.Key
 	pool        *pool
-	limits      session.Limits
 	once        bool   // the session ends with call 1
 	carried     bool   // call 1 came along with the open
 	epoch       uint32 // of the holder
@@ -106,6 +104,9 @@ func (s *Session) Once() bool { return s.once }
 // Client is whose session it is.
 func (s *Session) Client() uuid.UUID { return s.open.Client }
 
+// limits are those in force.
+func (s *Session) limits() session.Limits { return s.clocks.Limits() }
+
 func (s *Session) live() (live wire.Live) {
 	s.write(&live)
 	return live
@@ -115,7 +116,7 @@ func (s *Session) live() (live wire.Live) {
 func (s *Session) write(live *wire.Live) {
 	*live = wire.Live{
 		Client: s.open.Client, Request: s.open.Request, Pool: s.pool.Name, Worker: s.slot, Incarnation: s.incarnation,
-		Session: s.id, Key: s.key, Epoch: s.epoch, Limits: wire.LimitsOf(s.limits), Holder: s.holder,
+		Session: s.id, Key: s.key, Epoch: s.epoch, Limits: wire.LimitsOf(s.limits()), Holder: s.holder,
 		First: s.carried, Once: s.once, Quarantined: s.quarantined,
 	}
 }
@@ -227,7 +228,7 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 	limits := p.Limits.Lowered(m.Limits.Session())
 	s := new(Session) // field by field: it is large, and nothing of it is written twice
 	s.node, s.id, s.key, s.open, s.pool, s.slot = c.cfg.Node, id, secret, key, p, slot
-	s.incarnation, s.limits, s.epoch = p.count[slot], limits, 1
+	s.incarnation, s.epoch, s.clocks = p.count[slot], 1, session.NewClocks(now, limits)
 	s.callee.Open(limits.Window, session.DefaultBytes)
 	s.place, s.try = -1, m.Try
 	if m.Method != "" {
@@ -276,7 +277,7 @@ func (c *Core) OpenDone(now time.Time, s *Session, failed error, fx *Effects) {
 		return
 	}
 	s.state = stateOpen
-	s.clocks = session.NewClocks(now, s.limits)
+	s.clocks = session.NewClocks(now, s.limits())
 	c.enter(s)
 	s.client.sessions[s.id] = s
 	s.client.digest ^= session.Digest(s.id)

@@ -86,8 +86,8 @@ func (c *Core) Audit() error {
 		if s.id != id || c.opens[s.open] != s || s.state == stateStarting {
 			return fmt.Errorf("session %s is listed under %s in state %d", s.id, id, s.state)
 		}
-		if kept := s.callee.Kept(); kept > s.limits.Window {
-			return fmt.Errorf("session %s keeps %d numbers, its window is %d", s.id, kept, s.limits.Window)
+		if kept := s.callee.Kept(); kept > s.limits().Window {
+			return fmt.Errorf("session %s keeps %d numbers, its window is %d", s.id, kept, s.limits().Window)
 		}
 	}
 	if err := c.auditClients(held); err != nil {

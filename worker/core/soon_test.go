@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/limpet-rpc/limpet/internal/prefetch"
 	"github.com/limpet-rpc/limpet/internal/wire"
@@ -58,5 +59,17 @@ func TestMany(t *testing.T) {
 	}
 	if !c.Many() {
 		t.Errorf("%d sessions are few", prefetch.Worth)
+	}
+}
+
+// What a call touches of its session is seven lines of memory, from where the runtime's
+// head of 8 bytes begins one.
+func TestACallTouchesFewLines(t *testing.T) {
+	const line, head = 64, 8
+	if unsafe.Sizeof(uintptr(0)) != 8 {
+		t.Skip("sizes are those of 64 bits")
+	}
+	if n := head + unsafe.Offsetof(Session{}.open); n > 7*line {
+		t.Errorf("%d bytes of the session", n)
 	}
 }

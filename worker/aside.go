@@ -81,13 +81,13 @@ func (n *node) takeErrands(fx *core.Effects) {
 func (a *aside) run() {
 	defer a.node.tasks.Done()
 	a.badge.wear()
-	run := a.node.span(a.ctx, a.errand.Pool(), a.call.Method)
-	reply := failure(session.ErrWorkerPanic, session.Done, fmt.Sprintf("method %q %v", a.call.Method, errExit), "")
+	run := a.node.span(a.ctx, a.errand.Pool(), a.call.Method())
+	reply := failure(session.ErrWorkerPanic, session.Done, fmt.Sprintf("method %q %v", a.call.Method(), errExit), "")
 	defer func() {
 		if p := recover(); p != nil {
 			at := stack()
-			a.node.log.Error("panic in a broadcast's handler", "pool", a.errand.Pool(), "method", string(a.call.Method), "panic", p, "stack", at)
-			reply = failure(session.ErrWorkerPanic, session.Done, fmt.Sprintf("method %q: %v", a.call.Method, p), at)
+			a.node.log.Error("panic in a broadcast's handler", "pool", a.errand.Pool(), "method", string(a.call.Method()), "panic", p, "stack", at)
+			reply = failure(session.ErrWorkerPanic, session.Done, fmt.Sprintf("method %q: %v", a.call.Method(), p), at)
 		}
 		a.ctx.finish(context.Canceled)
 		endSpan(run, &reply)
@@ -97,7 +97,7 @@ func (a *aside) run() {
 }
 
 func (a *aside) handle() session.Reply {
-	body, raw, err := a.node.pools[a.errand.Pool()].aside(a.ctx, string(a.call.Method), a.call.Args, a.call.Raw)
+	body, raw, err := a.node.pools[a.errand.Pool()].aside(a.ctx, string(a.call.Method()), a.call.Args, a.call.Raw)
 	return answerOf(a.ctx, body, raw, err)
 }
 

@@ -521,9 +521,9 @@ func (t *tenant[S]) call(ctx context.Context, call *core.Call, args []byte, raw 
 		return t.pool.inOrder[at](ctx, t.state, args, raw)
 	}
 	if t.pool.other != nil {
-		return t.pool.other(ctx, t.state, call.Method, args, raw)
+		return t.pool.other(ctx, t.state, call.Method(), args, raw)
 	}
-	return nil, false, t.pool.unknown(call.Method)
+	return nil, false, t.pool.unknown(call.Method())
 }
 
 //go:noinline

@@ -140,7 +140,7 @@ func (t *task) argument(ctx *callContext, call *core.Call) (args []byte, raw boo
 	d := call.Stream
 	arg := chunk.NewReader(ctx, &incoming{task: t, number: call.Number}, d.Sum)
 	ctx.flows = &flows{sums: d.Sum, arg: arg}
-	reads, most := t.pool.argument(call.Method)
+	reads, most := t.pool.argument(call.Method())
 	if reads {
 		return nil, call.Raw, nil
 	}

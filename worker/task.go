@@ -296,7 +296,7 @@ func (t *task) handle(ctx *callContext, call *core.Call, errand *core.Errand) {
 	}
 	var run trace.Span
 	if t.node.tracer != nil {
-		run = t.node.span(ctx, t.info.Pool(), call.Method)
+		run = t.node.span(ctx, t.info.Pool(), call.Method())
 	}
 	inside := false
 	defer t.returned(ctx, call, run, &inside)
@@ -416,8 +416,8 @@ func sized(r session.Reply) session.Reply {
 // session too.
 func (t *task) panicked(call *core.Call, p any) session.Reply {
 	at := stack()
-	t.node.log.Error("panic in a handler", "pool", t.info.Pool(), "method", string(call.Method), "session", t.info.ID(), "panic", p, "stack", at)
-	return failure(session.ErrWorkerPanic, session.Done, fmt.Sprintf("method %q: %v", call.Method, p), at)
+	t.node.log.Error("panic in a handler", "pool", t.info.Pool(), "method", string(call.Method()), "session", t.info.ID(), "panic", p, "stack", at)
+	return failure(session.ErrWorkerPanic, session.Done, fmt.Sprintf("method %q: %v", call.Method(), p), at)
 }
 
 // cancel ends the context of a call or an errand, whether it runs or has only been

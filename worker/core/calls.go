@@ -65,7 +65,7 @@ func (c *Core) call(now time.Time, from wire.Peer, h *wire.Header, rest []byte, 
 		return
 	}
 	call, of := c.newCall(), s.pool.method(method) // field by field: nothing is written twice
-	call.Number, call.Method, call.Raw, call.Patience = h.Number, of.name, h.Flags&wire.FlagRaw != 0, h.Patience
+	call.Number, call.Raw, call.Patience = h.Number, h.Flags&wire.FlagRaw != 0, h.Patience
 	call.of, call.from, call.via = of, from, h.Via
 	if of.lends {
 		call.mem = append(call.mem[:0], args...)

@@ -71,7 +71,6 @@ const StillMost = time.Minute
 // Call is one call as its handler gets it.
 type Call struct {
 	Number   uint64
-	Method   []byte
 	Args     []byte
 	Raw      bool
 	Traced   bool          // Trace is one
@@ -87,6 +86,9 @@ type Call struct {
 	via  wire.Peer
 	mem  []byte // its own, for what it is given of an envelope, and used again with it
 }
+
+// Method is its method's name.
+func (c *Call) Method() []byte { return c.of.name }
 
 // At is the place of its method in Pool.Methods; -1: it is none of them.
 func (c *Call) At() int { return c.of.at }

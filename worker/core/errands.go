@@ -66,7 +66,7 @@ type Errand struct {
 func (e *Errand) Call() Call {
 	k := e.of
 	of := k.pool.method([]byte(k.method))
-	return Call{Method: of.name, of: of, Args: k.args, Raw: k.raw, Deadline: k.deadline, Patience: k.patience, Trace: k.trace, Traced: k.trace.Valid()}
+	return Call{of: of, Args: k.args, Raw: k.raw, Deadline: k.deadline, Patience: k.patience, Trace: k.trace, Traced: k.trace.Valid()}
 }
 
 // Pool is the name of its pool.

@@ -107,7 +107,7 @@ func (c *Core) watchCalls(now time.Time, fx *Effects) {
 func (c *Core) accuse(now time.Time, s *Session, fx *Effects) {
 	e := &exam{session: s, number: s.callee.Running(), until: now.Add(examineFor), silent: c.dog.Silent(&s.ward)}
 	if call, ok := s.callee.Held(e.number); ok {
-		e.method, e.trace = string(call.Method), call.Trace
+		e.method, e.trace = string(call.Method()), call.Trace
 	}
 	if e.errand = s.errand; e.errand != nil {
 		e.method, e.trace = e.errand.of.method, e.errand.of.trace

@@ -235,7 +235,7 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 		s.carried, s.once = true, m.Once
 		s.first = c.newCall()
 		of := p.method([]byte(m.Method))
-		*s.first = Call{Number: 1, Method: of.name, of: of, Args: m.Args, Raw: m.Raw, from: b.peer, via: m.Via, mem: s.first.mem}
+		*s.first = Call{Number: 1, of: of, Args: m.Args, Raw: m.Raw, from: b.peer, via: m.Via, mem: s.first.mem}
 		s.first.Patience, s.first.Trace = wire.PatienceOf(m.Patience), wire.TraceOf(m.Trace)
 		s.first.Traced = s.first.Trace.Valid()
 		if m.Budget > 0 {
@@ -356,8 +356,8 @@ func (c *Core) takeFirst(now time.Time, s *Session, fx *Effects) {
 	call := s.first
 	s.first = nil
 	s.from, s.via = call.from, call.via
-	size := len(call.Method) + len(call.Args)
-	s.callee.Arrive(1, 0, hashOf(call.Method, call.Args), size, call.Deadline, call) //nolint:errcheck // a fresh callee takes its first call
+	size := len(call.Method()) + len(call.Args)
+	s.callee.Arrive(1, 0, hashOf(call.Method(), call.Args), size, call.Deadline, call) //nolint:errcheck // a fresh callee takes its first call
 	s.clocks.Call(now)
 	c.next(now, s, fx)
 }

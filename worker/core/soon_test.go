@@ -63,7 +63,7 @@ func TestMany(t *testing.T) {
 }
 
 // What a call touches of its session is seven lines of memory, from where the runtime's
-// head of 8 bytes begins one.
+// head of 8 bytes begins one, and its record three.
 func TestACallTouchesFewLines(t *testing.T) {
 	const line, head = 64, 8
 	if unsafe.Sizeof(uintptr(0)) != 8 {
@@ -71,5 +71,8 @@ func TestACallTouchesFewLines(t *testing.T) {
 	}
 	if n := head + unsafe.Offsetof(Session{}.open); n > 7*line {
 		t.Errorf("%d bytes of the session", n)
+	}
+	if n := unsafe.Sizeof(Call{}); n > 3*line {
+		t.Errorf("%d bytes of the call", n)
 	}
 }

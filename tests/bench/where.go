@@ -78,7 +78,7 @@ func runWhere(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	if *page != "" {
-		if err := os.WriteFile(*page, []byte(w.page()), 0o644); err != nil { //nolint:gosec // a page of documentation
+		if err := os.WriteFile(*page, []byte(w.page()), 0o644); err != nil {
 			return fmt.Errorf("write the page: %w", err)
 		}
 	}
@@ -125,7 +125,7 @@ func (w *Where) about() string {
 
 func (w *Where) columns() []string {
 	head := []string{"callers", "peer", "process", "all"}
-	for p := range part(parts) {
+	for p := range parts {
 		head = append(head, p.String())
 	}
 	return head
@@ -140,7 +140,7 @@ func (w *Where) rows() [][]string {
 					continue
 				}
 				row := []string{fmt.Sprint(callers), peer, s.Process, fmt.Sprintf("%.2f", s.total())}
-				for p := range part(parts) {
+				for p := range parts {
 					row = append(row, fmt.Sprintf("%.2f", s.micros(p)))
 				}
 				rows = append(rows, row)
@@ -160,7 +160,7 @@ func (w *Where) print(out io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(out)
-	for p := range part(parts) {
+	for p := range parts {
 		fmt.Fprintf(out, "%-10s %s\n", p, p.about())
 	}
 	return nil
@@ -173,7 +173,7 @@ func (w *Where) page() string {
 		c.Repeats, c.Window, c.WarmUp, w.Machine, upperFirst(w.about()))
 	markdown(&b, w.columns(), w.rows())
 	b.WriteString("\n")
-	for p := range part(parts) {
+	for p := range parts {
 		fmt.Fprintf(&b, "- *%s*: %s\n", p, p.about())
 	}
 	return b.String()

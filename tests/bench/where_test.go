@@ -33,7 +33,7 @@ func TestWhere(t *testing.T) {
 	}
 	for _, s := range w.Spent {
 		sum := 0.0
-		for p := range part(parts) {
+		for p := range parts {
 			sum += s.micros(p)
 		}
 		if s.total() <= 0 || math.Abs(sum-s.total()) > s.total()/1000 {

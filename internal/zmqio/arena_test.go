@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/limpet-rpc/limpet/internal/wire"
 )
@@ -62,5 +63,22 @@ func TestArenaOfALargeBatch(t *testing.T) {
 	a.reuse()
 	if len(a.pieces) != piecesKept {
 		t.Errorf("%d pieces are kept, want %d", len(a.pieces), piecesKept)
+	}
+}
+
+// What comes while a loop that has ended sends what is left is read into the same
+// memory again and again.
+func TestLingerUsesItsMemoryAgain(t *testing.T) {
+	l := idleLoopOf(t, &desk{})
+	_, far := standing(t, listening(l))
+	said := message(nil, body(string(make([]byte, 10_000))), false)
+	for range 4 * piecesKept * pieceSize / len(said) {
+		say(t, far, said)
+		if err := l.linger(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(l.arena.pieces); n > 2 {
+		t.Errorf("%d pieces of memory for messages of %d bytes", n, len(said))
 	}
 }

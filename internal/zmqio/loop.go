@@ -585,6 +585,7 @@ func (l *Loop) linger(deadline time.Time) (err error) {
 	}
 	clear(l.batch)
 	l.batch = l.batch[:0]
+	l.arena.reuse()
 	return nil
 }
 

@@ -1,7 +1,9 @@
 package zmqio
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"testing"
 
@@ -99,6 +101,47 @@ func freightIsWhole(t *testing.T, l *Loop, came *[]string) {
 		k.main = nil // of whom there is nothing to be given back
 		if !slices.Equal(*came, want) {
 			t.Errorf("said by %d bytes, it is not what was said", step)
+		}
+	}
+}
+
+// The end of a connection is seen at once in the middle of a large frame too, of which
+// the poller is not to tell before there is more, and so is the last byte of one.
+func TestEndOfALargeFrame(t *testing.T) {
+	noBlocks(t)
+	came, gone := make(chan wire.Peer, 10), make(chan wire.Peer, 10)
+	y := &yard{block: func(from wire.Peer, _ []byte, b *Block) { b.Release(); came <- from }}
+	y.envelope = func(from wire.Peer, _ []byte) { came <- from }
+	y.gone = func(p wire.Peer) { gone <- p }
+	l := startYard(t, y, Options{})
+	endpoint := listen(t, l)
+	whole := message(nil, body(string(make([]byte, 2*enoughMost))), false)
+	for what, end := range map[string]func(c *net.TCPConn) error{
+		"its last byte": func(c *net.TCPConn) error { _, err := c.Write(whole[len(whole)-1:]); return err },
+		"FIN":           (*net.TCPConn).CloseWrite,
+		"RST":           func(c *net.TCPConn) error { return errors.Join(c.SetLinger(0), c.Close()) },
+	} {
+		s := call(t, endpoint)
+		s.tell(t, "hello")
+		from := await(t, came, "hello")
+		k := l.directory.find(from).link
+		s.say(t, whole[:len(whole)-1])
+		halfway := make(chan bool, 1)
+		until(t, "the rest is waited for", func() bool {
+			l.Do(func() {
+				halfway <- k.coming.bytes != nil && k.coming.filled+1 == k.coming.size && k.enough == 1 || !waits
+			})
+			return <-halfway
+		})
+		if err := end(s.Conn.(*net.TCPConn)); err != nil {
+			t.Fatal(err)
+		}
+		if what == "its last byte" {
+			await(t, came, what)
+			continue
+		}
+		if got := await(t, gone, what); got != from {
+			t.Errorf("%s: %d is gone, want %d", what, got, from)
 		}
 	}
 }

@@ -2,10 +2,13 @@ package zmqio
 
 import "github.com/limpet-rpc/limpet/internal/wire"
 
-// portion is how many envelopes the handler gets before whoever they have woken has
-// his turn, and what is said to them is sent. A frame may hold more. See "Portions"
-// in doc.go.
+// portion is how many envelopes, and faults, the handler gets before whoever they have
+// woken has his turn, and what is said to them is sent. A frame may hold more. See
+// "Portions" in doc.go.
 const portion = 64
+
+// batchKept is for how many messages the room in which a batch is listed is kept.
+const batchKept = 8 << 10
 
 // foreseen is the least frame that a Foreseer is shown, in bytes: a few calls. Of
 // less there is nothing to be won.
@@ -26,6 +29,9 @@ func (l *Loop) receive() (more bool) {
 	}
 	clear(l.batch)
 	l.batch, l.delivered = l.batch[:0], 0
+	if cap(l.batch) > batchKept {
+		l.batch = nil
+	}
 	l.arena.reuse()
 	return false
 }
@@ -68,6 +74,7 @@ func (l *Loop) deliver(a *arrival, room int) int {
 	}
 	l.delivered++
 	if fault != nil {
+		room--
 		l.count.malformed.Add(1)
 		l.handler.Malformed(a.from, fault)
 	}

@@ -64,6 +64,10 @@
 // case before: with a thousand callers everything of everybody had left the caches
 // between a step of a call and the next, and one side waited while the other worked.
 //
+// The clock is looked at when all that a round has read has been handed over. A round
+// therefore reads some 1 MiB, of all connections together: 64 strangers who flood a loop
+// do not keep it from its beats for longer than one.
+//
 // # Parking
 //
 //	 ┌──────── awake ◄───────────────────────────────────────────┐

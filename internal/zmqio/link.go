@@ -94,6 +94,7 @@ func (k *link) receive() (n int, more bool, err error) {
 	if room = room[before:]; k.large && before == 0 {
 		room = room[:headOfNext]
 	}
+	room = room[:min(len(room), k.socket.loop.share)]
 	n, more, err = readStream(k.watch.fd, room)
 	if n == 0 {
 		return 0, false, err

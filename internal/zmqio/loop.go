@@ -136,6 +136,7 @@ type Loop struct {
 
 	// Owned by the loop goroutine.
 	signs     []sign // what the poller has seen and nobody has looked at
+	share     int    // bytes that this round reads from one connection
 	batch     []arrival
 	delivered int       // of batch: so many of it are done with
 	brought   int       // envelopes of batch, or of the last one, that have been handed over
@@ -161,7 +162,7 @@ func NewLoop(h Handler, o Options) (*Loop, error) {
 		w.close()
 		return nil, fmt.Errorf("zmqio: open poller: %w", err)
 	}
-	l := &Loop{handler: h, options: o.withDefaults(), waker: w, poller: p, done: make(chan struct{})}
+	l := &Loop{handler: h, options: o.withDefaults(), waker: w, poller: p, done: make(chan struct{}), share: batchBytes}
 	l.living, l.end = context.WithCancel(context.Background())
 	l.blocks, _ = h.(Blocks)
 	l.gathers, _ = h.(Gatherer)
@@ -462,8 +463,10 @@ func (l *Loop) gather() {
 	}
 }
 
-// attend reads and writes where the poller has seen that something can be.
+// attend reads and writes where the poller has seen that something can be, from each
+// connection its share.
 func (l *Loop) attend() {
+	l.share = max(batchBytes/max(1, len(l.signs)), readLeast)
 	for i, sign := range l.signs {
 		w := sign.watch
 		l.signs[i].watch = nil

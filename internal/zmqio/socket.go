@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	// batchBytes is how much a round reads from one connection, so that the loop
-	// flushes and beats however much there is to receive.
+	// batchBytes is about how much a round reads, from one connection or from all that
+	// have something together, so that the loop flushes and beats however much there is
+	// to receive. Of large frames it may be more.
 	batchBytes = 1 << 20
 	// acceptsARound is how many connections are accepted at a time.
 	acceptsARound = 64
@@ -152,9 +153,9 @@ func (s *socket) read(k *link) {
 		return
 	}
 	flowed := k.stage == flowing
-	most := batchBytes
+	most := s.loop.share
 	if k.main != nil {
-		most = s.loop.slice()
+		most = min(most, s.loop.slice())
 	}
 	for size, more := 0, true; more && size < most; {
 		n, again, err := k.receive()

@@ -14,25 +14,27 @@ import (
 	"github.com/limpet-rpc/limpet/internal/zmqio"
 )
 
-// A result that came in a block is copied before the block is somebody else's: the
-// batch ends after that.
-func TestResultOutlivesItsBlock(t *testing.T) {
-	const size = 100_000
+// broker is the peer that a clientWithSession has as its broker.
+const broker = 1
+
+// clientWithSession is a client whose loop has ended, so that nothing is sent, with
+// a session that its broker has opened.
+func clientWithSession(t *testing.T) (*Client, *core.Session) {
+	t.Helper()
 	c := &Client{log: slog.New(slog.DiscardHandler), core: core.New(core.Config{ID: uuid.UUID{15: 1}}, rand.NewChaCha8([32]byte{1})), greeted: true}
 	c.spare.New = func() any { return new(core.Effects) }
 	ended, end := context.WithCancel(t.Context())
 	end()
 	var err error
 	if c.loop, err = zmqio.NewLoop(c, zmqio.Options{}); err == nil {
-		err = c.loop.Run(ended) // nothing is to be sent
+		err = c.loop.Run(ended)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	const broker = 1
 	c.core.AddBroker(c.loop.Time(), broker, &c.fx)
 	c.Envelope(broker, wire.AppendControl(nil, &wire.Welcome{Version: 1, Broker: uuid.UUID{1}, Epoch: 1, Lease: 10_000}))
-	asked, called := unpooledOpening(), newReply()
+	asked := unpooledOpening()
 	var request uuid.UUID
 	c.onLoop(func() {
 		if _, refused := c.core.Open(c.loop.Time(), core.Wish{Pool: "p"}, asked, &c.fx); refused != nil {
@@ -48,8 +50,17 @@ func TestResultOutlivesItsBlock(t *testing.T) {
 	if asked.session == nil {
 		t.Fatal("there is no session")
 	}
+	return c, asked.session
+}
+
+// A result that came in a block is copied before the block is somebody else's: the
+// batch ends after that.
+func TestResultOutlivesItsBlock(t *testing.T) {
+	const size = 100_000
+	c, s := clientWithSession(t)
+	called := newReply()
 	c.onLoop(func() {
-		if refused := c.core.Call(c.loop.Time(), asked.session, &core.Ask{Method: "m", Tag: called}, &c.fx); refused != nil {
+		if refused := c.core.Call(c.loop.Time(), s, &core.Ask{Method: "m", Tag: called}, &c.fx); refused != nil {
 			t.Error(refused)
 		}
 	})

@@ -173,10 +173,7 @@ func (c *Client) tryOnce(ctx context.Context, cfg *openConfig, r request) (answe
 	}
 	code := gaveUp(ctx.Err()).Code
 	c.step(func(now time.Time, fx *core.Effects) {
-		switch {
-		case o.drop():
-			w.settle(&core.Result{Err: &session.Error{Code: session.ErrCancelled, Outcome: session.NotRun, Text: "never sent"}})
-		case o.asked:
+		if !o.drop() && o.asked {
 			c.core.GiveUpFirst(now, &o.core, code, fx)
 		}
 	})

@@ -48,3 +48,6 @@ var errNoHit = errors.New("client: no PerHit middleware around this handler")
 func infer(code session.Code, o session.Outcome, text string) *session.Error {
 	return &session.Error{Code: code, Outcome: o, Text: text}
 }
+
+// neverSent is the error of a call that was given up before the core had it.
+func neverSent(why session.Code) *session.Error { return infer(why, session.NotRun, "never sent") }

@@ -1,10 +1,12 @@
 package client
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
 
 	"github.com/limpet-rpc/limpet/client/core"
 	"github.com/limpet-rpc/limpet/session"
@@ -63,5 +65,54 @@ func TestCallOfAnOpenThatIsRefused(t *testing.T) {
 	o.give(&Client{closed: true}, new(core.Effects))
 	if <-w.done; !errors.Is(w.err, session.ErrClientDone) || len(o.done) > 0 {
 		t.Errorf("it ends with %v, its open with %d", w.err, len(o.done))
+	}
+}
+
+// A call that is given up while somebody has it in his hands for the core is never
+// sent, and its caller knows that.
+func TestCallGivenUpBeforeTheCoreHasIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, of := clientWithSession(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		w := replies.New().(*replyTo) // whose channel is of this bubble: it is not put there
+		w.again.ask = core.Ask{Method: "m", Tag: w}
+		w.again.parcel.of = of
+		ended := make(chan error)
+		go func() {
+			err := c.session(of).wait(ctx, w, w)
+			if err == nil {
+				_, err = w.answered(ctx)
+			}
+			ended <- err
+		}()
+		synctest.Wait() // he has given it up, and listens for what became of it
+		fx := new(core.Effects)
+		c.mu.Lock()
+		c.take(&w.again.parcel, fx)
+		c.mu.Unlock()
+		if err := <-ended; !errors.Is(err, session.NotRun) || !errors.Is(err, session.ErrCancelled) || !errors.Is(err, context.Canceled) {
+			t.Errorf("its caller is told %v", err)
+		}
+		if len(fx.Outs) > 0 {
+			t.Error("it is sent")
+		}
+	})
+}
+
+// A call that travels with an open that is given up so is never sent either.
+func TestCallOfAnOpenGivenUpBeforeTheCoreHasIt(t *testing.T) {
+	c, _ := clientWithSession(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	w := newReply()
+	w.on.client = c
+	first, err := w.first(ctx, request{method: "m"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.giveBack(newOpening(&openConfig{wish: core.Wish{Pool: "p", First: first}}))
+	if err := w.givenUp(ctx); !errors.Is(err, session.NotRun) || !errors.Is(err, session.ErrCancelled) || !errors.Is(err, context.Canceled) {
+		t.Errorf("its caller is told %v", err)
 	}
 }

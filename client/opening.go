@@ -102,10 +102,12 @@ func (w *opening) tag() any {
 	return w
 }
 
-// drop gives up an open that the core has not got, while mu is held. It is false
-// where it is too late for that.
+// drop gives up an open that the core has not got, while mu is held, and ends the
+// call that was to come along. It is false where it is too late for that.
 func (w *opening) drop() bool {
-	w.dropped = !w.given
+	if w.dropped = !w.given; w.dropped && w.wish.First != nil {
+		w.wish.First.Tag.(waiter).settle(&core.Result{Err: neverSent(session.ErrCancelled)})
+	}
 	return w.dropped
 }
 

@@ -61,6 +61,7 @@ type usedAgain struct {
 	// The call, until the core has it; see Client.leave.
 	parcel parcel
 	ask    core.Ask
+	gone   session.Code // why it was given up before that, 0: it was not; guarded by the client's mu
 
 	vigil
 
@@ -91,9 +92,13 @@ var replies = sync.Pool{New: func() any {
 
 func (w *replyTo) give(c *Client, fx *core.Effects) {
 	refused := errDone
-	if !c.closed {
-		w.again.under(c, w.done)
-		refused = c.core.Call(c.loop.Time(), w.again.parcel.of, &w.again.ask, fx)
+	switch u := w.again; {
+	case c.closed:
+	case u.gone != 0:
+		refused = neverSent(u.gone)
+	default:
+		u.under(c, w.done)
+		refused = c.core.Call(c.loop.Time(), u.parcel.of, &u.ask, fx)
 	}
 	if refused != nil {
 		own := *refused
@@ -179,7 +184,7 @@ func (w *replyTo) step(body []byte, raw bool) {
 func (w *replyTo) release() {
 	if w.again != nil {
 		u := w.again
-		u.parcel.of, u.ask = nil, core.Ask{}
+		u.parcel.of, u.ask, u.gone = nil, core.Ask{}, 0
 		u.rest()
 		done, got := w.done, w.got[:0]
 		if w.to == toAppend || cap(got) > argKeep {

@@ -315,10 +315,15 @@ func (s *Session) send(ask core.Ask) (refused *session.Error) {
 }
 
 // giveUp asks the worker to cancel a call, and waits a moment for what it
-// says. It is false where nothing was heard.
+// says. It is false where nothing was heard. A call that the core has not got yet,
+// for it is in the hands of whoever gives it, ends there.
 func (s *Session) giveUp(w *replyTo, tag waiter, why error) bool {
 	code := gaveUp(why).Code
-	s.client.step(func(now time.Time, fx *core.Effects) { s.client.core.Cancel(now, s.core, tag, code, fx) })
+	s.client.step(func(now time.Time, fx *core.Effects) {
+		if !s.client.core.Cancel(now, s.core, tag, code, fx) && w.again != nil {
+			w.again.gone = code
+		}
+	})
 	patience := time.NewTimer(cancelWait)
 	defer patience.Stop()
 	for {

@@ -31,6 +31,21 @@ func TestProgressComesBeforeTheEnd(t *testing.T) {
 	}
 }
 
+// Progress may be on its way still when its client is closed, and its waiter another
+// call's by then: nothing of a waiter that is used again is looked at for it.
+func TestProgressThatComesTooLate(t *testing.T) {
+	w, released := replies.Get().(*replyTo), make(chan struct{})
+	go func() {
+		defer close(released)
+		w.release()
+	}()
+	new(Client).apply(&core.Effects{Steps: []core.Step{{Tag: w, Body: []byte{1}}}})
+	<-released
+	if _, takes := any(w).(stepper); takes {
+		t.Error("it takes progress")
+	}
+}
+
 // Who reads what a call came to takes its beginning too where the end has
 // overtaken that: nothing is left for the next call that is waited for so.
 func TestEndThatOvertakesTheBeginning(t *testing.T) {

@@ -286,8 +286,10 @@ func (w *replyTo) first(ctx context.Context, r request) (*core.First, error) {
 		f = new(core.First)
 	}
 	*f = core.First{Method: r.method, Args: r.args, Raw: r.raw, Trace: span.Of(ctx), Tag: w}
+	if r.told != nil {
+		f.Tag = &listener{w, r.told}
+	}
 	f.Deadline, _ = ctx.Deadline()
-	w.told = r.told
 	say(f, r.opts)
 	return f, nil
 }

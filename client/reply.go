@@ -31,10 +31,9 @@ type replyTo struct {
 	again *usedAgain // nil for a waiter that is not
 	seen  *core.Flow // done has brought it
 
-	feed    *feeder                     // of an argument that goes in parts
-	failure error                       // of a call whose way was gone apart
-	on      onward                      // how it does
-	told    func(body []byte, raw bool) // gets the progress of a call that came with its open, or nil
+	feed    *feeder // of an argument that goes in parts
+	failure error   // of a call whose way was gone apart
+	on      onward  // how it does
 }
 
 // place is where the body of a reply goes that comes in one message.
@@ -69,6 +68,15 @@ type usedAgain struct {
 	timer *time.Timer  // of a wait, or nil
 	fx    core.Effects // of the step that sends the call, where the loop sleeps
 }
+
+// listener is a waiter whose call's progress is told as it comes, which may be after
+// its end.
+type listener struct {
+	*replyTo
+	told func(body []byte, raw bool)
+}
+
+func (l *listener) step(body []byte, raw bool) { l.told(body, raw) }
 
 // newReply returns a waiter that is not used again.
 func newReply() *replyTo { return &replyTo{done: make(chan *core.Flow, 3)} }
@@ -173,12 +181,6 @@ func (w *replyTo) heard(news *core.Flow) (ended bool) {
 	}
 	w.over = true
 	return true
-}
-
-func (w *replyTo) step(body []byte, raw bool) {
-	if w.told != nil {
-		w.told(body, raw)
-	}
 }
 
 func (w *replyTo) release() {

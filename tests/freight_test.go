@@ -1,6 +1,8 @@
 package tests
 
 import (
+	"io"
+	"net"
 	"strings"
 	"testing"
 
@@ -128,5 +130,80 @@ func TestFreightWithoutAConnection(t *testing.T) {
 	})
 	if got := narrow.flood(); len(got) != 1 || got[0] < 2*large {
 		t.Errorf("%d bytes have passed the far stretch's connections", got)
+	}
+}
+
+// cutLast breaks the connection that came last.
+func (p *proxy) cutLast() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns[len(p.conns)-2:] {
+		_ = c.(*net.TCPConn).SetLinger(0) // what is under way is lost
+		_ = c.Close()
+	}
+}
+
+// after calls then once, when so many bytes have been read.
+type after struct {
+	io.Reader
+
+	left int64
+	then func()
+}
+
+func (a *after) Read(b []byte) (int, error) {
+	n, err := a.Reader.Read(b)
+	if was := a.left; was > 0 {
+		if a.left -= int64(n); a.left <= 0 {
+			a.then()
+		}
+	}
+	return n, err
+}
+
+// A connection for freight that breaks in the middle of a chunk takes nothing along:
+// what was on it is sent again by the other, and comes once.
+func TestFreightConnectionBreaks(t *testing.T) {
+	c := newCell(t, broker.Options{})
+	at := freePort(t)
+	straight := newProxy(t, strings.TrimPrefix(at, "tcp://"))
+	c.serve(t, worker.Options{Direct: at, Advertise: "tcp://" + straight.at}, streams("a", 2))
+	way := newProxy(t, strings.TrimPrefix(c.url, "tcp://"))
+	for _, path := range []string{"direct", "relayed"} {
+		for _, cuts := range []string{"reply", "argument"} {
+			t.Run(path+" "+cuts, func(t *testing.T) {
+				var s *client.Session
+				var by *proxy
+				if path == "direct" {
+					s, by = open(t, c.dial(t), "a"), straight
+					direct(t, s)
+				} else {
+					s, by = open(t, dial(t, "tcp://"+way.at, client.WithRelayOnly()), "a"), way
+				}
+				known := len(by.flood())
+				eventually(t, "there is a connection for freight", func() bool {
+					r, err := s.Stream(t.Context(), "back", noise(1, large))
+					if err != nil {
+						t.Fatal(err)
+					}
+					wantNoise(t, "what came back", r, large)
+					got := by.flood()
+					return len(got) > max(known, 1) && got[len(got)-1] > large
+				})
+				arg := noise(1, 2*large)
+				if cuts == "argument" {
+					arg = &after{arg, large, by.cutLast}
+				}
+				r, err := s.Stream(t.Context(), "back", arg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var reply io.Reader = r
+				if cuts == "reply" {
+					reply = &after{r, large, by.cutLast}
+				}
+				wantNoise(t, "what came back meanwhile", reply, 2*large)
+			})
+		}
 	}
 }

@@ -127,7 +127,7 @@ func (s *socket) unhitch(k *link) {
 // meanwhile is missed, as when a link breaks.
 func (k *link) idles() bool {
 	return k.main != nil && k.socket.lead != nil && k.unused > freightKept && !k.halfway() &&
-		(k.peer == nil || k.peer.empty())
+		(k.peer == nil || !k.peer.unsent())
 }
 
 // self is whose traffic the peer's is.

@@ -113,13 +113,6 @@ func (p *peer) begun() bool {
 	return p.out.head != nil && p.out.head.sent > 0
 }
 
-// empty reports that nothing waits to be sent.
-func (p *peer) empty() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.out.head == nil
-}
-
 // bury marks the peer as gone and returns how many envelopes were lost with it.
 func (p *peer) bury() (lost int) {
 	p.mu.Lock()

@@ -145,3 +145,36 @@ func TestEndOfALargeFrame(t *testing.T) {
 		}
 	}
 }
+
+// What there is of a large frame that does not come soon is read at the second
+// inspection, without anything that comes meanwhile: the poller tells of it then.
+func TestWhatThereIsOfALargeFrameIsRead(t *testing.T) {
+	noBlocks(t)
+	came := make(chan wire.Peer, 10)
+	y := &yard{block: func(_ wire.Peer, _ []byte, b *Block) { b.Release() }}
+	y.envelope = func(from wire.Peer, _ []byte) { came <- from }
+	l := startYard(t, y, Options{})
+	s := call(t, listen(t, l))
+	s.tell(t, "hello")
+	k := l.directory.find(await(t, came, "hello")).link
+	whole := message(nil, body(string(make([]byte, 2*enoughMost))), false)
+	filled := func(inspections int) (n int) {
+		done := make(chan int, 1)
+		l.Do(func() {
+			for range inspections {
+				k.socket.inspect()
+			}
+			done <- k.coming.filled
+		})
+		return await(t, done, "a look at the frame")
+	}
+	said := 0
+	for _, n := range []int{1000, 2000, 3000} {
+		s.say(t, whole[said:said+n])
+		if said += n; said > 1000 {
+			filled(waitsMost) // by then the kernel may have it, or gets it later
+		}
+		head := len(whole) - 2*enoughMost - 8
+		until(t, "what has come is read", func() bool { return filled(0) == said-head })
+	}
+}

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -354,13 +353,9 @@ func (s *Server) Envelope(from wire.Peer, env []byte) {
 }
 
 // Block implements zmqio.Blocks. What a holder and a worker say to each other goes
-// on as it lies; whatever else is that large is the collector's, for it is kept.
+// on as it lies; of whatever else is that large the core keeps copies.
 func (s *Server) Block(from wire.Peer, env []byte, b *zmqio.Block) {
 	defer b.Release()
-	if kind := wire.KindOf(env); !kind.ToWorker() && !kind.ToHolder() {
-		s.Envelope(from, bytes.Clone(env))
-		return
-	}
 	s.fx.Reset()
 	s.core.Step(s.loop.Time(), from, env, &s.fx)
 	for i, o := range s.fx.Outs {

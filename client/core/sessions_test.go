@@ -110,6 +110,28 @@ func TestEndNamesTheFlowThatHasBegun(t *testing.T) {
 	}
 }
 
+// What is missing of a reply that comes in parts is asked for RetryFirst after the
+// last of it, also where its worker had asked for more patience before that.
+func TestPartsAreAskedForInTime(t *testing.T) {
+	d := newDesk(t, 1)
+	s, h := d.opened(4, Wish{Pool: "p"})
+	if refused := d.call(s, Ask{Method: "m", Tag: "call"}); refused != nil {
+		t.Fatal(refused)
+	}
+	d.worker(wire.KindHeld, h, nil)
+	d.tick(session.RetryFirst)
+	d.hear(1, &wire.Beat{})
+	d.worker(wire.KindReplyChunk, h, nil) // it begins
+	d.tick(session.RetryFirst)
+	for _, o := range d.fx.Outs {
+		var asked wire.Header
+		if _, err := asked.Parse(o.Env); err == nil && asked.Kind == wire.KindReplyCredit && asked.Flags&wire.FlagAgain != 0 {
+			return
+		}
+	}
+	t.Errorf("nobody asks for the rest: %v", d.fx.Outs)
+}
+
 // The caller of a session of one call cannot take chunks: a worker that sends
 // them all the same ends the call, whether the route is known or not.
 func TestSessionOfOneCallTakesNoChunks(t *testing.T) {

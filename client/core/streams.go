@@ -237,6 +237,7 @@ func (c *Core) flowing(now time.Time, s *Session, h *wire.Header) (f *flight, ok
 	}
 	f.sent = max(f.sent, 2)
 	s.calls.Postpone(h.Number, now.Add(session.RetryFirst))
+	c.arm(s, now.Add(session.RetryFirst)) // it may have been put off for longer
 	return f, true
 }
 

@@ -308,7 +308,7 @@ func encode(arg any, opts []CallOption) (args []byte, raw bool, err error) {
 
 // errParts is an argument that no open brings along.
 func errParts() error {
-	return infer(session.ErrBadArgument, session.NotRun, "an argument that goes in parts needs a session that is open")
+	return notRun(session.ErrBadArgument, "an argument that goes in parts needs a session that is open")
 }
 
 // isDone reports that err says the client itself was closed.

@@ -44,10 +44,11 @@ const (
 // errNoHit is HitSession outside a hit.
 var errNoHit = errors.New("client: no PerHit middleware around this handler")
 
-// infer is the error for what this side has concluded by itself.
-func infer(code session.Code, o session.Outcome, text string) *session.Error {
-	return &session.Error{Code: code, Outcome: o, Text: text}
+// notRun is the error of a call that certainly never started, as this side has
+// concluded by itself.
+func notRun(code session.Code, text string) *session.Error {
+	return &session.Error{Code: code, Outcome: session.NotRun, Text: text}
 }
 
 // neverSent is the error of a call that was given up before the core had it.
-func neverSent(why session.Code) *session.Error { return infer(why, session.NotRun, "never sent") }
+func neverSent(why session.Code) *session.Error { return notRun(why, "never sent") }

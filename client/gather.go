@@ -92,7 +92,7 @@ func named(parts []*Part) error {
 	seen := map[string]bool{}
 	for _, p := range parts {
 		if p.name == "" || seen[p.name] {
-			return infer(session.ErrBadArgument, session.NotRun, fmt.Sprintf("a part is named %q: every part has a name of its own", p.name))
+			return notRun(session.ErrBadArgument, fmt.Sprintf("a part is named %q: every part has a name of its own", p.name))
 		}
 		seen[p.name] = true
 	}

@@ -81,7 +81,7 @@ func (w *walk) step(ctx context.Context, s *wire.NextStep, t trail) (answer, tra
 		if t.hop() <= w.most {
 			text = fmt.Sprintf("%d steps on all paths, at most %d; this one: %s", steps, max(pathsMost, w.most), t)
 		}
-		return answer{}, t, t.failed(s, infer(session.ErrHops, session.NotRun, text))
+		return answer{}, t, t.failed(s, notRun(session.ErrHops, text))
 	}
 	var cfg openConfig
 	if w.cfg != nil {

@@ -4,7 +4,7 @@
 // not once for each. Where everything is near anyway, with a few hundred sessions, that
 // is worth nothing, and nobody asks.
 //
-// A call touches, on a node that has 100,000 sessions open, some 35 lines of 64 bytes that
+// A call touches, on a node that has 100,000 sessions open, some 32 lines of 64 bytes that
 // nobody has touched for long: of its session 7, of its task 3, of the channel and who
 // waits at it 3, of the goroutine's own structure 7, of its stack 10, of its handler and
 // start record 2. They are asked for in three steps, each of which finds where the next

@@ -29,7 +29,7 @@ func (s *Standing) page(chart string) string {
 	markdown(&b, s.columns(), s.rows())
 	fmt.Fprintf(&b, "\n`limpet-once` opens a session for each of its calls, which is carried by the open; `naive` is the ZeroMQ Guide's broker with a table of pins; "+
 		"`zmqio-bare` is an echo over Limpet's own transport without its promises. In `limpet-direct-kept` each argument and each result is memory of its own; the other Limpet peers use theirs again "+
-		"(`AppendCall`, `worker.Lent`).\n")
+		"(`AppendCall`, `worker.Lent`). The nodes of the `-locked` peers have a GOMAXPROCS of four more than their sessions, or 68 where that is less, as programs with `LockThread` should.\n")
 	for _, why := range s.Absent {
 		fmt.Fprintf(&b, "\nLeft out on this machine: %s.\n", oneLine(why))
 	}

@@ -87,6 +87,9 @@ var schedulerWork = []string{
 // System calls by which threads wait for each other.
 var threadCalls = []string{"runtime.futex", "runtime.usleep", "runtime.osyield", "runtime.tgkill", "runtime.pthread_"}
 
+// threadWaits are such of Limpet's own: its futexes.
+var threadWaits = []string{limpetPath + "worker.(*tower).sleep", limpetPath + "worker.(*tower).wake"}
+
 // Whose frame a sample is, by the beginning of the function's name. Packages that are
 // not named pass the question on to their caller.
 var partOfPackage = []struct {
@@ -123,7 +126,7 @@ func partOf(stack []string) part {
 	switch {
 	case anyOf(stack, memoryWork):
 		return partMemory
-	case anyOf(stack[:1], threadCalls):
+	case anyOf(stack[:1], threadCalls), anyOf(stack, threadWaits):
 		return partThreads
 	case isSystemCall(stack[0]) && !anyOf(stack, schedulerWork[:1]): // epoll is the scheduler's where it looks for work
 		return partData

@@ -58,6 +58,7 @@ func TestPartOf(t *testing.T) {
 		{"internal/runtime/syscall/linux.Syscall6 syscall.RawSyscall6 syscall.write golang.org/x/sys/unix.Write " + zmqio + "(*link).write", partData},
 		{"internal/runtime/syscall/linux.Syscall6 internal/runtime/syscall/linux.EpollWait runtime.netpoll runtime.findRunnable runtime.schedule runtime.park_m", partScheduler},
 		{"runtime.futex runtime.futexsleep runtime.notesleep runtime.stopm runtime.findRunnable runtime.schedule", partThreads},
+		{"internal/runtime/syscall/linux.Syscall6 syscall.RawSyscall6 syscall.Syscall6 " + worker + "(*tower).sleep " + worker + "(*bell).wait", partThreads},
 		{"runtime.casgstatus runtime.goready runtime.send runtime.chansend " + worker + "(*task).give", partScheduler},
 		{"gogo runtime.execute runtime.schedule", partScheduler},
 		{"runtime.scanobject runtime.gcDrain runtime.gcBgMarkWorker.func2 runtime.systemstack runtime.gcBgMarkWorker", partMemory},

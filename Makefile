@@ -27,7 +27,8 @@ endef
 all: fmt vet lint test bench-once ## format, vet, lint, tests with the race detector, benchmarks once
 
 .PHONY: build
-build: deps ## bin/limpet, with its version from git
+build: ## bin/limpet, with its version from git; needs Go alone
+	@scripts/deps.sh build
 	$(GO) build -buildvcs=false -ldflags '-X github.com/limpet-rpc/limpet/internal/version.stamped=$(VERSION)' -o bin/limpet ./cmd/limpet
 
 .PHONY: test

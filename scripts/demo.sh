@@ -233,7 +233,7 @@ case ${1-} in
 	exit 2
 	;;
 esac
-"$root/scripts/deps.sh"
+"$root/scripts/deps.sh" demo
 logs=$(mktemp -d "${TMPDIR:-/tmp}/limpet-demo.XXXXXX")
 title "Building"
 build

@@ -1,12 +1,24 @@
 #!/bin/sh
-# Makes sure that Limpet can be built and tested here, and installs what is missing:
-# a C compiler, pkg-config, libzmq, Tcl (examples/perhit), bash and the Python packages of the
-# foreign peers in tests/. Looks each time, so that there is no stamp to go stale.
+# Makes sure that Limpet can be built and tested here, and installs what is missing.
+# Looks each time, so that there is no stamp to go stale.
+#
+#   scripts/deps.sh build   Go, which is all that Limpet itself needs
+#   scripts/deps.sh demo    for examples/perhit besides: a C compiler, pkg-config, Tcl, bash
+#   scripts/deps.sh         for the tests besides: libzmq and the Python packages of their foreign peers
 #
 # Installs as root, or through sudo where that asks no password. Elsewhere it names what
 # is missing with the command that installs it, and exits 1. Python packages that may not
 # be installed are a warning only: the tests that need them are skipped and say so.
 set -eu
+
+purpose=${1:-test}
+case $purpose in
+build | demo | test) ;;
+*)
+	echo "deps: no purpose '$purpose': build, demo or test" >&2
+	exit 2
+	;;
+esac
 
 zmq_oldest=4.2
 no_python='warning: the Python packages zmq and msgpack are missing; tests with Python peers will be skipped'
@@ -33,16 +45,17 @@ from importlib.util import find_spec
 sys.exit(not all(map(find_spec, ("zmq", "msgpack"))))' 2>/dev/null
 }
 
-# Prints a word for each thing that building and testing cannot do without.
+# Prints a word for each thing that the purpose cannot do without.
 missing_required() {
+	[ "$purpose" != build ] || return 0
 	compiler_there || echo compiler
 	pkg_config --version >/dev/null || echo pkg-config
-	pkg_config --exists "libzmq >= $zmq_oldest" || echo libzmq
 	pkg_config --exists tcl || echo tcl
 	command -v bash >/dev/null || echo bash # scripts/demo.sh
+	[ "$purpose" = demo ] || pkg_config --exists "libzmq >= $zmq_oldest" || echo libzmq
 }
 
-missing_python() { python_there || echo python; }
+missing_python() { [ "$purpose" != test ] || python_there || echo python; }
 
 # Go is not installed from here: what distributions ship is often too old.
 go_there() {

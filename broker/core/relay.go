@@ -81,10 +81,23 @@ func (c *Core) toHolder(from wire.Peer, kind wire.Kind, env []byte, fx *Effects)
 		}
 		return
 	}
+	if via == 0 {
+		via = n.holder(env)
+	}
 	if via == 0 || c.nodeAt[via] != nil {
 		c.counts.NotPassed++ // nobody to give it to: its holder asks again by a new way
 		return
 	}
 	fx.Pass(via, env)
 	c.counts.Relayed++
+}
+
+// holder is the peer of the client whose session the message is about, 0 where that is
+// not there: a node that has not heard it yet does not know the way.
+func (n *node) holder(env []byte) wire.Peer {
+	id, _ := wire.SessionOf(env)
+	if l := n.live[id]; l != nil {
+		return l.client.peer
+	}
+	return 0
 }

@@ -249,7 +249,7 @@ func (c *Core) begin(now time.Time, b *broker, p *pool, key session.OpenKey, m *
 		c.clients[key.Client] = s.client
 	}
 	s.client.held++
-	s.client.way = b.peer
+	s.client.way, s.client.via = b.peer, m.Via
 	c.opens[key] = s
 	fx.Start = append(fx.Start, s)
 	if on != nil {

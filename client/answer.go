@@ -25,7 +25,7 @@ func (a answer) decode(result any) error {
 			return errNoBytes()
 		}
 		if _, err := to.Write(a.body); err != nil {
-			return &session.Error{Code: session.ErrCancelled, Text: "the call was done, its reply could not be written", Cause: err}
+			return &session.Error{Code: session.ErrCancelled, Text: "the call was done, its reply could not be written: " + err.Error(), Cause: err}
 		}
 		return nil
 	}

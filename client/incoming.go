@@ -63,7 +63,7 @@ func (s *Session) receive(ctx context.Context, w *replyTo, tag waiter, result an
 	case err != nil && !w.over && ctx.Err() != nil:
 		return s.cut(ctx, w, tag, ctx.Err())
 	case err != nil && !w.over:
-		err = s.refuse(w, tag, &session.Error{Code: session.ErrCancelled, Text: "the reply could not be written", Cause: err})
+		err = s.refuse(w, tag, &session.Error{Code: session.ErrCancelled, Text: "the reply could not be written: " + err.Error(), Cause: err})
 	case w.err != nil:
 		err = w.take(ctx, nil)
 	case err != nil:

@@ -121,6 +121,28 @@ func TestLargeReply(t *testing.T) {
 	})
 }
 
+// errNoRoom is what a full disk says.
+var errNoRoom = errors.New("no room")
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errNoRoom }
+
+// Who cannot write a reply is told why, however it came.
+func TestReplyCannotBeWritten(t *testing.T) {
+	bothPaths(t, func(t *testing.T, s *client.Session) {
+		t.Helper()
+		for _, size := range []int64{1, large} {
+			for _, method := range []string{"read", "bytes"} {
+				err := s.Call(t.Context(), method, size, full{})
+				if !errors.Is(err, errNoRoom) || !errors.Is(err, session.ErrCancelled) || !strings.Contains(err.Error(), errNoRoom.Error()) {
+					t.Errorf("%s of %d bytes: %v, want cancelled, %v", method, size, err, errNoRoom)
+				}
+			}
+		}
+	})
+}
+
 func TestLargeArgument(t *testing.T) {
 	bothPaths(t, func(t *testing.T, s *client.Session) {
 		t.Helper()

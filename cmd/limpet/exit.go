@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,7 +32,7 @@ var exits = []struct {
 	meaning string
 }{
 	{exitOK, "done"},
-	{exitOther, "anything else, such as a port in use"},
+	{exitOther, "anything else, such as a port in use, or a full disk"},
 	{exitUsage, "wrong usage: a command, flag, variable, endpoint, or argument that is no JSON"},
 	{exitUnreachable, "no broker, or no admin page, answers there"},
 	{exitRefused, "refused, nothing ran: no such pool, method or labels, an argument that does not fit, a full queue"},
@@ -80,6 +81,9 @@ func exitCode(err error) int {
 	}
 	if _, ok := errors.AsType[zmqio.EndpointError](err); ok {
 		return exitUsage
+	}
+	if _, ok := errors.AsType[*fs.PathError](err); ok { // a call is cancelled whose file fails
+		return exitOther
 	}
 	if code, ok := exitOf[session.CodeOf(err)]; ok {
 		return code

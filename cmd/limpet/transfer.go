@@ -37,7 +37,12 @@ func openTransfer(in, out string, stdin io.Reader, stdout, errs io.Writer) (*tra
 			return nil, usageError{fmt.Errorf("--in: %w", err)}
 		}
 		t.in, t.closeIn = f, f.Close
-		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+		switch info, err := f.Stat(); {
+		case err != nil: // whatever it is, it was opened
+		case info.IsDir():
+			_ = f.Close() // nothing was read
+			return nil, usageError{fmt.Errorf("--in: %s is a directory", in)}
+		case info.Mode().IsRegular():
 			t.size = info.Size()
 		}
 	}

@@ -6,7 +6,23 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/limpet-rpc/limpet/session"
 )
+
+// A file that fails in the middle has its call cancelled; nobody has interrupted it.
+func TestFileFailsInTheMiddle(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close() //nolint:errcheck // nothing was written
+	_, err = full.Write([]byte{1})
+	call := &session.Error{Code: session.ErrCancelled, Outcome: session.Unknown, Text: "the reply could not be written", Cause: err}
+	if err == nil || exitCode(call) != exitOther {
+		t.Errorf("%v: exit code %d, want %d", err, exitCode(call), exitOther)
+	}
+}
 
 // A file goes through a worker and comes back as it was, on a terminal with a
 // bar, and FILE.part is there only where the call was not done.
@@ -51,6 +67,7 @@ func TestCallWithFiles(t *testing.T) {
 		{[]string{"fail", "--out", out}, exitMethod},
 		{[]string{"back", "--in", in, "1"}, exitUsage},
 		{[]string{"back", "--in", filepath.Join(dir, "none")}, exitUsage},
+		{[]string{"back", "--in", dir}, exitUsage},
 		{[]string{"back", "--in", in, "--out", filepath.Join(dir, "none", "out")}, exitUsage},
 		{[]string{"add", "1", "--out", out}, exitRefused},
 	} {

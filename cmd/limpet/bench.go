@@ -77,11 +77,11 @@ func (c *benchCommand) run(ctx context.Context, args []string, in io.Reader, out
 	if err := b.call(ctx, b.sessions[0]); err != nil { // what cannot work at all is no measurement
 		return fmt.Errorf("the first call: %w", err)
 	}
-	fmt.Fprintf(errs, "%d sessions are open; calling %s for %s\n", c.sessions, plain(b.method), c.duration)
+	fmt.Fprintf(errs, "%s open; calling %s for %s\n", many(c.sessions, "session"), plain(b.method), c.duration)
 	calling, cancel := context.WithTimeout(ctx, c.duration)
 	defer cancel()
 	t := b.measure(calling, errs)
-	fmt.Fprintf(out, "pool %s, method %s, %d sessions\n", plain(b.pool), plain(b.method), c.sessions)
+	fmt.Fprintf(out, "pool %s, method %s, %s\n", plain(b.pool), plain(b.method), many(c.sessions, "session"))
 	t.write(out)
 	return t.failure()
 }

@@ -61,7 +61,7 @@ func TestBenchInterrupted(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if line, err := bufio.NewReader(errs).ReadString('\n'); err != nil || !strings.Contains(line, "2 sessions are open") {
+	if line, err := bufio.NewReader(errs).ReadString('\n'); err != nil || !strings.Contains(line, "2 sessions open") {
 		t.Errorf("%q, %v", line, err)
 	}
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {

@@ -165,7 +165,7 @@ func (t *roll) clear() {
 
 func (t *roll) end(sum client.Complete) {
 	t.clear()
-	fmt.Fprintf(t.out, "%d members", sum.Members)
+	fmt.Fprint(t.out, many(sum.Members, "member"))
 	for _, part := range parts(sum) {
 		if part.count > 0 {
 			fmt.Fprintf(t.out, ", %d %s", part.count, part.fate)

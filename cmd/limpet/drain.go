@@ -76,7 +76,7 @@ func (c *drainCommand) drain(ctx context.Context, node string, out io.Writer) er
 			fmt.Fprintf(out, "node %s is gone\n", id)
 			return nil
 		case open != last:
-			fmt.Fprintf(out, "waits for %d sessions\n", open)
+			fmt.Fprintf(out, "waits for %s\n", many(open, "session"))
 			last = open
 		}
 		select {

@@ -81,7 +81,7 @@ func (f *httpFlags) run(ctx context.Context, out, logTo io.Writer) error {
 		return usageError{err}
 	}
 	if f.check {
-		fmt.Fprintf(out, "%s: %d routes, no mistakes\n", plain(f.routes), len(routes.Routes))
+		fmt.Fprintf(out, "%s: %s, no mistakes\n", plain(f.routes), many(len(routes.Routes), "route"))
 		return nil
 	}
 	log := f.logging.logger(logTo)

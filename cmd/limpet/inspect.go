@@ -103,7 +103,7 @@ func writeInspection(w io.Writer, in *core.Inspection) {
 }
 
 func writeDeath(w io.Writer, d *core.DeathStatus) {
-	fmt.Fprintf(w, "LOST      %s ago, with %d sessions: %s\n", span(d.Ago), d.Sessions, plain(d.Why))
+	fmt.Fprintf(w, "LOST      %s ago, with %s: %s\n", span(d.Ago), many(d.Sessions, "session"), plain(d.Why))
 	fmt.Fprintf(w, "node      %s (%s)\n", plain(d.Name), d.Node)
 	fmt.Fprintf(w, "process   %d on %s\n", d.PID, plain(d.Host))
 	writeStack(w, "dump", d.Dump)

@@ -28,8 +28,8 @@ func (v *view) write(w io.Writer, page *admin.Page) {
 	for _, a := range alerts(st) {
 		fmt.Fprintln(w, "ALERT    "+plain(a))
 	}
-	fmt.Fprintf(w, "broker   %s, %s, up %s, epoch %d, %d clients\n",
-		plain(st.Name), plain(st.Program), span(st.Uptime), st.Epoch, st.Clients)
+	fmt.Fprintf(w, "broker   %s, %s, up %s, epoch %d, %s\n",
+		plain(st.Name), plain(st.Program), span(st.Uptime), st.Epoch, many(st.Clients, "client"))
 	v.cell(w, page.Cell)
 	v.pools(w, st)
 	v.nodes(w, st)
@@ -48,7 +48,7 @@ func (v *view) cell(w io.Writer, c *admin.Cell) {
 	if c == nil {
 		return
 	}
-	fmt.Fprintf(w, "cell     %s, %s of epoch %d, limit %s, %d candidates", plain(c.Dir), plain(c.Role), c.Epoch, span(c.Limit), len(c.Candidates))
+	fmt.Fprintf(w, "cell     %s, %s of epoch %d, limit %s, %s", plain(c.Dir), plain(c.Role), c.Epoch, span(c.Limit), many(len(c.Candidates), "candidate"))
 	if c.Votes > 0 {
 		fmt.Fprintf(w, ", accused by %d of %d", c.Votes, c.Voters)
 	}
@@ -83,13 +83,13 @@ func alerts(st *core.Status) []string {
 		switch n := &st.Nodes[i]; n.State {
 		case "alive", "draining":
 		default:
-			all = append(all, fmt.Sprintf("node %s (%s, process %d) is %s: silent for %s, %d sessions", n.Name, n.Host, n.PID, n.State, span(n.Silent), n.Open))
+			all = append(all, fmt.Sprintf("node %s (%s, process %d) is %s: silent for %s, %s", n.Name, n.Host, n.PID, n.State, span(n.Silent), many(n.Open, "session")))
 		}
 	}
 	all = append(all, lostSlots(st)...)
 	for i := range st.Lost {
 		if l := &st.Lost[i]; l.Ago < lostRecent.Seconds() && l.Sessions > 0 {
-			all = append(all, fmt.Sprintf("node %s (%s, process %d) was lost %s ago, with %d sessions: %s", l.Name, l.Host, l.PID, span(l.Ago), l.Sessions, l.Why))
+			all = append(all, fmt.Sprintf("node %s (%s, process %d) was lost %s ago, with %s: %s", l.Name, l.Host, l.PID, span(l.Ago), many(l.Sessions, "session"), l.Why))
 		}
 	}
 	for i := range st.Pools {
@@ -107,8 +107,8 @@ func alerts(st *core.Status) []string {
 func lostSlots(st *core.Status) (all []string) {
 	for i := range st.Nodes {
 		if n := &st.Nodes[i]; n.Quarantined > 0 {
-			all = append(all, fmt.Sprintf("node %s (%s, process %d) has %d slots in quarantine, their calls hang: limpet inspect %s",
-				n.Name, n.Host, n.PID, n.Quarantined, n.Name))
+			all = append(all, fmt.Sprintf("node %s (%s, process %d) has %s in quarantine, held by calls that hang: limpet inspect %s",
+				n.Name, n.Host, n.PID, many(n.Quarantined, "slot"), n.Name))
 		}
 	}
 	return all
@@ -190,9 +190,9 @@ func (v *view) casts(w io.Writer, st *core.Status) {
 	shown := v.bound(len(st.Casts))
 	for i := range shown {
 		b := &st.Casts[i]
-		of := fmt.Sprintf("%d nodes", b.Members)
+		of := many(b.Members, "node")
 		if b.Sessions {
-			of = fmt.Sprintf("%d sessions", b.Members)
+			of = many(b.Members, "session")
 		}
 		t.row(b.Method, b.Pool, b.Client, span(b.Age), b.Answered, b.Other, of, waits(b))
 	}

@@ -31,8 +31,8 @@ func TestAlerts(t *testing.T) {
 			Name: "w", Host: "h", PID: 7, State: "late", Silent: 1.5, Open: 3,
 		}}},
 		"with 1 session: no beat": {Lost: []core.LostStatus{{Ago: 1, Sessions: 1, Why: "no beat"}}},
-		"is suspect": {Nodes: []core.NodeStatus{{State: "suspect"}}},
-		"is cut off": {Nodes: []core.NodeStatus{{State: "cut off"}}},
+		"is suspect":              {Nodes: []core.NodeStatus{{State: "suspect"}}},
+		"is cut off":              {Nodes: []core.NodeStatus{{State: "cut off"}}},
 		"was lost 1m30s ago, with 2 sessions: no beat": {Lost: []core.LostStatus{{Ago: 90, Sessions: 2, Why: "no beat"}}},
 		"node w (h, process 7) has 2 slots in quarantine, held by calls that hang: limpet inspect w": {Nodes: []core.NodeStatus{{
 			Name: "w", Host: "h", PID: 7, State: "alive", Quarantined: 2,

@@ -129,7 +129,11 @@ func (a *asker) shown(reply codec.Body) ([]byte, error) {
 func wordArgs(least, most int, names ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) < least {
-			return fmt.Errorf("%s is missing", strings.Join(names[len(args):least], " and "))
+			missing, verb := names[len(args):least], "is"
+			if len(missing) > 1 {
+				verb = "are"
+			}
+			return fmt.Errorf("%s %s missing", strings.Join(missing, " and "), verb)
 		}
 		if len(args) > most {
 			return fmt.Errorf("too many arguments from %q on; JSON with spaces wants quotes", args[most])

@@ -15,7 +15,6 @@ import (
 
 	"github.com/limpet-rpc/limpet/broker/admin"
 	"github.com/limpet-rpc/limpet/broker/core"
-	"github.com/limpet-rpc/limpet/session"
 )
 
 // drainCommand is limpet drain.
@@ -102,7 +101,7 @@ func (c *drainCommand) ask(ctx context.Context, node string) (string, error) {
 	case err != nil:
 		return "", err
 	case status == http.StatusNotFound:
-		return "", &session.Error{Code: session.ErrPoolUnknown, Text: reason(page) + "; limpet status lists the nodes"}
+		return "", refusedError{reason(page) + "; 'limpet status' lists the nodes"}
 	case status != http.StatusOK:
 		return "", fmt.Errorf("drain: %s", reason(page))
 	}

@@ -29,6 +29,7 @@ func TestEnds(t *testing.T) {
 		{"call lab add 5", exitOK, nil},
 		{"call lab add -5", exitOK, nil},
 		{"--help", exitOK, nil},
+		{"call", exitUsage, []string{"POOL and METHOD are missing"}},
 		{"call lab", exitUsage, []string{"METHOD is missing", "'limpet call --help'"}},
 		{"call lab add 1 2", exitUsage, []string{`too many arguments from "2"`}},
 		{"call lab add {", exitUsage, []string{"argument: not JSON", "cut short"}},

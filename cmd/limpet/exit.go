@@ -68,6 +68,12 @@ type usageError struct{ error }
 // Unwrap is what is wrong.
 func (e usageError) Unwrap() error { return e.error }
 
+// refusedError is what a broker would not begin.
+type refusedError struct{ why string }
+
+// Error is why not.
+func (e refusedError) Error() string { return e.why }
+
 // errInterrupted is a signal that ended the program.
 var errInterrupted = fmt.Errorf("interrupted: %w", session.ErrCancelled)
 
@@ -81,6 +87,9 @@ func exitCode(err error) int {
 	}
 	if _, ok := errors.AsType[zmqio.EndpointError](err); ok {
 		return exitUsage
+	}
+	if _, ok := errors.AsType[refusedError](err); ok {
+		return exitRefused
 	}
 	if _, ok := errors.AsType[*fs.PathError](err); ok { // a call is cancelled whose file fails
 		return exitOther

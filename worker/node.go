@@ -20,6 +20,7 @@ import (
 	"github.com/limpet-rpc/limpet/internal/span"
 	"github.com/limpet-rpc/limpet/internal/supervise"
 	"github.com/limpet-rpc/limpet/internal/version"
+	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/internal/zmqio"
 	"github.com/limpet-rpc/limpet/session"
 	"github.com/limpet-rpc/limpet/worker/core"
@@ -105,6 +106,7 @@ func newNode(o Options, pools []Served) (*node, error) {
 	}
 	n := &node{began: time.Now(), log: o.Logger, name: o.Name, grace: o.Grace, pools: map[string]Served{}, drained: make(chan time.Duration, 1)}
 	n.spare.New = func() any { return new(core.Effects) }
+	n.noise.brokers = map[wire.Peer]string{}
 	if n.log == nil {
 		n.log = slog.Default()
 	}
@@ -191,6 +193,7 @@ func (n *node) connect(brokers string) error {
 		if err != nil {
 			return fmt.Errorf("broker %q: %w", endpoint, err)
 		}
+		n.noise.brokers[peer] = strings.TrimSpace(endpoint)
 		n.core.AddBroker(time.Now(), peer, &n.fx)
 	}
 	return nil

@@ -102,6 +102,7 @@ func malformed() map[string]struct {
 		"map of 4 billion":          env(pack(wire.KindOpen, "\xdf\xff\xff\xff\xff"), session.ErrBadMessage),
 		"string of 4 GiB":           env(pack(wire.KindOpen, "\x81\xa4pool\xdb\xff\xff\xff\xff"), session.ErrBadMessage),
 		"pool that is a number":     env(pack(wire.KindOpen, "\x81\xa4pool\x07"), session.ErrBadMessage),
+		"field without a name":      env(pack(wire.KindRegister, "\x81\xa5pools\x91\x81\xa0\xc1"), session.ErrBadMessage),
 		"client that is short":      env(pack(wire.KindOpen, "\x81\xa6client\xc4\x02ab"), session.ErrBadMessage),
 		"deep nesting":              env(pack(wire.KindOpen, "\x81\xa1x"+strings.Repeat("\x91", 100_000)), session.ErrBadMessage),
 		"hello of a stranger role":  env(control(&wire.Hello{Min: 1, Max: 1, Role: "pirate", ID: uuid.New()}), session.ErrBadMessage),

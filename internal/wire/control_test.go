@@ -318,6 +318,8 @@ func TestMsgpackThatIsNotWhatItSays(t *testing.T) {
 		"a number for a label":         register("labels", 0x81, 0xa1, 'k', 1),
 		"an extension for labels":      register("labels", 0xc7, 5, 1, 0xdf, 0xff, 0xff, 0xff, 0xff),
 		"a 4 GiB id":                   append([]byte{byte(KindHello), 0x81, 0xa2, 'i', 'd'}, 0xc6, 0xff, 0xff, 0xff, 0xff),
+		"a field of no name in a pool": register("pools", 0x91, 0x81, 0xa0, 0xc1),
+		"a field of no name in a list": register("pools", 0x91, 0x81, 0xa0, 0x91, 0xc1),
 		"a key of 15 bytes":            append([]byte{byte(KindOpened), 0x81, 0xa3, 'k', 'e', 'y', 0xc4, 15}, make([]byte, 15)...),
 		"more sessions than are taken": register("live", append([]byte{0xdc, 0xff, 0xff}, bytes.Repeat([]byte{0xc0}, 1<<16-1)...)...),
 	} {
@@ -444,6 +446,7 @@ func FuzzParseControl(f *testing.F) {
 		f.Add(AppendControl(nil, m))
 	}
 	f.Add([]byte{byte(KindRegister), 0x81, 0xa4, 'l', 'i', 'v', 'e', 0xdd, 0xff, 0xff, 0xff, 0xff})
+	f.Add([]byte{byte(KindRegister), 0x81, 0xa4, 'l', 'i', 'v', 'e', 0x91, 0x81, 0xa0, 0xc1})
 	f.Fuzz(func(t *testing.T, env []byte) {
 		m, err := ParseControl(env)
 		if err != nil {

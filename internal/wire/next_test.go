@@ -66,6 +66,7 @@ func FuzzParseNext(f *testing.F) {
 	f.Add(good[:len(good)-3])
 	f.Add([]byte{0x81, 0xa5, 's', 't', 'e', 'p', 's', 0xdd, 0xff, 0xff, 0xff, 0xff})
 	f.Add([]byte{0xc0})
+	f.Add([]byte{0x81, 0xa5, 's', 't', 'e', 'p', 's', 0x91, 0x81, 0xa0, 0xc1})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		n, err := ParseNext(body)
 		if err == nil && n.Check() != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"strings"
 
 	"github.com/limpet-rpc/limpet/internal/codec"
 )
@@ -87,7 +88,7 @@ func within(step string, err error) error {
 	if !ok {
 		return &fieldError{step, err}
 	}
-	if inner.path[0] != '[' {
+	if !strings.HasPrefix(inner.path, "[") { // the name of a field may be empty: strangers choose it
 		step += "."
 	}
 	return &fieldError{step + inner.path, inner.err}

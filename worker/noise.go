@@ -20,7 +20,8 @@ func (q *noise) event(log *slog.Logger, e *core.Event) {
 	switch e.What {
 	case core.EventBad:
 		if unsaid, ok := q.bad.May(time.Now(), e.Peer); ok {
-			log.Warn(e.What, q.from(e.Peer), "code", e.Code.Error(), "text", e.Text, "unsaid", unsaid)
+			who, whose := q.from(e.Peer)
+			log.Warn(e.What, who, whose, "code", e.Code.Error(), "text", e.Text, "unsaid", unsaid)
 		}
 	case core.EventOpened, core.EventEnded:
 		if !log.Enabled(context.Background(), slog.LevelDebug) {
@@ -30,16 +31,18 @@ func (q *noise) event(log *slog.Logger, e *core.Event) {
 	case core.EventResized:
 		log.Info(e.What, "pool", e.Pool, "text", e.Text)
 	case core.EventRefusedBy, core.EventBrokerLost:
-		log.Warn(e.What, q.from(e.Peer), "code", e.Code.Error(), "text", e.Text)
+		who, whose := q.from(e.Peer)
+		log.Warn(e.What, who, whose, "code", e.Code.Error(), "text", e.Text)
 	default:
-		log.Info(e.What, q.from(e.Peer), "text", e.Text)
+		who, whose := q.from(e.Peer)
+		log.Info(e.What, who, whose, "text", e.Text)
 	}
 }
 
-// from says whose doing it was: a broker has an endpoint, any other peer a number.
-func (q *noise) from(p wire.Peer) slog.Attr {
+// from is a key and whose doing it was: a broker has an endpoint, any other peer a number.
+func (q *noise) from(p wire.Peer) (who string, whose any) {
 	if endpoint, is := q.brokers[p]; is {
-		return slog.String("broker", endpoint)
+		return "broker", endpoint
 	}
-	return slog.Any("peer", p)
+	return "peer", p
 }

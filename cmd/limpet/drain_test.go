@@ -11,7 +11,8 @@ func TestDrain(t *testing.T) {
 	c := newCell(t)
 	old := c.serve(t, "old")
 	c.serve(t, "new")
-	if got := c.limpet(t, "", "drain", "nobody"); got.code != exitRefused || got.err != "limpet: drain node \"nobody\": broker: no such node; 'limpet status' lists the nodes\n" {
+	const none = "limpet: drain node \"nobody\": broker: no such node; 'limpet status' lists the nodes\n"
+	if got := c.limpet(t, "", "drain", "nobody"); got.code != exitRefused || got.err != none {
 		t.Errorf("a node that does not exist: %+v", got)
 	}
 	got := c.limpet(t, "", "drain", "old", "--deadline", "5s")

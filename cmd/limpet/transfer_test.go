@@ -16,7 +16,7 @@ func TestFileFailsInTheMiddle(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	defer full.Close() //nolint:errcheck // nothing was written
+	defer func() { _ = full.Close() }()
 	_, err = full.Write([]byte{1})
 	call := &session.Error{Code: session.ErrCancelled, Outcome: session.Unknown, Text: "the reply could not be written", Cause: err}
 	if err == nil || exitCode(call) != exitOther {

@@ -83,13 +83,15 @@ func alerts(st *core.Status) []string {
 		switch n := &st.Nodes[i]; n.State {
 		case "alive", "draining":
 		default:
-			all = append(all, fmt.Sprintf("node %s (%s, process %d) is %s: silent for %s, %s", n.Name, n.Host, n.PID, n.State, span(n.Silent), many(n.Open, "session")))
+			all = append(all, fmt.Sprintf("node %s (%s, process %d) is %s: silent for %s, %s",
+				n.Name, n.Host, n.PID, n.State, span(n.Silent), many(n.Open, "session")))
 		}
 	}
 	all = append(all, lostSlots(st)...)
 	for i := range st.Lost {
 		if l := &st.Lost[i]; l.Ago < lostRecent.Seconds() && l.Sessions > 0 {
-			all = append(all, fmt.Sprintf("node %s (%s, process %d) was lost %s ago, with %s: %s", l.Name, l.Host, l.PID, span(l.Ago), many(l.Sessions, "session"), l.Why))
+			all = append(all, fmt.Sprintf("node %s (%s, process %d) was lost %s ago, with %s: %s",
+				l.Name, l.Host, l.PID, span(l.Ago), many(l.Sessions, "session"), l.Why))
 		}
 	}
 	for i := range st.Pools {

@@ -54,7 +54,9 @@ type Parent struct {
 	orders chan Order
 	gone   chan struct{}
 
-	beat time.Time // the last one; owned by the loop that calls Beat
+	// owned by the loop that calls Beat
+	beat time.Time // the last one
+	turn time.Time // the last call
 }
 
 // Order is what the supervisor wants of this process.
@@ -138,13 +140,18 @@ type Load struct {
 }
 
 // Beat is called by the loop that does the work, at every turn, and beats when
-// that is due.
+// that is due. A beat vouches for the turn before: of this one it is not known yet
+// whether it comes to its end, and with it the beats for the brokers.
 func (p *Parent) Beat(now time.Time, look func() Load) {
+	before := p.turn
+	if p.turn = now; before.IsZero() {
+		before = now
+	}
 	if now.Sub(p.beat) < p.every {
 		return
 	}
 	p.beat = now
-	m := message{Is: isBeat, Load: look()}
+	m := message{Is: isBeat, Load: look(), Turn: now.Sub(before)}
 	_ = p.link.send(m, nil) // one that does not fit is missed
 }
 

@@ -35,7 +35,7 @@ var exits = []struct {
 	{exitOther, "anything else, such as a port in use, or a full disk"},
 	{exitUsage, "wrong usage: a command, flag, variable, endpoint, or argument that is no JSON"},
 	{exitUnreachable, "no broker, or no admin page, answers there"},
-	{exitRefused, "refused, nothing ran: no such pool, method or labels, an argument that does not fit, a full queue"},
+	{exitRefused, "refused, nothing ran: no such pool, node, session, method or labels, an argument that does not fit, a full queue"},
 	{exitMethod, "the method's own error, or a worker that failed to open the session"},
 	{exitLost, "the worker or the session is lost; the call may have run, or not: the text says which"},
 	{exitTimeout, "no worker came free in time, or the call took longer than it may"},

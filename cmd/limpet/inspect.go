@@ -14,7 +14,6 @@ import (
 
 	"github.com/limpet-rpc/limpet/broker/admin"
 	"github.com/limpet-rpc/limpet/broker/core"
-	"github.com/limpet-rpc/limpet/session"
 )
 
 // inspectCommand is limpet inspect.
@@ -60,7 +59,7 @@ func (c *inspectCommand) inspect(ctx context.Context, what string, out io.Writer
 	case err != nil:
 		return err
 	case status == http.StatusNotFound:
-		return &session.Error{Code: session.ErrSessionUnknown, Text: what + ": " + reason(page)}
+		return refusedError{what + ": " + reason(page)}
 	case status != http.StatusOK:
 		return fmt.Errorf("inspect: %s", reason(page))
 	case c.json:

@@ -34,7 +34,7 @@ func TestInspect(t *testing.T) {
 		t.Errorf("by session %q: %+v", id, by)
 	}
 	for _, who := range []string{"nobody", "00000000-0000-4000-8000-000000000000"} {
-		if got := c.limpet(t, "", "inspect", who); got.code == exitOK || !strings.Contains(got.err, "no call of it has hung") {
+		if got := c.limpet(t, "", "inspect", who); got.code != exitRefused || !strings.Contains(got.err, "no call of it has hung") {
 			t.Errorf("inspect %s: %+v", who, got)
 		}
 	}

@@ -129,29 +129,20 @@ func (m *Monitor[K]) Watch(now time.Time, k K, interval time.Duration, misses in
 
 // Beat notes that k was heard. If it was late or suspect, the change back to
 // Alive is returned and true. Nothing happens for one that is not watched.
-func (m *Monitor[K]) Beat(now time.Time, k K) (Change[K], bool) { return m.Heard(now, k, 0) }
-
-// Heard is Beat with a beat that vouches for less than now: k is known to have
-// been there age ago (0 or more), and no later. It changes the state for the better
-// only, to what the silence since then amounts to.
-func (m *Monitor[K]) Heard(now time.Time, k K, age time.Duration) (Change[K], bool) {
+func (m *Monitor[K]) Beat(now time.Time, k K) (Change[K], bool) {
 	w := m.all[k]
 	if w == nil {
 		return Change[K]{}, false
 	}
 	at := m.observe(now)
 	from, silent := w.state, max(0, at-w.last)
-	w.last = max(w.last, at-max(0, age))
+	w.last = max(w.last, at)
 	if from == Alive {
 		return Change[K]{}, false // its due is early now; Check sees that
 	}
-	to := w.stateAfter(max(0, at-w.last))
-	if to >= from {
-		return Change[K]{}, false
-	}
-	w.state = to
+	w.state = Alive
 	m.arm(w)
-	return Change[K]{Who: k, From: from, To: to, Silent: silent}, true
+	return Change[K]{Who: k, From: from, To: Alive, Silent: silent}, true
 }
 
 // Forget stops watching k.

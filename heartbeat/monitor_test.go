@@ -65,28 +65,6 @@ func TestBeatBringsBack(t *testing.T) {
 
 // A long window leaves the due time of a late one far out; the beat must draw
 // it in again.
-// A beat that vouches for the past only is no better than one of that time.
-func TestBeatOfThePast(t *testing.T) {
-	m := New[string](tick)
-	m.Watch(at(0), "a", time.Second, 3)
-	checkUntil(m, 0, 2*time.Second)
-	if c, ok := m.Heard(at(2*time.Second), "a", 1500*time.Millisecond); ok {
-		t.Errorf("1.5 s old: %+v", c)
-	}
-	checkUntil(m, 2*time.Second, 2500*time.Millisecond)
-	if _, silent, _ := m.State("a"); silent != 2*time.Second {
-		t.Errorf("silent for %v, want 2s", silent)
-	}
-	if c, ok := m.Heard(at(2500*time.Millisecond), "a", 3*time.Second); ok {
-		t.Errorf("older than what is known: %+v", c)
-	}
-	expect(t, checkUntil(m, 2500*time.Millisecond, 2700*time.Millisecond), "2.64s a late>suspect")
-	if c, ok := m.Heard(at(2700*time.Millisecond), "a", 1300*time.Millisecond); !ok || c != (Change[string]{"a", Suspect, Late, 2200 * time.Millisecond}) {
-		t.Errorf("1.3 s old: %+v, %v", c, ok)
-	}
-	expect(t, checkUntil(m, 2700*time.Millisecond, 5*time.Second), "3.54s a late>suspect", "4.4s a suspect>gone")
-}
-
 func TestLateAgainUnderALongWindow(t *testing.T) {
 	m := New[string](tick)
 	m.Watch(at(0), "a", time.Second, 1000)

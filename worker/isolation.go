@@ -242,11 +242,14 @@ func (n *node) endBy(deadline time.Duration) {
 	}
 }
 
-// beatUp tells the supervisor that this loop turns.
+// beatUp tells the supervisor that this loop turns, once what it has said to brokers
+// has left: a process that is starved between the two would be given up by them first,
+// and nobody would know why.
 func (n *node) beatUp(now time.Time) {
 	if n.parent == nil {
 		return
 	}
+	n.loop.Flush()
 	n.parent.Beat(now, func() supervise.Load {
 		n.mu.Lock()
 		defer n.mu.Unlock()

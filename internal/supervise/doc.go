@@ -1,9 +1,7 @@
 // Package supervise answers one question: how does a program keep worker
 // processes of its own alive? The parent (Run) executes its own program once
 // for every seat and keeps the seats filled; the child (Parent) says what it
-// is and beats from the loop that does its work. A beat vouches for the loop's turn
-// before, what it said to brokers in that one has been sent: so a process that
-// comes to one turn in seconds is judged here before the brokers judge it.
+// is and beats from the loop that does its work.
 //
 // One process, as its seat sees it:
 //

@@ -28,7 +28,6 @@ type message struct {
 	Node     string        `json:"node,omitempty"`
 	Record   string        `json:"record,omitempty"` // path of its start record
 	Load                   // in a beat
-	Turn     time.Duration `json:"turn,omitempty"`     // in a beat: nanoseconds since the loop's turn before, which is done
 	Deadline time.Duration `json:"deadline,omitempty"` // nanoseconds
 	Text     string        `json:"text,omitempty"`
 }

@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -61,35 +60,4 @@ func TestLink(t *testing.T) {
 	if err := lent.Close(); err != nil {
 		t.Error(err)
 	}
-}
-
-// A beat vouches for the turn before it.
-func TestBeatVouchesForTheTurnBefore(t *testing.T) {
-	up, file, err := pair()
-	if err != nil {
-		t.Fatal(err)
-	}
-	fd, err := unix.Dup(int(file.Fd()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	down, err := newLink(fd)
-	if err := errors.Join(err, file.Close()); err != nil {
-		t.Fatal(err)
-	}
-	p, now := &Parent{link: down, every: time.Second}, time.Unix(1000, 0)
-	for _, turn := range []struct{ after, want time.Duration }{
-		{0, 0}, {time.Second, time.Second}, {900 * time.Millisecond, -1}, {200 * time.Millisecond, 200 * time.Millisecond}, {5 * time.Second, 5 * time.Second},
-	} {
-		now = now.Add(turn.after)
-		p.Beat(now, func() Load { return Load{Held: 3} })
-		if turn.want < 0 {
-			continue // not due
-		}
-		if m, _, err := up.receive(); err != nil || m.Is != isBeat || m.Held != 3 || m.Turn != turn.want {
-			t.Errorf("a turn after %s: %+v, %v, want %s", turn.after, m, err, turn.want)
-		}
-	}
-	down.close()
-	up.close()
 }

@@ -54,9 +54,7 @@ type Parent struct {
 	orders chan Order
 	gone   chan struct{}
 
-	// owned by the loop that calls Beat
-	beat time.Time // the last one
-	turn time.Time // the last call
+	beat time.Time // the last one; owned by the loop that calls Beat
 }
 
 // Order is what the supervisor wants of this process.
@@ -139,19 +137,14 @@ type Load struct {
 	Age     time.Duration `json:"age,omitempty"`
 }
 
-// Beat is called by the loop that does the work, at every turn, and beats when
-// that is due. A beat vouches for the turn before: of this one it is not known yet
-// whether it comes to its end, and with it the beats for the brokers.
+// Beat is called by the loop that does the work, at every turn, once what that turn
+// has said to others has been sent; it beats when that is due.
 func (p *Parent) Beat(now time.Time, look func() Load) {
-	before := p.turn
-	if p.turn = now; before.IsZero() {
-		before = now
-	}
 	if now.Sub(p.beat) < p.every {
 		return
 	}
 	p.beat = now
-	m := message{Is: isBeat, Load: look(), Turn: now.Sub(before)}
+	m := message{Is: isBeat, Load: look()}
 	_ = p.link.send(m, nil) // one that does not fit is missed
 }
 

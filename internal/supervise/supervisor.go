@@ -175,7 +175,7 @@ func (s *Supervisor) up(now time.Time, p *process, m message) {
 }
 
 func (s *Supervisor) beat(now time.Time, p *process, m message) {
-	s.beats.Heard(now, p, m.Turn)
+	s.beats.Beat(now, p)
 	p.load, p.told = m.Load, now
 	if m.Registered && !p.registered {
 		p.registered = true

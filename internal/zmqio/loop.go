@@ -441,11 +441,17 @@ func (l *Loop) turn() {
 		runtime.Gosched()
 	}
 	l.gather()
-	for _, s := range *l.sockets.Load() {
-		s.flushAsOwner()
-	}
+	l.Flush()
 	if !more {
 		l.fail(l.park(l.alarm()))
+	}
+}
+
+// Flush sends what has been queued. The loop does so at the end of each turn; a handler may,
+// on the loop's goroutine, where something else must not be known before.
+func (l *Loop) Flush() {
+	for _, s := range *l.sockets.Load() {
+		s.flushAsOwner()
 	}
 }
 

@@ -67,6 +67,35 @@ func TestEveryEnvelopeArrivesOnceAndInOrder(t *testing.T) {
 	}
 }
 
+// What a handler has flushed arrives while it goes on: it would wait for minutes here.
+func TestFlushBeforeTheEndOfATurn(t *testing.T) {
+	heard := make(chan string, 1)
+	server, _ := start(t, &desk{envelope: func(_ wire.Peer, env []byte) { heard <- string(env) }}, Options{})
+	l, _ := start(t, &desk{}, Options{})
+	to := connect(t, l, listen(t, server))
+	if err := l.Send(to, []byte("first")); err != nil { // there is a connection then
+		t.Fatal(err)
+	}
+	await(t, heard, "the first")
+	done := make(chan struct{})
+	l.Do(func() {
+		defer close(done)
+		if err := l.Send(to, []byte("second")); err != nil {
+			t.Error(err)
+		}
+		l.Flush()
+		select {
+		case got := <-heard:
+			if got != "second" {
+				t.Errorf("got %q", got)
+			}
+		case <-time.After(patience):
+			t.Error("it has not left")
+		}
+	})
+	await(t, done, "the handler")
+}
+
 // TestSendSoonWakesTheLoop would wait for an hour if the loop slept on.
 func TestSendSoonWakesTheLoop(t *testing.T) {
 	_, endpoint := echo(t, Options{Tick: time.Hour})

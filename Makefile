@@ -81,13 +81,13 @@ mutants: ## remove one protection at a time (tests/mutants): some seed must noti
 	SEEDS= GO=$(GO) scripts/mutants.sh $(if $(QUICK),--quick $(MAIN_MUTANTS))
 
 .PHONY: soak
-soak: deps ## the long runs: 200,000 seeds, all mutants, 600,000 HTTP requests, every prime by itself, a scatter of a million, a slow member of a broadcast, the chaos soak, every fuzz target for a minute
+soak: deps ## the long runs: 200,000 seeds, all mutants, 600,000 HTTP requests, every prime by itself, a scatter of a million, a slow member of a broadcast, 120,000 strangers, the chaos soak, every fuzz target for a minute
 	$(MAKE) sim SEEDS=$(MARATHON)
 	$(GO) test -count 1 -timeout 4h -v -run '^TestCellSeeds$$' ./internal/sim -cell-seeds 100000
 	$(GO) test -count 1 -timeout 1h -v -run 'Election|Busy' ./heartbeat -election-faults 3 -election-seeds 20000
 	$(MAKE) mutants QUICK=
 	cd tests/bench && $(GO) build -buildvcs=false -o limpet-bench . && ./limpet-bench primes-soak --check && ./limpet-bench primes-every --check
-	LIMPET_SOAK=1 $(GO) test -count 1 -timeout 1h -v -run '^(TestScatterAMillion|TestBroadcastSlowMember)$$' ./tests
+	LIMPET_SOAK=1 $(GO) test -count 1 -timeout 1h -v -run '^(TestScatterAMillion|TestBroadcastSlowMember|TestStormOfMutants)$$' ./tests
 	cd tests/chaos && LIMPET_SOAK=1 $(GO) test -count 1 -timeout 2h -v ./...
 	$(MAKE) fuzz FUZZTIME=1m
 

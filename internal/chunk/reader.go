@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+	"sync"
 
 	"github.com/limpet-rpc/limpet/session"
 )
@@ -54,14 +55,19 @@ type Source interface {
 	End(sum uint32) error
 }
 
-// Reader reads what comes as chunks. It is for one goroutine at a time.
+// Reader reads what comes as chunks. It is for one goroutine at a time, but for Stop,
+// which finds another one where a handler has left that behind with it.
 type Reader struct {
+	// fixed
 	ctx  context.Context //nolint:containedctx // its reads are its call's
 	from Source
 	bell Bell
+	sums bool
+
+	mu   sync.Mutex // not held by who waits, or writes
 	part session.Chunk
 	rest []byte
-	sums bool
+	lent bool // somebody writes rest
 	sum  uint32
 	err  error
 }
@@ -77,6 +83,8 @@ func (r *Reader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if !r.fill() {
 		return 0, r.err
 	}
@@ -87,10 +95,11 @@ func (r *Reader) Read(p []byte) (int, error) {
 
 // WriteTo implements io.WriterTo: each chunk is written from where it lies.
 func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for r.fill() {
-		m, err := w.Write(r.rest)
+		m, err := r.lend(w)
 		n += int64(m)
-		r.rest = r.rest[m:]
 		if err != nil {
 			return n, err
 		}
@@ -101,7 +110,23 @@ func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
 	return n, r.err
 }
 
-// fill has something to read, unless it has come to the end.
+// lend writes what there is, whose memory stays until that has ended. The caller holds
+// mu, and has it again.
+func (r *Reader) lend(w io.Writer) (n int, err error) {
+	rest := r.rest
+	r.lent = true
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		r.lent = false
+		if r.rest = rest[max(0, min(n, len(rest))):]; r.err != nil { // stopped meanwhile
+			r.drop()
+		}
+	}()
+	return w.Write(rest)
+}
+
+// fill has something to read, unless it has come to the end. The caller holds mu.
 func (r *Reader) fill() bool {
 	for r.err == nil && len(r.rest) == 0 {
 		r.part.Drop()
@@ -112,7 +137,11 @@ func (r *Reader) fill() bool {
 		case look == Ended:
 			r.err = r.from.End(r.sum)
 		case look == Waits:
-			r.err = r.bell.wait(r.ctx)
+			r.mu.Unlock()
+			err := r.bell.wait(r.ctx)
+			if r.mu.Lock(); r.err == nil {
+				r.err = err
+			}
 		default:
 			r.part, r.rest = part, part.Body
 			if r.sums {
@@ -123,11 +152,21 @@ func (r *Reader) fill() bool {
 	return len(r.rest) > 0
 }
 
-// Stop ends the reader and gives its memory back. What ended it before counts.
+// Stop ends the reader and gives its memory back, once nobody writes that any more. What
+// ended it before counts. It does not wait.
 func (r *Reader) Stop(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.err == nil {
 		r.err = err
 	}
+	if !r.lent {
+		r.drop()
+	}
+	r.bell.Ring()
+}
+
+func (r *Reader) drop() {
 	r.rest = nil
 	r.part.Drop()
 }

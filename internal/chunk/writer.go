@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+	"sync"
 
 	"github.com/limpet-rpc/limpet/session"
 )
@@ -16,13 +17,18 @@ type Sink interface {
 	Give(b *Block, bell Bell) (Look, error)
 }
 
-// Writer cuts what is written into chunks. It is for one goroutine at a time.
+// Writer cuts what is written into chunks. It is for one goroutine at a time, but for
+// Stop, as a Reader is.
 type Writer struct {
+	// fixed
 	ctx  context.Context //nolint:containedctx // its writes are its call's
 	to   Sink
 	bell Bell
-	now  *Block // being filled; nil: none
 	sums bool
+
+	mu   sync.Mutex // not held by who waits, or reads
+	now  *Block     // being filled; nil: none
+	lent bool       // somebody reads into it
 	sum  uint32
 	err  error
 }
@@ -39,6 +45,8 @@ func NewWriter(ctx context.Context, to Sink, sums bool) *Writer {
 // Write implements io.Writer: a chunk leaves once it is full, see Flush. It
 // blocks while there is no room for it.
 func (w *Writer) Write(p []byte) (n int, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for len(p) > 0 && w.err == nil {
 		b := w.block()
 		m := copy(b.space(), p)
@@ -53,10 +61,13 @@ func (w *Writer) Write(p []byte) (n int, err error) {
 
 // ReadFrom implements io.ReaderFrom. What one Read brings is sent at once.
 func (w *Writer) ReadFrom(r io.Reader) (n int64, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for w.err == nil {
-		b := w.block()
-		m, err := r.Read(b.space())
-		b.grow(m)
+		m, err := w.fill(r)
+		if w.err != nil { // stopped meanwhile
+			break
+		}
 		n += int64(m)
 		if m > 0 {
 			w.push()
@@ -71,8 +82,27 @@ func (w *Writer) ReadFrom(r io.Reader) (n int64, err error) {
 	return n, w.err
 }
 
+// fill reads into the block, whose memory stays until that has ended. The caller holds
+// mu, and has it again.
+func (w *Writer) fill(r io.Reader) (n int, err error) {
+	b := w.block()
+	w.lent = true
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		if w.lent = false; w.err != nil {
+			w.drop()
+			return
+		}
+		b.grow(n)
+	}()
+	return r.Read(b.space())
+}
+
 // Flush sends what has gathered.
 func (w *Writer) Flush() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.now != nil && len(w.now.Body()) > 0 {
 		w.push()
 	}
@@ -80,14 +110,26 @@ func (w *Writer) Flush() error {
 }
 
 // Sum is the CRC-32C of what has been sent; zero where none is made.
-func (w *Writer) Sum() uint32 { return w.sum }
+func (w *Writer) Sum() uint32 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sum
+}
 
-// Stop gives back what has gathered. What ended the writer before counts.
+// Stop gives back what has gathered, once nobody reads into that any more. What ended
+// the writer before counts. It does not wait.
 func (w *Writer) Stop(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.err == nil {
 		w.err = err
 	}
-	if w.now != nil {
+	w.drop()
+	w.bell.Ring()
+}
+
+func (w *Writer) drop() {
+	if w.now != nil && !w.lent {
 		w.now.Drop()
 		w.now = nil
 	}
@@ -101,7 +143,7 @@ func (w *Writer) block() *Block {
 }
 
 // push gives the block away, as soon as there is room. One that is far from full
-// is given as its bytes alone: it counts for no more than it holds.
+// is given as its bytes alone: it counts for no more than it holds. The caller holds mu.
 func (w *Writer) push() {
 	b := w.now
 	if body := b.Body(); len(body) < session.MaxChunk/2 {
@@ -121,7 +163,11 @@ func (w *Writer) push() {
 		case look == Ended:
 			w.err = ErrEnded
 		case look == Waits:
-			w.err = w.bell.wait(w.ctx)
+			w.mu.Unlock()
+			err := w.bell.wait(w.ctx)
+			if w.mu.Lock(); w.err == nil {
+				w.err = err
+			}
 		default:
 			w.sum = sum
 			if w.now != nil {
@@ -131,5 +177,5 @@ func (w *Writer) push() {
 		}
 	}
 	b.Drop()
-	w.Stop(w.err)
+	w.drop()
 }

@@ -7,6 +7,7 @@ import (
 	"runtime/pprof"
 	"time"
 
+	"github.com/limpet-rpc/limpet/internal/notrun"
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
 	"github.com/limpet-rpc/limpet/worker/core"
@@ -43,10 +44,7 @@ type asideHandler func(ctx context.Context, args []byte, raw bool) (body []byte,
 func (p *Pool[S]) aside(ctx context.Context, method string, args []byte, raw bool) ([]byte, bool, error) {
 	h := p.asides[method]
 	if h == nil {
-		return nil, false, &session.Error{
-			Code: session.ErrMethodUnknown, Outcome: session.NotRun,
-			Text: fmt.Sprintf("pool %q has no broadcast method %q: add it with worker.HandleCast", p.config.Pool, method),
-		}
+		return nil, false, notrun.Errorf(session.ErrMethodUnknown, "pool %q has no broadcast method %q: add it with worker.HandleCast", p.config.Pool, method)
 	}
 	return h(ctx, args, raw)
 }
@@ -98,6 +96,11 @@ func (a *aside) run() {
 
 func (a *aside) handle() session.Reply {
 	body, raw, err := a.node.pools[a.errand.Pool()].aside(a.ctx, string(a.call.Method()), a.call.Args, a.call.Raw)
+	if f := a.ctx.flows; f != nil && err == nil {
+		if w, ok := f.out.(*wholeReply); ok { // a result that was read
+			body = w.Bytes()
+		}
+	}
 	return answerOf(a.ctx, body, raw, err)
 }
 

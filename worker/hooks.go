@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync/atomic"
 	"time"
 
 	"github.com/limpet-rpc/limpet/internal/codec"
@@ -47,10 +48,10 @@ func NewHooks[S any](c Config[S]) *Hooks[S] {
 		Lease: c.Lease, Idle: c.Idle, MaxAge: c.MaxAge, Window: c.Window, Budget: c.Budget,
 		MaxArgument: c.MaxArgument, Stall: c.Stall,
 		Close: func(h *hooked[S], why error) {
-			h.endPages()
 			if c.Close != nil {
-				c.Close(h.state, why)
+				defer c.Close(h.state, why) // also where a hook does not take its end well
 			}
+			h.endPages()
 		},
 	}
 	if own.Slots == 0 && own.MaxSlots == 0 {
@@ -188,13 +189,13 @@ type hooked[S any] struct {
 }
 
 func (h *hooked[S]) endPages() {
+	defer h.results.stop()
 	h.parts.stop()
-	h.results.stop()
 }
 
 // pages is one hook that runs, or waits between two of its pages.
 type pages[S any] struct {
-	ctx    context.Context //nolint:containedctx // of the hook, which outlives the call that began it
+	ctx    *hookContext
 	cancel context.CancelFunc
 	next   func() (hook.Out, bool)
 	end    func()
@@ -212,6 +213,7 @@ func (p *pages[S]) page(
 	} else if p.next == nil {
 		return page, errors.New("there is nothing to go on with")
 	}
+	p.ctx.page.Store(&ctx)
 	quit := context.AfterFunc(ctx, p.cancel) // whoever cancels the call cancels the hook
 	defer quit()
 	began, size := time.Now(), 0
@@ -230,15 +232,32 @@ func (p *pages[S]) page(
 
 func (p *pages[S]) begin(ctx context.Context, h *hooked[S], run func(*hooked[S], hookArg, func(hook.Out) bool), arg hookArg) {
 	p.stop()
-	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx)) //nolint:gosec // stop calls it, at the latest with the session's end
+	p.ctx = new(hookContext)
+	p.ctx.Context, p.cancel = context.WithCancel(context.WithoutCancel(ctx)) //nolint:gosec // stop calls it, at the latest with the session's end
 	p.next, p.end = iter.Pull(func(yield func(hook.Out) bool) { run(h, arg, yield) })
+}
+
+// hookContext is a hook's, which outlives the call that began it: what the hook says of its
+// progress is that of the call that asks for the page.
+type hookContext struct {
+	context.Context //nolint:containedctx // how it ends
+	page            atomic.Pointer[context.Context]
+}
+
+// Value implements context.Context.
+func (c *hookContext) Value(key any) any {
+	if _, is := key.(callKey); is {
+		return (*c.page.Load()).Value(key)
+	}
+	return c.Context.Value(key)
 }
 
 // stop ends a hook that waits for its next page to be asked for.
 func (p *pages[S]) stop() {
 	if p.next != nil {
-		p.cancel()
-		p.end()
+		end := p.end
 		p.next, p.end = nil, nil
+		p.cancel()
+		end()
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/limpet-rpc/limpet/assigner"
 	"github.com/limpet-rpc/limpet/internal/codec"
+	"github.com/limpet-rpc/limpet/internal/notrun"
 	"github.com/limpet-rpc/limpet/internal/wire"
 	"github.com/limpet-rpc/limpet/session"
 	"github.com/limpet-rpc/limpet/worker/core"
@@ -328,9 +329,7 @@ func decodeOther[A any](ctx context.Context, method string, args []byte, raw boo
 		err = codec.Decode(args, raw, &arg)
 	}
 	if err != nil {
-		err = &session.Error{
-			Code: session.ErrBadArgument, Outcome: session.NotRun, Text: fmt.Sprintf("method %q takes %s: %s", method, reflect.TypeFor[A](), err),
-		}
+		err = notrun.Errorf(session.ErrBadArgument, "method %q takes %s: %s", method, reflect.TypeFor[A](), err)
 	}
 	return arg, err
 }
@@ -528,10 +527,7 @@ func (t *tenant[S]) call(ctx context.Context, call *core.Call, args []byte, raw 
 
 //go:noinline
 func (p *Pool[S]) unknown(method []byte) error {
-	return &session.Error{
-		Code: session.ErrMethodUnknown, Outcome: session.NotRun,
-		Text: fmt.Sprintf("pool %q has no method %q", p.config.Pool, method),
-	}
+	return notrun.Errorf(session.ErrMethodUnknown, "pool %q has no method %q", p.config.Pool, method)
 }
 
 func (t *tenant[S]) close(why error) {

@@ -12,6 +12,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/limpet-rpc/limpet/internal/notrun"
 	"github.com/limpet-rpc/limpet/internal/prefetch"
 	"github.com/limpet-rpc/limpet/internal/startrec"
 	"github.com/limpet-rpc/limpet/internal/wire"
@@ -447,7 +448,7 @@ func (t *task) close(why *session.Error) {
 }
 
 // failed turns a handler's error into a reply: where the work goes on is a reply
-// of its own, the SDK's own errors keep their code, an error that the call's context caused is named so, everything else
+// of its own, a refusal keeps its code, an error that the call's context caused is named so, everything else
 // is the method's own.
 func failed(ctx *callContext, err error) session.Reply {
 	if e, ok := errors.AsType[flowError](err); ok {
@@ -456,8 +457,11 @@ func failed(ctx *callContext, err error) session.Reply {
 	if o, ok := errors.AsType[*Onward](err); ok && o != nil {
 		return o.reply()
 	}
-	if e, ok := errors.AsType[*session.Error](err); ok && (e.Code == session.ErrBadArgument || e.Code == session.ErrMethodUnknown) {
-		return failure(e.Code, e.Outcome, e.Text, "")
+	if r, ok := errors.AsType[notrun.Error](err); ok {
+		return failure(r.Code, session.NotRun, r.Text, "")
+	}
+	if e, ok := errors.AsType[*session.Error](err); ok && e.Code == session.ErrBadArgument && !e.Remote && e.Call == 0 {
+		return failure(e.Code, session.Done, e.Text, "") // see session.Errorf; what became of the handler's own calls is not what became of this one
 	}
 	if e, ok := errors.AsType[*DiedError](err); ok {
 		return e.reply()

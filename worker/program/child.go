@@ -18,6 +18,7 @@ import (
 
 	"github.com/limpet-rpc/limpet/internal/childproc"
 	"github.com/limpet-rpc/limpet/internal/jsontext"
+	"github.com/limpet-rpc/limpet/internal/notrun"
 	"github.com/limpet-rpc/limpet/internal/span"
 	"github.com/limpet-rpc/limpet/session"
 	"github.com/limpet-rpc/limpet/worker"
@@ -174,7 +175,7 @@ func (c *child) call(ctx context.Context, method string, arg worker.Body) (worke
 		err = fmt.Errorf("%d bytes as JSON, at most %d", len(line), c.config.MaxLine)
 	}
 	if err != nil {
-		return worker.Body{}, &session.Error{Code: session.ErrBadArgument, Outcome: session.NotRun, Text: fmt.Sprintf("method %q: %s", method, err)}
+		return worker.Body{}, notrun.Errorf(session.ErrBadArgument, "method %q: %s", method, err)
 	}
 	r := &running{id: c.last, ctx: ctx, answer: make(chan *message, 1)}
 	c.run(r)

@@ -21,5 +21,5 @@ trap 'rm -f "$said"' EXIT
 while read -r package target; do
 	echo "== $package $target"
 	go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-30s}" "$package" </dev/null 2>&1 | tee "$said" ||
-		{ grep -q '^ *context deadline exceeded$' "$said" && ! grep -q 'Failing input written' "$said"; }
+		{ grep -q '^ *context deadline exceeded$' "$said" && ! grep -q 'Failing input written' "$said"; } || exit 1
 done <<<"$targets"

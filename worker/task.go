@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -309,6 +310,8 @@ func (t *task) handle(ctx *callContext, call *core.Call, errand *core.Errand) {
 	if errand == nil {
 		t.note.Start(call.Number)
 		t.ended.reply.Body = call.Room // for a result that is encoded
+	} else {
+		args = bytes.Clone(args) // other sessions of this node get the same
 	}
 	body, raw, err := t.tenant.call(ctx, call, args, raw)
 	inside = false
@@ -460,7 +463,7 @@ func failed(ctx *callContext, err error) session.Reply {
 	if r, ok := errors.AsType[notrun.Error](err); ok {
 		return failure(r.Code, session.NotRun, r.Text, "")
 	}
-	if e, ok := errors.AsType[*session.Error](err); ok && e.Code == session.ErrBadArgument && !e.Remote && e.Call == 0 {
+	if e, ok := errors.AsType[*session.Error](err); ok && e.Code == session.ErrBadArgument && !e.Remote && e.Call == 0 && e.Outcome == session.Done {
 		return failure(e.Code, session.Done, e.Text, "") // see session.Errorf; what became of the handler's own calls is not what became of this one
 	}
 	if e, ok := errors.AsType[*DiedError](err); ok {

@@ -1,7 +1,6 @@
 package core
 
 import (
-	"bytes"
 	"slices"
 	"time"
 
@@ -66,11 +65,8 @@ type Errand struct {
 // Call is what the errand's handler gets; it has no number.
 func (e *Errand) Call() Call {
 	k := e.of
-	of, args := k.pool.method([]byte(k.method)), k.args
-	if e.place < 0 && !of.lends { // its handler's own, as a call's: others of this node get it too
-		args = bytes.Clone(args)
-	}
-	return Call{of: of, Args: args, Raw: k.raw, Deadline: k.deadline, Patience: k.patience, Trace: k.trace, Traced: k.trace.Valid()}
+	of := k.pool.method([]byte(k.method))
+	return Call{of: of, Args: k.args, Raw: k.raw, Deadline: k.deadline, Patience: k.patience, Trace: k.trace, Traced: k.trace.Valid()}
 }
 
 // Pool is the name of its pool.

@@ -101,6 +101,29 @@ func TestWriterIsStoppedInARead(t *testing.T) {
 	}
 }
 
+// A writer that somebody reads into sends nothing of that: not for a Flush, nor for a Write.
+func TestWriterIsUsedInARead(t *testing.T) {
+	for name, use := range map[string]func(w *Writer) error{
+		"Flush":    (*Writer).Flush,
+		"Write":    func(w *Writer) error { _, err := w.Write([]byte("tail")); return err },
+		"ReadFrom": func(w *Writer) error { _, err := w.ReadFrom(bytes.NewReader([]byte("tail"))); return err },
+	} {
+		w := NewWriter(t.Context(), full{}, false)
+		if _, err := w.Write([]byte("head")); err != nil {
+			t.Fatal(err)
+		}
+		_, err := w.ReadFrom(stopper{func() {
+			block := w.now
+			if err := use(w); !errors.Is(err, errLent) || w.now != block || string(block.Body()) != "head" {
+				t.Errorf("%s: %v", name, err)
+			}
+		}})
+		if !errors.Is(err, errLent) || w.now != nil {
+			t.Errorf("%s: it ended with %v, and keeps %v", name, err, w.now)
+		}
+	}
+}
+
 // One that waits for room is woken.
 func TestWriterIsStoppedWhileItWaits(t *testing.T) {
 	w := NewWriter(t.Context(), full{}, false)

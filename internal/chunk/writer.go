@@ -33,6 +33,9 @@ type Writer struct {
 	err  error
 }
 
+// errLent is a second use of a writer while somebody's Read fills what it has gathered.
+var errLent = errors.New("somebody else still writes: ReadFrom has not returned")
+
 // ErrEnded is a write to what takes no more.
 var ErrEnded = errors.New("nobody takes it any more")
 
@@ -47,6 +50,7 @@ func NewWriter(ctx context.Context, to Sink, sums bool) *Writer {
 func (w *Writer) Write(p []byte) (n int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.alone()
 	for len(p) > 0 && w.err == nil {
 		b := w.block()
 		m := copy(b.space(), p)
@@ -63,6 +67,7 @@ func (w *Writer) Write(p []byte) (n int, err error) {
 func (w *Writer) ReadFrom(r io.Reader) (n int64, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.alone()
 	for w.err == nil {
 		m, err := w.fill(r)
 		if w.err != nil { // stopped meanwhile
@@ -103,7 +108,7 @@ func (w *Writer) fill(r io.Reader) (n int, err error) {
 func (w *Writer) Flush() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.now != nil && len(w.now.Body()) > 0 {
+	if w.alone(); w.err == nil && w.now != nil && len(w.now.Body()) > 0 {
 		w.push()
 	}
 	return w.err
@@ -126,6 +131,14 @@ func (w *Writer) Stop(err error) {
 	}
 	w.drop()
 	w.bell.Ring()
+}
+
+// alone ends the writer where somebody reads into its block: neither may that be sent
+// then, nor anything behind it.
+func (w *Writer) alone() {
+	if w.lent && w.err == nil {
+		w.err = errLent
+	}
 }
 
 func (w *Writer) drop() {
